@@ -1,0 +1,1 @@
+"""What training and serving share: schema, encoder, bundle, packed rows, fusion, and the networks."""

@@ -1,0 +1,98 @@
+"""Inference: the exported network by onnxruntime, arrays in, arrays out. Knows neither raw values nor HTTP.
+
+Training's export check, `fulcrum evaluate` and the service all run a bundle through this one class, so that
+they give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from model.encoding import EncodedRows
+from model.errors import FulcrumError
+
+__all__ = ["INPUTS", "NetworkInputs", "NetworkSession"]
+
+INPUTS = ("user_ids", "user_numeric", "item_ids", "item_numeric", "row_to_user")
+"""The graph's inputs. An input whose side has no such columns is left out of the graph."""
+
+
+@dataclass(frozen=True)
+class NetworkInputs:
+    """One call of the network: R user rows, N candidates, and the user row of each candidate.
+
+    Attributes:
+        user: user and context columns, [R, ...].
+        item: item columns, [N, ...].
+        row_to_user: int64 [N], values below R.
+    """
+
+    user: EncodedRows
+    item: EncodedRows
+    row_to_user: npt.NDArray[np.int64]
+
+    def arrays(self) -> dict[str, npt.NDArray[np.int64] | npt.NDArray[np.float32]]:
+        """By the graph's input names."""
+        return {
+            "user_ids": self.user.ids,
+            "user_numeric": self.user.numeric,
+            "item_ids": self.item.ids,
+            "item_numeric": self.item.numeric,
+            "row_to_user": self.row_to_user,
+        }
+
+    def rows(self, start: int, stop: int) -> NetworkInputs:
+        """Candidates `start` to `stop` with all user rows."""
+        part = slice(start, stop)
+        return NetworkInputs(self.user, self.item.take(part), self.row_to_user[part])
+
+
+class NetworkSession:
+    """An onnxruntime session of an exported network.
+
+    Args:
+        path: the ONNX file.
+        providers: onnxruntime execution providers, most wanted first.
+        threads: threads of one inference.
+
+    Raises:
+        FulcrumError: onnxruntime refuses the file.
+    """
+
+    def __init__(
+        self, path: Path, providers: Sequence[str] = ("CPUExecutionProvider",), threads: int = 1
+    ) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=list(providers))
+        except Exception as error:  # onnxruntime raises a dozen types of its own
+            reason = str(error).splitlines()[0]
+            raise FulcrumError(f"{path}: onnxruntime cannot load this network ({reason})") from error
+        self._inputs = [node.name for node in self._session.get_inputs()]
+        foreign = sorted(set(self._inputs) - set(INPUTS))
+        if foreign:
+            raise FulcrumError(f"{path}: unknown graph input {foreign[0]!r}; expected {', '.join(INPUTS)}")
+        self.tasks = [node.name for node in self._session.get_outputs()]
+
+    @property
+    def providers(self) -> list[str]:
+        """The execution providers in use."""
+        return list(self._session.get_providers())
+
+    def predict(self, inputs: NetworkInputs) -> dict[str, npt.NDArray[np.float32]]:
+        """Predictions by task name, float32 [N] each. Safe to call from many threads."""
+        if not len(inputs.row_to_user):
+            return {task: np.zeros(0, np.float32) for task in self.tasks}
+        arrays: Mapping[str, npt.NDArray[np.generic]] = inputs.arrays()
+        outputs = self._session.run(self.tasks, {name: arrays[name] for name in self._inputs})
+        return dict(zip(self.tasks, outputs, strict=True))
