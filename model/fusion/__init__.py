@@ -1,0 +1,54 @@
+"""Score fusion: the config, the formula, the order. Pure NumPy; knows neither networks nor requests."""
+
+from model.fusion.config import (
+    DEFAULT_SCENE,
+    FusionConfig,
+    LogLength,
+    LognormalLength,
+    NoLength,
+    PiecewiseLength,
+    SceneConfig,
+    SigmoidLength,
+    TableLength,
+    TaskTerm,
+    VideoLength,
+    canonical,
+    check_tasks,
+    default_fusion,
+    load_fusion,
+    parse_fusion,
+    version,
+)
+from model.fusion.duration import duration_factor
+from model.fusion.errors import FusionError
+from model.fusion.formula import Explanation, Fused, LengthPart, TaskPart, explain, score
+from model.fusion.order import top_k
+
+__all__ = [
+    "DEFAULT_SCENE",
+    "Explanation",
+    "Fused",
+    "FusionConfig",
+    "FusionError",
+    "LengthPart",
+    "LogLength",
+    "LognormalLength",
+    "NoLength",
+    "PiecewiseLength",
+    "SceneConfig",
+    "SigmoidLength",
+    "TableLength",
+    "TaskPart",
+    "TaskTerm",
+    "VideoLength",
+    "canonical",
+    "check_tasks",
+    "default_fusion",
+    "duration_factor",
+    "explain",
+    "load_fusion",
+    "parse_fusion",
+    "score",
+    "top_k",
+    "version",
+]

@@ -1,0 +1,303 @@
+"""The fusion config: per scene, the weight of each task and the shape of the video-length factor.
+
+Validates at the edge, so that everything past `parse_fusion` is finite, in bounds and immutable by intent.
+Does not know which tasks a bundle has (`check_tasks` is told), how scores are computed, or who serves what.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from model.document import MAX_BYTES, read_document
+from model.errors import FulcrumError, shown
+from model.fusion import errors
+from model.fusion.errors import FusionError
+
+DEFAULT_SCENE = "default"
+FORMULAS = ("log_power",)
+FORMULAS_NOT_BUILT = ("weighted_sum", "rank_ensemble")
+MAX_WEIGHT = 100.0
+
+
+def _positive_zero(value: float) -> float:
+    return float(value) + 0.0  # -0.0 means 0.0, and one meaning has one hash
+
+
+def _plain_name(name: str) -> str:
+    if not name or len(name) > 256 or not name.isprintable():
+        raise ValueError("a name is 1 to 256 printable characters")
+    return name
+
+
+def _version_number(value: object) -> object:
+    if isinstance(value, bool) or value != 1:
+        raise ValueError(f"version {shown(value)} is not known; this program reads version 1")
+    return 1
+
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False), AfterValidator(_positive_zero)]
+Positive = Annotated[Number, Field(gt=0)]
+NonNegative = Annotated[Number, Field(ge=0)]
+Weight = Annotated[Number, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
+Name = Annotated[str, AfterValidator(_plain_name)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskTerm(_Settings):
+    """How one predicted behaviour p enters: `weight * log(clip(p) + smoothing)`."""
+
+    weight: Weight
+    """The exponent of p in the score: its elasticity. 0 leaves the task out."""
+    smoothing: NonNegative = 0.0
+    """Added to the clipped p; about the task's mean p makes the product behave like a sum."""
+    clip: tuple[Positive, Annotated[Positive, Field(le=1)]] = (1e-6, 1.0)
+    """Lowest and highest p, 0 < low < high <= 1."""
+
+    @field_validator("clip")
+    @classmethod
+    def _in_order(cls, clip: tuple[float, float]) -> tuple[float, float]:
+        if clip[0] >= clip[1]:
+            raise ValueError(f"low {clip[0]} is not below high {clip[1]}; expected 0 < low < high <= 1")
+        return clip
+
+
+class _Length(_Settings):
+    weight: Weight = 1.0
+    """The exponent of f in the score. 0 leaves the video length out."""
+    missing: Positive = 1.0
+    """The value of f for a video whose length is not known."""
+
+
+class NoLength(_Length):
+    """f = 1: the length does not matter."""
+
+    kind: Literal["none"] = "none"
+
+
+class LogLength(_Length):
+    """f = log1p(s / scale_s): grows ever slower."""
+
+    kind: Literal["log"] = "log"
+    scale_s: Positive
+    """Seconds at which f is log(2)."""
+
+
+class SigmoidLength(_Length):
+    """f = 1 / (1 + exp(-(s - mid_s) / width_s)): from 0 to 1 around a length."""
+
+    kind: Literal["sigmoid"] = "sigmoid"
+    mid_s: Number
+    """Seconds at which f is one half."""
+    width_s: Positive
+    """Seconds over which f rises from 0.5 to 0.73."""
+
+
+class PiecewiseLength(_Length):
+    """f is linear between points, flat beyond the ends."""
+
+    kind: Literal["piecewise"] = "piecewise"
+    points: Annotated[tuple[tuple[NonNegative, NonNegative], ...], Field(min_length=1)]
+    """[seconds, f], seconds strictly increasing."""
+
+    @field_validator("points")
+    @classmethod
+    def _increasing(cls, points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        _refuse_unordered([s for s, _ in points], "seconds of the points")
+        return points
+
+
+class TableLength(_Length):
+    """f is a step function: values[i] from edges_s[i - 1] on, up to but without edges_s[i]."""
+
+    kind: Literal["table"] = "table"
+    edges_s: tuple[NonNegative, ...]
+    """Seconds, strictly increasing."""
+    values: tuple[NonNegative, ...]
+    """f before the first edge, between the edges, and from the last edge on: one more than edges."""
+
+    @field_validator("edges_s")
+    @classmethod
+    def _increasing(cls, edges_s: tuple[float, ...]) -> tuple[float, ...]:
+        _refuse_unordered(edges_s, "edges")
+        return edges_s
+
+    @model_validator(mode="after")
+    def _one_more_value(self) -> "TableLength":
+        if len(self.values) != len(self.edges_s) + 1:
+            edges, values = len(self.edges_s), len(self.values)
+            raise ValueError(f"{edges} edges_s and {values} values; expected one more value than edges")
+        return self
+
+
+class LognormalLength(_Length):
+    """f = exp(-ln(s / mode_s)^2 / (2 sigma^2)): one preferred length."""
+
+    kind: Literal["lognormal"] = "lognormal"
+    mode_s: Positive
+    """Seconds at which f is 1, its highest."""
+    sigma: Positive
+    """Width in natural-log units: at mode_s * exp(sigma), f is 0.61."""
+
+
+VideoLength = Annotated[
+    NoLength | LogLength | SigmoidLength | PiecewiseLength | TableLength | LognormalLength,
+    Field(discriminator="kind"),
+]
+_KINDS: dict[str, type[_Length]] = {
+    "none": NoLength,
+    "log": LogLength,
+    "sigmoid": SigmoidLength,
+    "piecewise": PiecewiseLength,
+    "table": TableLength,
+    "lognormal": LognormalLength,
+}
+
+
+class SceneConfig(_Settings):
+    """The whole fusion of one scene; scenes inherit nothing from each other."""
+
+    formula: str = "log_power"
+    tasks: dict[Name, TaskTerm]
+    """Terms by task name. A task left out has weight 0."""
+    video_len: VideoLength = NoLength()
+
+    @field_validator("formula")
+    @classmethod
+    def _built(cls, formula: str) -> str:
+        if formula in FORMULAS:
+            return formula
+        built = errors.listed(FORMULAS)
+        if formula in FORMULAS_NOT_BUILT:
+            raise ValueError(f"{formula} is not built yet; use {built}")
+        raise ValueError(f"unknown formula {shown(formula)}; the formulas are {built}")
+
+
+class FusionConfig(_Settings):
+    """One version of the fusion: what `parse_fusion` gives and `version` names."""
+
+    schema_version: Annotated[Literal[1], BeforeValidator(_version_number)]
+    scenes: dict[Name, SceneConfig]
+
+    @field_validator("scenes")
+    @classmethod
+    def _has_default(cls, scenes: dict[str, SceneConfig]) -> dict[str, SceneConfig]:
+        if DEFAULT_SCENE not in scenes:
+            found = errors.listed(list(scenes))
+            raise ValueError(
+                f"no scene named {DEFAULT_SCENE}, which unknown scenes fall back to; found {found}"
+            )
+        return scenes
+
+    def scene(self, name: str) -> tuple[SceneConfig, bool]:
+        """The scene of that name and True; or the default scene and False, if there is none."""
+        known = name in self.scenes
+        return self.scenes[name if known else DEFAULT_SCENE], known
+
+
+def load_fusion(path: str | Path) -> FusionConfig:
+    """Read a YAML or JSON file, UTF-8, at most 1 MiB. Raises FusionError, with the path in front."""
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        # Half a character at the cut is not the file's fault: the size is, and parsing says so.
+        text = content.decode("utf-8", "replace" if len(content) > MAX_BYTES else "strict")
+    except OSError as error:
+        raise FusionError(f"{_titled(path)}cannot read the file: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise FusionError(f"{_titled(path)}byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    return parse_fusion(text, source=path)
+
+
+def parse_fusion(text: str, source: str | Path | None = None) -> FusionConfig:
+    """The config that a YAML or JSON text declares; `source` names the text in errors. Raises FusionError."""
+    try:
+        document = read_document(text)
+        if document is None:
+            raise FusionError("empty; expected a mapping with schema_version and scenes")
+        if not isinstance(document, dict):
+            found = shown(document)
+            raise FusionError(
+                f"found {found} at the top level; expected a mapping with schema_version and scenes"
+            )
+        return FusionConfig.model_validate(document)
+    except ValidationError as error:
+        raise FusionError(_titled(source) + errors.explain_invalid(error, _known_keys, _union_tags)) from None
+    except FulcrumError as error:
+        raise FusionError(f"{_titled(source)}{error}") from None
+
+
+def default_fusion(task_names: Iterable[str]) -> FusionConfig:
+    """Weight 1 for each task, no video length: the plain product of the predictions."""
+    tasks = {name: TaskTerm(weight=1.0) for name in task_names}
+    return FusionConfig(schema_version=1, scenes={DEFAULT_SCENE: SceneConfig(tasks=tasks)})
+
+
+def check_tasks(config: FusionConfig, task_names: Sequence[str], source: str | Path | None = None) -> None:
+    """Raise FusionError if a scene weighs a task that is not among `task_names`, the bundle's."""
+    for scene_name, scene in config.scenes.items():
+        for task in scene.tasks:
+            if task not in task_names:
+                where = errors.dotted(("scenes", scene_name, "tasks"))
+                raise FusionError(
+                    f"{_titled(source)}unknown task {shown(task)} in {where}; "
+                    f"the bundle has {errors.listed(task_names)}"
+                )
+
+
+def canonical(config: FusionConfig) -> bytes:
+    """One spelling for one meaning, as JSON that parses back: defaults filled in, floats, keys sorted."""
+    filled_in = config.model_dump(mode="json")
+    text = json.dumps(filled_in, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8")
+
+
+def version(config: FusionConfig) -> str:
+    """`sha256:<hex>` of the canonical form: the name under which responses report this config."""
+    return f"sha256:{hashlib.sha256(canonical(config)).hexdigest()}"
+
+
+def _titled(source: str | Path | None) -> str:
+    return "fusion config: " if source is None else f"{errors.printable(str(source))}: fusion config: "
+
+
+def _refuse_unordered(values: Sequence[float], what: str) -> None:
+    for before, after in pairwise(values):
+        if before >= after:
+            raise ValueError(f"{what} must increase strictly; {after} follows {before}")
+
+
+def _known_keys(path: errors.Path) -> Sequence[str]:
+    match path:
+        case ():
+            return list(FusionConfig.model_fields)
+        case ("scenes", _):
+            return list(SceneConfig.model_fields)
+        case ("scenes", _, "tasks", _):
+            return list(TaskTerm.model_fields)
+        case ("scenes", _, "video_len", str(kind)):
+            return sorted(_KINDS[kind].model_fields, key=lambda name: name != "kind")
+    return ()
+
+
+def _union_tags(path: errors.Path) -> Sequence[str]:
+    match path:
+        case ("scenes", _, "video_len"):
+            return list(_KINDS)
+    return ()

@@ -1,0 +1,133 @@
+"""Every kind of f against its formula written out for one number, and all of them at the extremes."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.fusion import (
+    LogLength,
+    LognormalLength,
+    NoLength,
+    PiecewiseLength,
+    SigmoidLength,
+    TableLength,
+    duration_factor,
+)
+
+seconds = st.floats(0, 1e5)
+scales = st.floats(1e-2, 1e4)
+levels = st.floats(0, 10)
+steps = st.lists(seconds, min_size=1, max_size=6, unique=True).map(sorted)
+
+
+def close(video_len, s, literal):
+    """f of one length, alone and among others, is the literal value above the floor."""
+    expected = max(literal, 1e-3)
+    alone = duration_factor(video_len, np.array([s]))
+    among = duration_factor(video_len, np.array([1.0, np.nan, s, 7.0]))
+    assert alone[0] == among[2]
+    assert alone.dtype == np.float64
+    assert alone[0] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=50)
+@given(seconds)
+def test_none_is_one(s):
+    close(NoLength(), s, 1.0)
+
+
+@settings(deadline=None, max_examples=50)
+@given(seconds, scales)
+def test_log_is_log1p_of_the_scaled_length(s, scale):
+    close(LogLength(scale_s=scale), s, math.log1p(s / scale))
+
+
+@settings(deadline=None, max_examples=50)
+@given(seconds, st.floats(-1e3, 1e4), st.floats(100, 1e4))
+def test_sigmoid_rises_around_its_middle(s, mid, width):
+    close(SigmoidLength(mid_s=mid, width_s=width), s, 1 / (1 + math.exp(-(s - mid) / width)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(1e-3, 1e5), scales, st.floats(0.1, 5))
+def test_lognormal_peaks_at_its_mode(s, mode, sigma):
+    close(LognormalLength(mode_s=mode, sigma=sigma), s, math.exp(-(math.log(s / mode) ** 2) / (2 * sigma**2)))
+
+
+def literal_piecewise(points, s):
+    if s <= points[0][0]:
+        return points[0][1]
+    for (s0, f0), (s1, f1) in pairwise(points):
+        if s < s1:
+            return f0 + (f1 - f0) * ((s - s0) / (s1 - s0))
+    return points[-1][1]
+
+
+@settings(deadline=None, max_examples=50)
+@given(steps, st.lists(levels, min_size=6, max_size=6), seconds)
+def test_piecewise_is_linear_between_points_and_flat_beyond(at, f, s):
+    points = tuple(zip(at, f, strict=False))
+    for point in (s, *at):
+        close(PiecewiseLength(points=points), point, literal_piecewise(points, point))
+
+
+def literal_table(edges, values, s):
+    for edge, value in zip(edges, values, strict=False):
+        if s < edge:
+            return value
+    return values[-1]
+
+
+@settings(deadline=None, max_examples=50)
+@given(steps, st.lists(levels, min_size=7, max_size=7), seconds)
+def test_table_steps_up_at_each_edge(edges, values, s):
+    values = tuple(values[: len(edges) + 1])
+    for point in (s, *edges):
+        close(TableLength(edges_s=tuple(edges), values=values), point, literal_table(edges, values, point))
+
+
+KINDS = [
+    NoLength(),
+    LogLength(scale_s=30.0),
+    LogLength(scale_s=5e-324),
+    LogLength(scale_s=1e308),
+    SigmoidLength(mid_s=30.0, width_s=5e-324),
+    SigmoidLength(mid_s=-1e308, width_s=1e-300),
+    SigmoidLength(mid_s=1e308, width_s=10.0),
+    PiecewiseLength(points=((0.0, 0.0),)),
+    PiecewiseLength(points=((0.0, 0.0), (5e-324, 1e308), (1e308, 0.0))),
+    PiecewiseLength(points=((1.0, 0.0), (math.nextafter(1.0, 2.0), 1e308))),
+    TableLength(edges_s=(), values=(0.0,)),
+    TableLength(edges_s=(0.0, 1e308), values=(0.0, 1.0, 2.0)),
+    LognormalLength(mode_s=30.0, sigma=5e-324),
+    LognormalLength(mode_s=5e-324, sigma=1e308),
+    LognormalLength(mode_s=1e308, sigma=0.5),
+]
+
+
+@pytest.mark.parametrize("video_len", KINDS, ids=lambda one: one.kind)
+def test_extremes_stay_finite_and_above_the_floor_without_a_warning(video_len):
+    extreme = np.array(
+        [0.0, 5e-324, 1e-300, 1.0, 30.0, 1e15, 1e308, np.finfo(float).max, np.inf, -1.0, np.nan]
+    )
+    f = duration_factor(video_len, extreme)
+    assert np.isfinite(f).all()
+    assert (f >= 1e-3).all()
+    assert f[-1] == 1.0
+    assert f[-2] == f[0], "a length below zero counts as zero"
+
+
+@pytest.mark.parametrize("kind", [NoLength, lambda **own: LogLength(scale_s=30.0, **own)])
+def test_an_unknown_length_gives_missing_with_the_same_floor(kind):
+    nothing = np.array([np.nan])
+    assert duration_factor(kind(missing=0.25), nothing) == [0.25]
+    assert duration_factor(kind(missing=1e-9), nothing) == [1e-3]
+
+
+def test_no_candidates_give_no_factors():
+    for video_len in KINDS:
+        assert duration_factor(video_len, np.empty(0)).shape == (0,)
