@@ -1,0 +1,8 @@
+import pytest
+
+from training.simulation import SyntheticData, simulate
+
+
+@pytest.fixture(scope="session")
+def data() -> SyntheticData:
+    return simulate()

@@ -1,0 +1,29 @@
+"""A synthetic short-video world from one seed: a data set with a known truth, and viewers to tune against.
+
+Knows nothing about networks, encoders or fusion; it makes tables and answers what would have happened.
+"""
+
+from training.simulation.behaviour import Behaviour, Impressions, Truth
+from training.simulation.config import ResponseConfig, RewardWeights, WorldConfig
+from training.simulation.log import SyntheticData, session_rewards, simulate, simulate_log
+from training.simulation.policy import Policy, noisy_interest
+from training.simulation.tables import items_table, users_table
+from training.simulation.world import World
+
+__all__ = [
+    "Behaviour",
+    "Impressions",
+    "Policy",
+    "ResponseConfig",
+    "RewardWeights",
+    "SyntheticData",
+    "Truth",
+    "World",
+    "WorldConfig",
+    "items_table",
+    "noisy_interest",
+    "session_rewards",
+    "simulate",
+    "simulate_log",
+    "users_table",
+]

@@ -1,0 +1,161 @@
+"""The log of the synthetic world: sessions of requests of shown videos, and what the viewers did.
+
+Knows nothing about how videos were chosen (a policy) or why viewers respond as they do (the world).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from training.simulation.behaviour import TABS, Impressions
+from training.simulation.config import RewardWeights, WorldConfig
+from training.simulation.policy import Policy, noisy_interest
+from training.simulation.population import IntArray
+from training.simulation.tables import items_table, users_table
+from training.simulation.world import World
+
+_DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
+_HOUR_SHARE = np.array(
+    [3, 2, 1, 1, 1, 1, 2, 4, 5, 4, 4, 5, 7, 6, 4, 4, 4, 5, 7, 9, 10, 10, 8, 5], dtype=np.float64
+)
+_TAB_SHARE = np.array([0.7, 0.2, 0.1])
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticData:
+    """A world with what an engineer would have of it: a log and two feature tables."""
+
+    log: pl.DataFrame
+    users: pl.DataFrame
+    items: pl.DataFrame
+    world: World
+
+
+@dataclass(frozen=True, eq=False)
+class _Sessions:
+    """Sessions in order of their start. S sessions."""
+
+    user: IntArray  # [S]
+    day: IntArray  # [S]
+    hour: IntArray  # [S]
+    tab: IntArray  # [S]
+    start_ms: IntArray  # [S]
+    requests: IntArray  # [S] at least 1
+
+
+def simulate(config: WorldConfig | None = None) -> SyntheticData:
+    """Draw a world, its log and its tables. Equal configs give identical frames."""
+    world = World.create(config)
+    return SyntheticData(simulate_log(world), users_table(world), items_table(world), world)
+
+
+def simulate_log(
+    world: World, rows: int | None = None, policy: Policy = noisy_interest, stream: int = 0
+) -> pl.DataFrame:
+    """Let viewers come, show them what `policy` picks and write down what they do.
+
+    Args:
+        world: who comes and how they respond.
+        rows: impressions, rounded up to full requests; `world.config.rows` by default.
+        policy: chooses the videos of each request, in order.
+        stream: another number gives another log of the same world.
+
+    Returns:
+        One row an impression, in order of time_ms, which increases strictly within a session. Text:
+        request_id, session_id, user_id, video_id, tab. int64: time_ms (since 1970, when the video came up),
+        day (0 to days - 1) and hour (0 to 23) in which the session began, position (0 to slots - 1 in the
+        request), duration_ms, play_time_ms. int8, 0 or 1: is_click, is_like, is_share, is_comment.
+
+    Raises:
+        ValueError: rows or stream out of range.
+    """
+    rows = world.config.rows if rows is None else rows
+    if rows < 1 or stream < 0:
+        raise ValueError(
+            f"simulation: rows must be at least 1 and stream at least 0, got {rows} and {stream}"
+        )
+    rng = np.random.default_rng([world.config.seed, 4, stream])
+    slots = world.config.slots
+    requests = -(-rows // slots)
+    sessions = _sessions(world, requests, rng)
+    session = np.repeat(np.arange(len(sessions.user)), sessions.requests * slots)  # [N]
+    request_user = np.repeat(sessions.user, sessions.requests)  # [R]
+    shown = policy(world, request_user, rng)  # [R, K]
+    impressions = Impressions(
+        user=sessions.user[session],
+        video=shown.reshape(-1),
+        hour=sessions.hour[session],
+        tab=sessions.tab[session],
+        position=np.tile(np.arange(slots), requests),
+    )
+    did = world.respond(impressions, rng)
+    time_ms = sessions.start_ms[session] + _elapsed(
+        did.play_time_ms + rng.integers(300, 1_500, len(session)), session
+    )
+    return pl.DataFrame(
+        {
+            "request_id": _ids("r", np.repeat(np.arange(requests), slots)),
+            "session_id": _ids("s", session),
+            "user_id": _ids("u", impressions.user),
+            "video_id": _ids("v", impressions.video),
+            "time_ms": time_ms,
+            "day": sessions.day[session],
+            "hour": impressions.hour,
+            "tab": pl.Series(TABS).gather(impressions.tab),
+            "position": impressions.position,
+            "duration_ms": world.videos.duration_ms[impressions.video],
+            "play_time_ms": did.play_time_ms,
+            "is_click": did.is_click.astype(np.int8),
+            "is_like": did.is_like.astype(np.int8),
+            "is_share": did.is_share.astype(np.int8),
+            "is_comment": did.is_comment.astype(np.int8),
+        }
+    ).sort("time_ms", maintain_order=True)
+
+
+def session_rewards(log: pl.DataFrame, weights: RewardWeights) -> pl.DataFrame:
+    """The realised reward of each session, in order of start: session_id (text), reward (float64)."""
+    seconds = pl.col("play_time_ms") / 1000.0
+    completion = (pl.col("play_time_ms") / pl.col("duration_ms")).clip(0.0, 1.0)
+    reward = (
+        weights.watch_s * seconds
+        + weights.completion * completion
+        + weights.share * pl.col("is_share")
+        + weights.comment * pl.col("is_comment")
+    )
+    return log.group_by("session_id", maintain_order=True).agg(reward.sum().alias("reward"))
+
+
+def _sessions(world: World, requests: int, rng: np.random.Generator) -> _Sessions:
+    """Sessions of `requests` requests in all: active viewers come more often, patient ones stay longer."""
+    viewers, days = world.viewers, world.config.days
+    user = rng.choice(world.config.users, size=requests, p=viewers.activity / viewers.activity.sum())
+    more = rng.geometric(np.clip((1.0 - viewers.patience[user]) * 20.0, 0.25, 0.8))
+    count = int(np.searchsorted(np.cumsum(more), requests)) + 1  # of these, only the first that are needed
+    length = more[:count].copy()
+    length[-1] -= length.sum() - requests
+    day = rng.integers(0, days, count)
+    hour = rng.choice(24, size=count, p=_HOUR_SHARE / _HOUR_SHARE.sum())
+    tab = rng.choice(len(TABS), size=count, p=_TAB_SHARE)
+    start_ms = world.config.start_ms + day * _DAY_MS + hour * _HOUR_MS + rng.integers(0, _HOUR_MS, count)
+    order = np.argsort(start_ms, kind="stable")
+    return _Sessions(
+        user=user[:count][order],
+        day=day[order],
+        hour=hour[order],
+        tab=tab[order],
+        start_ms=start_ms[order],
+        requests=length[order],
+    )
+
+
+def _elapsed(spent_ms: IntArray, session: IntArray) -> IntArray:
+    """Time from the start of its session to each row; rows of a session lie together. [N]"""
+    before = np.cumsum(spent_ms) - spent_ms
+    first = np.flatnonzero(np.diff(session, prepend=-1))
+    return before - before[first][session]
+
+
+def _ids(prefix: str, index: IntArray) -> pl.Series:
+    return prefix + pl.Series(index).cast(pl.String)
