@@ -1,0 +1,344 @@
+"""The front door: one command line for training and serving.
+
+Commands load what they need when they are called, so that `fulcrum serve` runs where there is no torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from model.errors import FulcrumError
+
+app = typer.Typer(
+    help="Multi-task ranking for short video: train PLE, export it, serve it, tune the fusion.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+schema_app = typer.Typer(
+    help="What a recipe says of a log, and whether the log agrees.", no_args_is_help=True
+)
+fusion_app = typer.Typer(help="Fusion configs: the weights of the score.", no_args_is_help=True)
+app.add_typer(schema_app, name="schema")
+app.add_typer(fusion_app, name="fusion")
+
+progress = Console(stderr=True)
+answer = Console(width=None if sys.stdout.isatty() else 120)
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="Folder of the log; the recipes demo and bench make their own.", show_default=False
+    ),
+]
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `fulcrum train` wrote.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe value, such as training.epochs=1."),
+]
+
+
+def main() -> None:
+    """Run the command line: bad input is one line on stderr and exit status 1."""
+    try:
+        app()
+    except FulcrumError as error:
+        progress.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        progress.print("interrupted")
+        sys.exit(130)
+
+
+@schema_app.command("check")
+def schema_check(
+    recipe: Annotated[
+        str, typer.Argument(metavar="FILE", help="A recipe YAML, or a packaged recipe's name.")
+    ],
+    data: Data = None,
+    override: Sets = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Read a log as training would: what is wrong with it, row counts, label and mask rates."""
+    with _extra("training"):
+        from training.recipe import load_recipe
+        from training.schema_check import check_schema
+    with progress.status("reading and joining the log"):
+        report = check_schema(load_recipe(recipe, override or ()).data_schema, data)
+    if json:
+        _print_json(report)
+        return
+    answer.print(
+        f"{report.rows:,} impressions "
+        f"({report.train_rows:,} to train on, {report.validation_rows:,} to validate), "
+        f"{report.users:,} users" + (f", {report.items:,} items" if report.items is not None else "")
+    )
+    tasks = Table("task", *("rows", "of all", "positives", "mean, training", "mean, validation"))
+    for task in report.tasks:
+        positives = f"{task.positives:,}" if task.positives is not None else ""
+        means = (f"{task.train_mean:.4f}", f"{task.validation_mean:.4f}")
+        tasks.add_row(task.name, f"{task.rows:,}", f"{task.mask_rate:.1%}", positives, *means)
+    answer.print(tasks)
+    features = Table("feature", "side", "kind", "missing", "holds", "unknown in validation")
+    for feature in report.features:
+        unknown = feature.unknown_in_validation
+        features.add_row(
+            feature.name,
+            feature.side,
+            feature.kind,
+            f"{feature.missing:.1%}",
+            feature.size,
+            "" if unknown is None else f"{unknown:.1%}",
+        )
+    answer.print(features)
+    for note in report.notes:
+        answer.print(f"note: {_escape(note)}", highlight=False, soft_wrap=True)
+    for warning in report.warnings:
+        answer.print(f"[yellow]warning:[/] {_escape(warning)}", highlight=False, soft_wrap=True)
+    if not report.warnings:
+        answer.print("[green]no warnings[/]")
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Option("--recipe", help="A packaged recipe's name, or a YAML file.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the bundle to write.")],
+    data: Data = None,
+    model: Annotated[str | None, typer.Option("--model", help="Network, in place of the recipe's.")] = None,
+    override: Sets = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Folder of this run's records; runs/... where absent.")
+    ] = None,
+) -> None:
+    """Train a network on a log, export it and write the bundle that `serve` loads."""
+    with _extra("training"):
+        from training.recipe import load_recipe
+        from training.train import train_bundle
+    trained = train_bundle(load_recipe(recipe, override or (), model), data, out, run, progress)
+    answer.print(f"bundle {out}", trained.manifest.version, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    bundle: BundlePath,
+    data: Data = None,
+    fusion: Annotated[
+        Path | None, typer.Option("--fusion", help="A fusion config whose score is judged too.")
+    ] = None,
+    scene: Annotated[str, typer.Option("--scene", help="The scene of the fusion config.")] = "default",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    predictions: Annotated[
+        Path | None,
+        typer.Option("--predictions", help="Write a row an impression: .parquet or .csv."),
+    ] = None,
+) -> None:
+    """Judge a bundle: on its own training folder the validation split, on any other all rows."""
+    if predictions is not None and predictions.suffix not in {".parquet", ".csv"}:
+        raise FulcrumError(f"--predictions {predictions}: expected a name that ends in .parquet or .csv")
+    with _extra("training"):
+        from training.evaluate import evaluate_bundle
+    from model.bundle import load_bundle
+
+    evaluation = evaluate_bundle(load_bundle(bundle), data, fusion, scene, progress)
+    if predictions is not None:
+        predictions.parent.mkdir(parents=True, exist_ok=True)
+        if predictions.suffix == ".parquet":
+            evaluation.rows.write_parquet(predictions)
+        else:
+            evaluation.rows.write_csv(predictions)
+        progress.print(f"predictions of {evaluation.rows.height:,} impressions in {predictions}")
+    if json:
+        _print_json(evaluation.report)
+        return
+    table = Table("task", "rows", "AUC or MSE [95 %]", "AUC within groups", "log loss", "predicted/observed")
+    for name, metrics in evaluation.report["tasks"].items():
+        key = "auc" if "auc" in metrics else "mse"
+        low, high = metrics[f"{key}_interval"]
+        within = f"{metrics['gauc']:.4f} on {metrics['gauc_coverage']:.0%}" if "gauc" in metrics else ""
+        table.add_row(
+            name,
+            f"{metrics['rows']:,}",
+            f"{key.upper()} {metrics[key]:.4f} [{low:.4f}, {high:.4f}]",
+            within,
+            f"{metrics['logloss']:.4f}" if "logloss" in metrics else "",
+            f"{metrics['calibration']:.3f}",
+        )
+    answer.print(table)
+    for task, orders in evaluation.report["fusion"].get("auc_of_score", {}).items():
+        answer.print(f"the fused score orders {task} with AUC {orders['auc']:.4f}")
+
+
+@app.command()
+def publish(
+    bundle: BundlePath,
+    to: Annotated[str, typer.Option("--to", help="Folder of the feature store.")],
+    data: Data = None,
+) -> None:
+    """Encode all users and items of a data set into a feature store, atomically."""
+    with _extra("training"):
+        from training.publish import publish as publish_rows
+    from model.bundle import load_bundle
+
+    published = publish_rows(load_bundle(bundle), data, to, progress)
+    answer.print(f"published {published.users:,} users and {published.items:,} items to {to}", soft_wrap=True)
+
+
+@app.command()
+def serve(
+    bundle: Annotated[Path, typer.Option("--bundle", help="A bundle that `fulcrum train` wrote.")],
+    features: Annotated[str, typer.Option("--features", help="A store that `fulcrum publish` filled.")],
+    fusion: Annotated[
+        Path | None, typer.Option("--fusion", help="Fusion config, watched; the bundle's own where absent.")
+    ] = None,
+    provider: Annotated[str, typer.Option("--provider", help="auto, cpu or cuda.")] = "auto",
+    host: Annotated[str, typer.Option("--host")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port")] = 8000,
+) -> None:
+    """Serve a bundle over HTTP: POST /v1/rank. Further settings: environment variables FULCRUM_*."""
+    with _extra("service"):
+        from service.server import run
+
+        from service.settings import load_settings
+    run(
+        load_settings(
+            bundle=bundle, features=features, fusion=fusion, provider=provider, host=host, port=port
+        )
+    )
+
+
+@app.command()
+def rank(
+    user: Annotated[str, typer.Option("--user", help="User id.")],
+    candidates: Annotated[
+        Path, typer.Option("--candidates", help="Ids, one a line, or a JSON list; - for standard input.")
+    ],
+    url: Annotated[str, typer.Option("--url", help="Where the service listens.")] = "http://127.0.0.1:8000",
+    scene: Annotated[str, typer.Option("--scene")] = "default",
+    top_k: Annotated[int, typer.Option("--top-k", help="Items to return.")] = 20,
+    context: Annotated[
+        list[str] | None, typer.Option("--context", metavar="NAME=VALUE", help="A context feature.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show each term of the score.")] = False,
+    timeout_ms: Annotated[float | None, typer.Option("--timeout-ms", help="Deadline of the ranking.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the service's answer as it is.")] = False,
+) -> None:
+    """Ask a running service to rank candidates for a user: a client for hands."""
+    from service.client import rank as ask
+
+    ask(
+        url=url,
+        user=user,
+        candidates=candidates,
+        scene=scene,
+        top_k=top_k,
+        explain=explain,
+        context=_context(context or []),
+        timeout_ms=timeout_ms,
+        as_json=json,
+    )
+
+
+@fusion_app.command("validate")
+def fusion_validate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A fusion config.")],
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="Check the task names against this bundle.")
+    ] = None,
+) -> None:
+    """Say whether a fusion config is sound, and its version."""
+    from model.fusion import version
+
+    config = _fusion(file, bundle)
+    answer.print(f"valid  {version(config)}  scenes: {', '.join(config.scenes)}", soft_wrap=True)
+
+
+@fusion_app.command("show")
+def fusion_show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A fusion config.")],
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="List this bundle's tasks that the config leaves out.")
+    ] = None,
+) -> None:
+    """Show a fusion config with its defaults filled in: what each term of the score is."""
+    from model.bundle import load_bundle
+    from model.fusion import version
+
+    config = _fusion(file, bundle)
+    tasks = load_bundle(bundle).task_names if bundle is not None else []
+    answer.print(f"[bold]{_escape(str(file))}[/]  {version(config)}", highlight=False, soft_wrap=True)
+    for name, scene in config.scenes.items():
+        table = Table("term", "weight", "of", title=f"scene {name}: {scene.formula}", title_justify="left")
+        for task, term in scene.tasks.items():
+            low, high = term.clip
+            smoothed = f" + {term.smoothing:g}" if term.smoothing else ""
+            table.add_row(task, f"{term.weight:g}", f"log(clip(p, {low:g}, {high:g}){smoothed})")
+        for task in tasks:
+            if task not in scene.tasks:
+                table.add_row(task, "0", "left out of the config")
+        length = scene.video_len.model_dump()
+        settings = ", ".join(
+            f"{key} {value}" for key, value in length.items() if key not in {"kind", "weight"}
+        )
+        table.add_row("video_len", f"{length.get('weight', 0):g}", f"log f: {length['kind']}  {settings}")
+        answer.print(table)
+
+
+def _fusion(file: Path, bundle: Path | None) -> Any:
+    from model.bundle import load_bundle
+    from model.fusion import check_tasks, load_fusion
+
+    config = load_fusion(file)
+    if bundle is not None:
+        check_tasks(config, load_bundle(bundle).task_names)
+    return config
+
+
+def _context(pairs: list[str]) -> dict[str, Any]:
+    context: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise FulcrumError(f"--context {pair}: expected NAME=VALUE, such as hour=21")
+        try:
+            context[name] = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            context[name] = text
+    return context
+
+
+def _print_json(value: Any) -> None:
+    print(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode())  # noqa: T201
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """A command whose extra is not installed says so, and how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        root = (error.name or "").partition(".")[0]
+        if root in {"model", "training", "service"}:
+            raise
+        raise FulcrumError(
+            f"this command needs the extra `{name}`, of which {root!r} is not installed: "
+            f"pip install '.[{name}]' -c constraints.txt"
+        ) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The offline side: logs in, bundles and packed features out."""

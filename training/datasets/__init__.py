@@ -1,0 +1,43 @@
+"""Readers of data sets, by the name that a recipe's `data.reader` gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model.errors import FulcrumError
+from model.schema import DataSpec
+from training.datasets.source import LogSource
+
+__all__ = ["READERS", "read_source"]
+
+READERS = ("files", "kuairand", "synthetic", "bench")
+
+
+def read_source(data: DataSpec, folder: Path | None) -> LogSource:
+    """Read the data set that `data` declares.
+
+    Args:
+        data: the recipe's data part.
+        folder: `--data`; None for the data sets that need none.
+
+    Raises:
+        FulcrumError: unknown reader, missing or unreadable files.
+    """
+    match data.reader:
+        case "files":
+            from training.datasets.files import read_files
+
+            return read_files(data, folder)
+        case "kuairand":
+            from training.datasets.kuairand import read_kuairand
+
+            return read_kuairand(data, folder)
+        case "synthetic":
+            from training.datasets.synthetic import read_synthetic
+
+            return read_synthetic(data, folder)
+        case "bench":
+            from training.datasets.bench import read_bench
+
+            return read_bench(data, folder)
+    raise FulcrumError(f"data.reader: unknown reader {data.reader!r}; the readers are {', '.join(READERS)}")

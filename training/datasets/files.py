@@ -1,0 +1,52 @@
+"""One's own log: csv or parquet files in a folder, as the recipe's `data` names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from model.errors import FulcrumError
+from model.schema import DataSpec
+from training.datasets.source import LogSource, SourceTable, fingerprint, matching, read_table
+
+__all__ = ["read_files"]
+
+
+def read_files(data: DataSpec, folder: Path | None) -> LogSource:
+    """Read the log and its tables.
+
+    Raises:
+        FulcrumError: a pattern matches no file, a file cannot be read, or files disagree on columns.
+    """
+    if folder is None:
+        raise FulcrumError("this recipe reads files: say where they are with --data DIR")
+    if data.options:
+        raise FulcrumError(f"data.options.{next(iter(data.options))}: the reader `files` takes no options")
+    log_paths = _found(folder, data.log, "data.log")
+    paths = list(log_paths)
+    tables = []
+    for table in data.tables:
+        table_paths = _found(folder, table.files, f"data.tables.{table.name}.files")
+        paths += table_paths
+        tables.append(SourceTable(table.name, _stack(table_paths), table.key, table.as_of))
+    return LogSource(_stack(log_paths), tuple(tables), fingerprint(paths))
+
+
+def _found(folder: Path, patterns: tuple[str, ...], field: str) -> list[Path]:
+    if not folder.is_dir():
+        raise FulcrumError(f"--data {folder}: no such folder")
+    paths = matching(folder, patterns)
+    if not paths:
+        there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        raise FulcrumError(f"{field}: no file in {folder} matches {', '.join(patterns)}; there is {there}")
+    return paths
+
+
+def _stack(paths: list[Path]) -> pl.DataFrame:
+    frames = [read_table(path) for path in paths]
+    try:
+        return pl.concat(frames, how="vertical_relaxed")
+    except pl.exceptions.PolarsError as error:
+        names = ", ".join(path.name for path in paths)
+        raise FulcrumError(f"{names}: columns differ between these files ({error})") from error

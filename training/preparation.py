@@ -1,0 +1,330 @@
+"""Preparation: a log and its tables to rows that can be trained on and entities that can be published.
+
+Joins tables as of each row's time, evaluates the recipe's Polars SQL (the only place that does), cuts the
+splits. Knows nothing about networks; the encoder is fitted elsewhere, on the rows that `train` marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from model.encoding import Column
+from model.errors import FulcrumError
+from model.schema import DataSpec, LastSplit, RegressionTask, Schema, Side
+from training.columns import feature_columns
+from training.datasets.source import LogSource, SourceTable
+
+__all__ = ["Entities", "PreparedLog", "prepare_entities", "prepare_log"]
+
+_Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PreparedLog:
+    """Impressions in the order of time, ready for the encoder and the trainer.
+
+    Attributes:
+        frame: one row an impression: the columns that the recipe names, and each feature under its name.
+        columns: raw feature values by feature name, [rows].
+        labels: float32 [rows, tasks]; NaN where a task's label is unknown.
+        masks: bool [rows, tasks]: the rows that count for a task.
+        train, validation: bool [rows].
+        group: group number of each row, int64 [rows], for metrics within groups.
+        user: user number of each row, int64 [rows], for intervals that resample users.
+        video_len_s: seconds, float64 [rows], NaN where unknown.
+    """
+
+    frame: pl.DataFrame
+    columns: dict[str, Column]
+    labels: npt.NDArray[np.float32]
+    masks: npt.NDArray[np.bool_]
+    train: npt.NDArray[np.bool_]
+    validation: npt.NDArray[np.bool_]
+    group: npt.NDArray[np.int64]
+    user: npt.NDArray[np.int64]
+    video_len_s: _Array
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+
+@dataclass(frozen=True)
+class Entities:
+    """Users or items with the latest known raw values of their features.
+
+    Attributes:
+        keys: ids, [rows]; each once.
+        columns: raw values by feature name.
+        video_len_s: items only: seconds, float64 [rows], NaN where unknown.
+    """
+
+    keys: pl.Series
+    columns: dict[str, Column]
+    video_len_s: _Array | None
+
+
+def prepare_log(schema: Schema, source: LogSource, *, split: bool = True) -> PreparedLog:
+    """Join, evaluate, split.
+
+    Args:
+        schema: what to prepare.
+        source: the log and its tables.
+        split: whether to cut training and validation rows; else every row is in neither.
+
+    Raises:
+        FulcrumError: a column is absent, an expression fails, labels are out of range, or a split is empty.
+    """
+    data = schema.data
+    frame = _kept(data, source.log)
+    if data.time is not None:
+        frame = frame.sort(_column(frame, data.time, "data.time"), maintain_order=True)
+    needed = _needed_columns(schema)
+    for table in source.tables:
+        frame = _join(frame, table, needed, data.time)
+    _require(frame, [data.user, *_optional(data.item, data.group)], "data")
+    features = {
+        spec.name: _expression(spec.expr, frame, f"features.{spec.name}.expr")
+        if spec.expr is not None
+        else _column(frame, spec.source, f"features.{spec.name}")
+        for spec in schema.features
+    }
+    values = frame.select(**features)
+    labels, masks = _labels(schema, frame)
+    train, validation = _split(data, frame) if split else (np.zeros(frame.height, bool),) * 2
+    return PreparedLog(
+        frame=frame,
+        columns=feature_columns({spec.name: spec for spec in schema.features}, values),
+        labels=labels,
+        masks=masks,
+        train=train,
+        validation=validation,
+        group=_numbered(frame[data.group or data.user]),
+        user=_numbered(frame[data.user]),
+        video_len_s=_video_seconds(data, frame),
+    )
+
+
+def prepare_entities(schema: Schema, source: LogSource, kind: Literal["users", "items"]) -> Entities:
+    """Every user or item of the log and of the tables keyed by it, each with its latest raw values.
+
+    Raises:
+        FulcrumError: a column that these features need is absent.
+    """
+    data = schema.data
+    key = data.user if kind == "users" else data.item
+    if key is None:
+        raise FulcrumError("data.item: this schema names no item column, so there are no items to publish")
+    side: Side = "user" if kind == "users" else "item"
+    log = _kept(data, source.log)
+    if data.time is not None:
+        log = log.sort(data.time, maintain_order=True)
+    _require(log, [key], "data")
+    needed = {key, *_side_columns(schema, side)}
+    keyed = [table.frame[key] for table in source.tables if table.key == key]
+    keys = pl.concat([series.cast(log[key].dtype) for series in (log[key], *keyed)]).drop_nulls()
+    frame = keys.unique(maintain_order=True).to_frame(key)
+    latest = log.select([name for name in log.columns if name in needed]).unique(
+        key, keep="last", maintain_order=True
+    )
+    frame = frame.join(latest, on=key, how="left", maintain_order="left")
+    for table in source.tables:
+        if table.key in frame.columns:
+            newest = table.frame.sort(table.as_of, maintain_order=True) if table.as_of else table.frame
+            newest = newest.unique(table.key, keep="last", maintain_order=True)
+            frame = _merge(frame, SourceTable(table.name, newest, table.key), needed | {table.key}, None)
+    features = {
+        spec.name: _expression(spec.expr, frame, f"features.{spec.name}.expr")
+        if spec.expr is not None
+        else _column(frame, spec.source, f"features.{spec.name}")
+        for spec in schema.side(side)
+    }
+    values = frame.select(**features) if features else frame.select()
+    return Entities(
+        keys=frame[key],
+        columns=feature_columns({spec.name: spec for spec in schema.side(side)}, values),
+        video_len_s=_video_seconds(data, frame) if kind == "items" else None,
+    )
+
+
+def _kept(data: DataSpec, log: pl.DataFrame) -> pl.DataFrame:
+    if data.keep is None:
+        return log
+    return log.filter(_expression(data.keep, log, "data.keep"))
+
+
+def _needed_columns(schema: Schema) -> set[str]:
+    data = schema.data
+    expressions = [task.label for task in schema.tasks] + [task.where for task in schema.tasks if task.where]
+    if not isinstance(data.split, LastSplit):
+        expressions += [data.split.train, data.split.validation]
+    columns = {data.user, *_optional(data.item, data.time, data.group)}
+    for text in expressions:
+        columns |= _names(text)
+    return (
+        columns
+        | _side_columns(schema, "user")
+        | _side_columns(schema, "item")
+        | _side_columns(schema, "context")
+    )
+
+
+def _side_columns(schema: Schema, side: Side) -> set[str]:
+    columns: set[str] = set()
+    for spec in schema.side(side):
+        columns |= _names(spec.expr) if spec.expr is not None else {spec.source}
+    if side == "item" and schema.data.video_len is not None:
+        columns.add(schema.data.video_len.column)
+    return columns
+
+
+def _names(text: str) -> set[str]:
+    try:
+        return set(pl.sql_expr(text).meta.root_names())
+    except pl.exceptions.PolarsError:
+        return set()  # reported with its field where it is evaluated
+
+
+def _join(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str | None) -> pl.DataFrame:
+    if table.key not in frame.columns:
+        raise FulcrumError(
+            f"table {table.name!r}: its key {table.key!r} is neither in the log nor in an earlier table"
+        )
+    return _merge(frame, table, needed, time)
+
+
+def _merge(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str | None) -> pl.DataFrame:
+    """Add the table's needed columns; the log's own value holds where both have one."""
+    _require(table.frame, [table.key, *_optional(table.as_of)], f"table {table.name!r}")
+    wanted = [name for name in table.frame.columns if name in needed and name != table.key]
+    right = table.frame.select(
+        pl.col(table.key).cast(frame[table.key].dtype),
+        *(pl.col(name) for name in wanted if name != table.as_of),
+        *_optional(table.as_of),
+    ).drop_nulls(table.key)
+    suffix = "\x00from table"
+    if table.as_of is not None and time is not None:
+        right = right.rename({table.as_of: "\x00as of"}).drop_nulls("\x00as of").sort("\x00as of")
+        right = right.with_columns(pl.col("\x00as of").cast(frame[time].dtype))
+        joined = frame.join_asof(
+            right,
+            left_on=time,
+            right_on="\x00as of",
+            by=table.key,
+            strategy="backward",
+            allow_exact_matches=False,
+            suffix=suffix,
+            check_sortedness=False,
+        ).drop("\x00as of", strict=False)
+    else:
+        twice = right[table.key].is_duplicated()
+        if twice.any():
+            key = right.filter(twice)[table.key][0]
+            raise FulcrumError(
+                f"table {table.name!r}: {table.key} {key!r} stands in several rows; "
+                "keep one row a key, or name the column that dates them in as_of"
+            )
+        joined = frame.join(right, on=table.key, how="left", suffix=suffix, maintain_order="left")
+    both = [name for name in wanted if name + suffix in joined.columns]
+    return joined.with_columns(pl.coalesce(name, name + suffix).alias(name) for name in both).drop(
+        [name + suffix for name in both]
+    )
+
+
+def _labels(schema: Schema, frame: pl.DataFrame) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    labels = np.empty((frame.height, len(schema.tasks)), np.float32)
+    masks = np.empty((frame.height, len(schema.tasks)), bool)
+    for place, task in enumerate(schema.tasks):
+        field = f"tasks.{task.name}"
+        label = _floats(frame, task.label, f"{field}.label")
+        inside = (
+            _floats(frame, task.where, f"{field}.where") == 1.0
+            if task.where is not None
+            else np.ones(frame.height, bool)
+        )
+        mask = inside & np.isfinite(label)
+        if isinstance(task, RegressionTask):
+            label = np.clip(label, *task.bounds)
+        elif (strange := label[mask & (label != 0.0) & (label != 1.0)]).size:
+            raise FulcrumError(
+                f"{field}.label: expected 0 or 1 (or true and false), found {strange[0]:g} "
+                f"in {strange.size} rows; compare with a threshold, or make the task a regression"
+            )
+        labels[:, place], masks[:, place] = label, mask
+    return labels, masks
+
+
+def _split(data: DataSpec, frame: pl.DataFrame) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    if isinstance(data.split, LastSplit):
+        first = round(frame.height * (1.0 - data.split.last))
+        train = np.arange(frame.height) < first
+        validation = ~train
+    else:
+        train = _floats(frame, data.split.train, "data.split.train") == 1.0
+        validation = _floats(frame, data.split.validation, "data.split.validation") == 1.0
+    both = int((train & validation).sum())
+    if both:
+        raise FulcrumError(f"data.split: {both} rows are in training and in validation; part them")
+    for name, rows in (("train", train), ("validation", validation)):
+        if not rows.any():
+            raise FulcrumError(f"data.split.{name}: no row of {frame.height} is in it; is the rule right?")
+    return train, validation
+
+
+def _video_seconds(data: DataSpec, frame: pl.DataFrame) -> _Array:
+    if data.video_len is None or data.video_len.column not in frame.columns:
+        return np.full(frame.height, np.nan)
+    units = frame[data.video_len.column].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    return np.where(np.isfinite(units) & (units > 0), units / data.video_len.per_second, np.nan)
+
+
+def _numbered(series: pl.Series) -> npt.NDArray[np.int64]:
+    return series.rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
+
+
+def _floats(frame: pl.DataFrame, text: str, field: str) -> _Array:
+    series = frame.select(value=_expression(text, frame, field))["value"]
+    if len(series) == 1 != frame.height:
+        series = pl.Series([series[0]] * frame.height)
+    try:
+        return series.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    except pl.exceptions.PolarsError as error:
+        raise FulcrumError(
+            f"{field}: {text!r} gives {series.dtype}, expected numbers or truth values"
+        ) from error
+
+
+def _expression(text: str, frame: pl.DataFrame, field: str) -> pl.Expr:
+    try:
+        expression = pl.sql_expr(text)
+    except pl.exceptions.PolarsError as error:
+        raise FulcrumError(f"{field}: {text!r} is no Polars SQL expression ({error})") from error
+    if not isinstance(expression, pl.Expr):
+        raise FulcrumError(f"{field}: expected one expression, found several")
+    _require(frame, sorted(_names(text)), field)
+    try:
+        frame.head(0).select(expression)
+    except pl.exceptions.PolarsError as error:
+        raise FulcrumError(f"{field}: {text!r} cannot be evaluated ({str(error).splitlines()[0]})") from error
+    return expression
+
+
+def _column(frame: pl.DataFrame, name: str, field: str) -> pl.Expr:
+    _require(frame, [name], field)
+    return pl.col(name)
+
+
+def _require(frame: pl.DataFrame, names: Iterable[str], field: str) -> None:
+    for name in names:
+        if name not in frame.columns:
+            there = ", ".join(frame.columns[:30]) + (", ..." if frame.width > 30 else "")
+            raise FulcrumError(f"{field}: column {name!r} is not in the data; there is {there}")
+
+
+def _optional(*names: str | None) -> list[str]:
+    return [name for name in names if name is not None]

@@ -1,0 +1,187 @@
+"""Recipe: one YAML that declares a data set, its features and tasks, the network and the training.
+
+Finds recipes by name or by file and applies `--set` overrides. Reads no data and builds no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from model.document import read_document
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from model.errors import FulcrumError, first_problem
+from model.network.config import NetworkConfig
+from model.schema import Frozen, Schema
+
+__all__ = ["Monitor", "Recipe", "TrainingConfig", "load_recipe", "packaged_recipes"]
+
+
+class Monitor(Frozen):
+    """The validation metric that chooses the best epoch and stops early."""
+
+    metric: str
+    """`TASK.METRIC`, such as vtr.auc or vcr.mse, or `loss` for the joint validation loss."""
+    mode: Literal["max", "min"]
+    """Whether more or less is better."""
+
+
+class TrainingConfig(Frozen):
+    """How the network is trained."""
+
+    epochs: Annotated[int, Field(ge=1)] = 5
+    """Passes over the training split, at most."""
+    batch: Annotated[int, Field(ge=1)] = 2048
+    """Rows a step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak step size of Adam with decoupled weight decay."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """`cosine` falls to a hundredth of the learning rate over all epochs."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay of experts, gates and towers."""
+    embedding_weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay of embedding tables."""
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of the gradient."""
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay a step of an exponential moving average of the weights, which is then what is judged and kept."""
+    seed: int = 7
+    patience: Annotated[int, Field(ge=1)] = 2
+    """Epochs without improvement before stopping."""
+    monitor: Monitor
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads; the cores this process may use where absent."""
+
+
+class Recipe(Frozen):
+    """A whole recipe, checked."""
+
+    data_schema: Schema
+    network: NetworkConfig
+    training: TrainingConfig
+
+    @model_validator(mode="after")
+    def _monitor_names_a_metric(self) -> Recipe:
+        metric = self.training.monitor.metric
+        known = ["loss"]
+        for task in self.data_schema.tasks:
+            kinds = ("auc", "logloss") if task.type == "binary" else ("mse",)
+            known += [f"{task.name}.{kind}" for kind in kinds]
+        if metric not in known:
+            raise ValueError(
+                f"training.monitor.metric {metric!r} is unknown; it is one of {', '.join(known)}"
+            )
+        return self
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.data_schema.name
+
+
+def packaged_recipes() -> list[str]:
+    """Names of the recipes that come with Fulcrum."""
+    folder = resources.files("training") / "recipes"
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def load_recipe(name: str, overrides: Sequence[str] = (), model: str | None = None) -> Recipe:
+    """Load a recipe by packaged name or path.
+
+    Args:
+        name: `kuairand`, ..., or a YAML file.
+        overrides: `dotted.key=value`; an item of a named list is addressed by its name
+            (`tasks.vtr.weight=2`), the value is YAML.
+        model: the network's name, in place of the recipe's.
+
+    Raises:
+        FulcrumError: no such recipe, or what is wrong in it: file, field, expected, found.
+    """
+    text, source = _text(name)
+    try:
+        document = read_document(text)
+    except FulcrumError as error:
+        raise FulcrumError(f"recipe {source}: {error}") from error
+    if not isinstance(document, dict):
+        raise FulcrumError(f"recipe {source}: expected keys name, data, features, ..., found no mapping")
+    for override in overrides:
+        _apply(document, override)
+    if model is not None:
+        document["network"] = {**(document.get("network") or {}), "model": model}
+    known = ("name", "data", "features", "tasks", "network", "training")
+    for key in document:
+        if key not in known:
+            raise FulcrumError(f"recipe {source}: unknown key {key!r}; the keys are {', '.join(known)}")
+    for key in ("network", "training"):
+        if key not in document:
+            raise FulcrumError(f"recipe {source}: {key}: required, but absent")
+    try:
+        schema = Schema.model_validate({key: document[key] for key in known[:4] if key in document})
+    except ValidationError as error:
+        raise FulcrumError(f"recipe {source}: {first_problem(error)}") from error
+    try:
+        network = TypeAdapter(NetworkConfig).validate_python(document["network"])
+        network.task_experts(schema.task_names)
+    except ValidationError as error:
+        raise FulcrumError(f"recipe {source}: network.{first_problem(error)}") from error
+    except ValueError as error:
+        raise FulcrumError(f"recipe {source}: {error}") from error
+    try:
+        training = TrainingConfig.model_validate(document["training"])
+    except ValidationError as error:
+        raise FulcrumError(f"recipe {source}: training.{first_problem(error)}") from error
+    try:
+        return Recipe(data_schema=schema, network=network, training=training)
+    except ValidationError as error:
+        raise FulcrumError(f"recipe {source}: {first_problem(error)}") from error
+
+
+def _text(name: str) -> tuple[str, str]:
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except UnicodeDecodeError as error:
+            raise FulcrumError(f"recipe {path}: not UTF-8 text ({error.reason})") from error
+        except OSError as error:
+            raise FulcrumError(f"recipe {path}: cannot be read ({error.strerror})") from error
+    if name not in packaged_recipes():
+        raise FulcrumError(
+            f"no recipe named {name!r}: expected a YAML file or one of {', '.join(packaged_recipes())}"
+        )
+    return (resources.files("training") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"), name
+
+
+def _apply(document: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise FulcrumError(f"--set {override}: expected dotted.key=value, such as training.epochs=1")
+    value = read_document(text)
+    *parents, last = dotted.split(".")
+    place: Any = document
+    for depth, part in enumerate(parents):
+        if isinstance(place, list):
+            place = _named(place, part, dotted)
+        elif isinstance(place, dict):
+            place = place.setdefault(part, {})
+        else:
+            raise FulcrumError(f"--set {dotted}: {'.'.join(parents[:depth])} holds a value, not keys")
+    if isinstance(place, list):
+        place[place.index(_named(place, last, dotted))] = value
+    elif isinstance(place, dict):
+        place[last] = value
+    else:
+        raise FulcrumError(f"--set {dotted}: {'.'.join(parents)} holds a value, not keys")
+
+
+def _named(entries: list[Any], name: str, dotted: str) -> Any:
+    for entry in entries:
+        if isinstance(entry, dict) and entry.get("name") == name:
+            return entry
+    names = ", ".join(str(entry.get("name")) for entry in entries if isinstance(entry, dict))
+    raise FulcrumError(f"--set {dotted}: nothing is named {name!r}; there are {names}")

@@ -1,0 +1,246 @@
+"""Training a bundle, station by station: read, prepare, fit the encoder, train, export.
+
+The order of things and what people see of it; each station is a module of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from model.bundle import Manifest
+from model.encoding import CategoricalEncoder, Encoder, canonical
+from model.errors import FulcrumError
+from model.network.heads import TaskHead
+from model.network.network import RankingNetwork, SideSpec, build_network
+from model.schema import CategoricalFeature, RegressionTask, Schema, Side
+from training.datasets import read_source
+from training.export import check_replaceable, write_bundle
+from training.preparation import PreparedLog, prepare_log
+from training.recipe import Recipe
+from training.run_folder import RunFolder
+from training.threads import usable_cores
+from training.trainer import EncodedLog, EpochReport, fit
+
+__all__ = ["TrainedBundle", "encode_log", "train_bundle"]
+
+
+@dataclass(frozen=True)
+class TrainedBundle:
+    """What a training gave."""
+
+    manifest: Manifest
+    run: Path
+    best: EpochReport
+
+
+def train_bundle(
+    recipe: Recipe, folder: Path | None, out: Path, run: Path | None, console: Console
+) -> TrainedBundle:
+    """Train a recipe and write its bundle.
+
+    Args:
+        recipe: what to train.
+        folder: the data (`--data`), None where the recipe needs none.
+        out: the bundle to write.
+        run: the run folder; one below `runs/` where None.
+        console: where progress goes.
+
+    Raises:
+        FulcrumError: bad data, a recipe that does not fit it, or a bundle that fails its parity check.
+    """
+    check_replaceable(out)
+    schema = recipe.data_schema
+    console.print(f"Reading [bold]{recipe.name}[/] {f'from {folder}' if folder else '(no files needed)'}")
+    source = read_source(schema.data, folder)
+    for note in source.notes:
+        console.print(f"  {note}")
+    log = prepare_log(schema, source)
+    console.print(
+        f"  {len(log):,} impressions: {log.train.sum():,} to train on, {log.validation.sum():,} to validate"
+    )
+    for task, positives in _empty_tasks(schema, log):
+        raise FulcrumError(f"tasks.{task}: {positives} in the training split; nothing can be learned from it")
+    encoder = Encoder.fit(schema, {name: column.take(log.train) for name, column in log.columns.items()})
+    encoded = encode_log(encoder, log)
+    torch.manual_seed(recipe.training.seed)
+    torch.set_num_threads(recipe.training.threads or usable_cores())
+    network = build_network(
+        recipe.network,
+        user=side_spec(encoder, "user", "context"),
+        item=side_spec(encoder, "item"),
+        tasks=[task_head(task) for task in schema.tasks],
+    )
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    console.print(f"Training [bold]{recipe.network.model}[/] with {parameters:,} parameters")
+    started = datetime.now(UTC)
+    run = run or Path("runs") / f"{recipe.name}-{started:%Y%m%dT%H%M%S}"
+    record = RunFolder(run, recipe, source.fingerprint)
+    best = _fit(network, recipe, encoded.take(log.train), encoded.take(log.validation), record, console)
+    seconds = (datetime.now(UTC) - started).total_seconds()
+    console.print(f"Exporting epoch {best.epoch} to {out}")
+    manifest = write_bundle(
+        out,
+        name=f"{recipe.name}-{recipe.network.model}",
+        network=network,
+        encoder=encoder,
+        rows=encoded.take(log.validation),
+        provenance={
+            "network": {**recipe.network.model_dump(mode="json"), "parameters": parameters},
+            "training": {
+                **recipe.training.model_dump(mode="json"),
+                "best_epoch": best.epoch,
+                "seconds": round(seconds, 1),
+            },
+            "data": {
+                "fingerprint": source.fingerprint,
+                "train_rows": int(log.train.sum()),
+                "validation_rows": int(log.validation.sum()),
+            },
+            "metrics": finite(best.validation),
+            "example": example_request(schema, log),
+        },
+    )
+    console.print(_summary(manifest, best))
+    return TrainedBundle(manifest, run, best)
+
+
+def encode_log(encoder: Encoder, log: PreparedLog) -> EncodedLog:
+    """All rows of a prepared log as arrays."""
+    user, item = encoder.encode(log.columns, len(log))
+    return EncodedLog(user, item, log.labels, log.masks, log.group, log.user)
+
+
+def side_spec(encoder: Encoder, *sides: Side) -> SideSpec:
+    """The shape of these sides' encoded features, side by side, for the network's input layer."""
+    schema = encoder.schema
+    tables = [(encoder.features[spec.name], spec) for spec in schema.side(*sides)]
+    ids = [
+        (feature.cardinality, spec.width)
+        for feature, spec in tables
+        if isinstance(feature, CategoricalEncoder) and isinstance(spec, CategoricalFeature)
+    ]
+    return SideSpec(
+        tuple(cardinality for cardinality, _ in ids),
+        tuple(width for _, width in ids),
+        sum(encoder.sides[side].numeric_columns for side in sides),
+    )
+
+
+def task_head(task: Any) -> TaskHead:
+    """The network's view of a task."""
+    if isinstance(task, RegressionTask):
+        return TaskHead(task.name, "regression", task.bounds)
+    return TaskHead(task.name, "binary")
+
+
+def example_request(schema: Schema, log: PreparedLog) -> dict[str, Any]:
+    """A request that the bundle's store can answer: a late validation row's user and a few of the videos."""
+    data = schema.data
+    if data.item is None:
+        return {}
+    last = int(np.flatnonzero(log.validation)[-1])
+    items = log.frame[data.item].tail(2_000).unique(maintain_order=True).to_list()
+    names = [name for name in (canonical(item) for item in reversed(items)) if name is not None][:5]
+    context = {}
+    for spec in schema.side("context"):
+        column = log.columns[spec.name]
+        value = column.values[last if column.codes is None else int(column.codes[last])]
+        value = value.item() if isinstance(value, np.generic) else value
+        if value is not None and not (isinstance(value, float) and not math.isfinite(value)):
+            context[spec.name] = value
+    user = canonical(log.frame[data.user][last])
+    return {"user_id": user, "top_k": 3, "context": context, "candidate_ids": names}
+
+
+def finite(metrics: Any) -> Any:
+    """The same, with None for numbers that JSON has no word for."""
+    if isinstance(metrics, Mapping):
+        return {key: finite(value) for key, value in metrics.items()}
+    if isinstance(metrics, list | tuple):
+        return [finite(value) for value in metrics]
+    return None if isinstance(metrics, float) and not math.isfinite(metrics) else metrics
+
+
+def _empty_tasks(schema: Schema, log: PreparedLog) -> list[tuple[str, str]]:
+    empty = []
+    for place, task in enumerate(schema.tasks):
+        labels = log.labels[log.train & log.masks[:, place], place]
+        if not labels.size:
+            empty.append((task.name, "no row has a label"))
+        elif task.type == "binary" and labels.min() == labels.max():
+            empty.append((task.name, f"every label is {labels[0]:g}"))
+    return empty
+
+
+class _Rate(ProgressColumn):
+    """Rows a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} rows/s" if task.speed else "", style="cyan")
+
+
+def _fit(
+    network: RankingNetwork,
+    recipe: Recipe,
+    train: EncodedLog,
+    validation: EncodedLog,
+    record: RunFolder,
+    console: Console,
+) -> EpochReport:
+    config = recipe.training
+    weights = [task.weight for task in recipe.data_schema.tasks]
+    columns = (TextColumn("{task.description}"), BarColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=config.epochs * len(train))
+
+        def on_step(epoch: int, rows: int, loss: float) -> None:
+            done = (epoch - 1) * len(train) + rows
+            label = f"epoch {epoch}/{config.epochs}  loss {loss:.4f}"
+            progress.update(bar, completed=done, description=label)
+
+        def on_epoch(report: EpochReport, best_weights: Mapping[str, torch.Tensor]) -> None:
+            record.record(finite(vars(report)))
+            if best_weights:
+                record.keep(best_weights)
+            shown = "  ".join(
+                f"{name} {key} {metrics[key]:.4f}"
+                for name, metrics in report.validation.items()
+                for key in ("auc", "mse")
+                if key in metrics
+            )
+            star = " [green]best[/]" if report.best else ""
+            console.print(f"  epoch {report.epoch}  loss {report.loss:.4f}  {shown}{star}")
+
+        trained = fit(network, config, weights, train, validation, on_step=on_step, on_epoch=on_epoch)
+    if math.isnan(trained.best.loss) or math.isnan(trained.best.monitored):
+        raise FulcrumError(
+            f"training diverged or {config.monitor.metric} cannot be computed on the validation split; "
+            "lower training.learning_rate, or monitor another metric"
+        )
+    return trained.best
+
+
+def _summary(manifest: Manifest, best: EpochReport) -> Table:
+    table = Table(title=f"{manifest.name}  {manifest.version[:19]}", title_justify="left")
+    for heading in ("task", "rows", "AUC", "AUC within groups", "log loss", "MSE", "predicted/observed"):
+        table.add_column(heading, justify="left" if heading == "task" else "right")
+    for name, metrics in best.validation.items():
+        table.add_row(
+            name,
+            f"{metrics['rows']:,}",
+            *(f"{metrics[key]:.4f}" if key in metrics else "" for key in ("auc", "gauc", "logloss", "mse")),
+            f"{metrics['calibration']:.3f}",
+        )
+    return table
