@@ -1,0 +1,107 @@
+"""The application: routes, middleware and errors around a loaded service. Knows no ranking.
+
+uvicorn --factory service.app:create_app       with FULCRUM_* in the environment; or `fulcrum serve`
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any, cast
+
+import structlog
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import InvalidRequestError, ServiceError, problem, problem_of
+from service.metrics import Metrics
+from service.middleware import BodyLimit, LastResort, Measured, RequestId
+from service.openapi import Examples, complete
+from service.routes import router
+from service.schemas import parse_rank_request
+from service.settings import Settings, load_settings
+from service.startup import Service, load_service
+from service.stopwatch import Stopwatch
+
+__all__ = ["create_app"]
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings | None = None, service: Service | None = None) -> FastAPI:
+    """The ASGI application.
+
+    Args:
+        settings: what to load at startup; from the environment where absent.
+        service: loaded already, in place of settings.
+    """
+    settings = service.settings if service else settings or load_settings()
+    metrics = service.metrics if service else Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loaded = service if service else await asyncio.to_thread(load_service, settings, metrics)
+        examples = await _examples(loaded)
+        app.openapi = lambda: _document(app, examples)  # type: ignore[method-assign]
+        loaded.start()
+        app.state.service = loaded
+        try:
+            yield
+        finally:
+            app.state.service = None
+            loaded.stop()
+
+    app = FastAPI(
+        title="Fulcrum", summary="Ranks short videos.", version=version("fulcrum"), lifespan=lifespan
+    )
+    app.state.service = None
+    app.include_router(router)
+    app.add_exception_handler(ServiceError, _refuse)
+    app.add_exception_handler(HTTPException, _refuse_http)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)  # the last added is the outermost
+    app.add_middleware(LastResort)
+    app.add_middleware(Measured, report=metrics.answered)
+    app.add_middleware(RequestId)
+    return app
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    return problem_of(cast(ServiceError, error))
+
+
+async def _refuse_http(request: Request, error: Exception) -> Response:
+    """What the framework refuses: unknown paths and methods."""
+    found = cast(HTTPException, error)
+    phrase = HTTPStatus(found.status_code).phrase
+    details = {
+        HTTPStatus.NOT_FOUND: f"there is no {request.url.path}; see /docs",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.url.path} does not take {request.method}; see /docs",
+    }
+    detail = details.get(HTTPStatus(found.status_code), str(found.detail))
+    return problem(found.status_code, phrase, detail, headers=found.headers)
+
+
+async def _examples(service: Service) -> Examples | None:
+    """The bundle's example request with the answer it gets now: documentation that cannot be wrong."""
+    example = service.active.bundle.manifest.example
+    if not example:
+        return None
+    try:
+        asked = parse_rank_request(example, service.settings.max_candidates)
+        return example, (await service.ranker.rank(asked, Stopwatch())).body
+    except InvalidRequestError as error:
+        log.warning("example_request_refused", bundle=str(service.active.bundle.path), error=str(error))
+        return None
+
+
+def _document(app: FastAPI, examples: Examples | None) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        app.openapi_schema = complete(document, examples)
+    return app.openapi_schema

@@ -1,0 +1,1 @@
+"""What is active right now: the fusion config in force. Knows no HTTP."""

@@ -1,0 +1,146 @@
+"""What can go wrong with a request, and the one table from error to HTTP status.
+
+Bodies are `application/problem+json` (RFC 9457). Knows nothing about what a request means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from starlette.responses import Response
+
+__all__ = [
+    "PROBLEM_JSON",
+    "BodyTooLargeError",
+    "FieldProblem",
+    "InvalidRequestError",
+    "MediaTypeError",
+    "NotReadyError",
+    "ServiceError",
+    "invalid",
+    "problem",
+    "problem_of",
+    "shown",
+]
+
+PROBLEM_JSON = "application/problem+json"
+
+_MOST_SHOWN = 20
+"""Field problems that one answer lists."""
+
+Path = Sequence[int | str]
+
+
+class ServiceError(Exception):
+    """A request that gets no answer; the message is for the caller."""
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """What is wrong with one value of the body.
+
+    Attributes:
+        field: its path, `candidates[3].video_len`; `body` for the whole.
+        message: what was expected, what was found.
+    """
+
+    field: str
+    message: str
+
+
+class InvalidRequestError(ServiceError):
+    """The body breaks the contract."""
+
+    def __init__(self, *problems: FieldProblem) -> None:
+        self.problems = problems
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(f"{problems[0].field}: {problems[0].message}{more}")
+
+
+class BodyTooLargeError(ServiceError):
+    """The body has more bytes than the service takes."""
+
+
+class MediaTypeError(ServiceError):
+    """The body says that it is not JSON."""
+
+
+class NotReadyError(ServiceError):
+    """The service has not loaded what it serves."""
+
+
+_TABLE: Mapping[type[ServiceError], tuple[HTTPStatus, str]] = {
+    InvalidRequestError: (HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid"),
+    BodyTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large"),
+    MediaTypeError: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is not JSON"),
+    NotReadyError: (HTTPStatus.SERVICE_UNAVAILABLE, "The service is not ready"),
+}
+
+
+def problem_of(error: ServiceError) -> Response:
+    """The answer to a request that failed so."""
+    status, title = _TABLE[type(error)]
+    problems = error.problems if isinstance(error, InvalidRequestError) else ()
+    return problem(status, title, str(error), problems)
+
+
+def problem(
+    status: int,
+    title: str,
+    detail: str,
+    problems: Sequence[FieldProblem] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An answer in `application/problem+json`."""
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
+    if problems:
+        body["errors"] = [{"field": one.field, "message": one.message} for one in problems[:_MOST_SHOWN]]
+    return Response(orjson.dumps(body), status, headers, PROBLEM_JSON)
+
+
+def invalid(error: ValidationError, known_keys: Callable[[Path], Sequence[str]]) -> InvalidRequestError:
+    """A failed validation in the caller's words; `known_keys` says which keys exist at a path."""
+    problems = []
+    for found in error.errors(include_url=False):
+        path, kind, message = found["loc"], found["type"], found["msg"]
+        if kind == "extra_forbidden":
+            message = f"unknown key; known keys are {', '.join(known_keys(path[:-1]))}"
+        elif kind == "missing":
+            message = "required, but absent"
+        elif kind == "value_error":
+            message = message.removeprefix("Value error, ")
+        else:
+            message = f"{message[0].lower()}{message[1:]}, found {shown(found['input'])}"
+        problems.append(FieldProblem(_dotted(path), message))
+    return InvalidRequestError(*problems)
+
+
+def shown(value: object) -> str:
+    """A caller's value for a message: one line, never long."""
+    match value:
+        case dict():
+            return "an object"
+        case list():
+            return f"a list of {len(value)}"
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _dotted(path: Path) -> str:
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            name = part if len(part) <= 60 else f"{part[:57]}..."
+            text += f".{name}" if text else name
+    return text or "body"

@@ -1,0 +1,1 @@
+"""The feature stores: where encoded users and items come from."""

@@ -1,0 +1,49 @@
+"""The OpenAPI document: the framework's, with our request, our problems and examples that really work.
+
+Knows the contract's types; the examples come from the bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+
+from service.errors import PROBLEM_JSON
+from service.responses import Problem
+from service.schemas import RankRequest
+
+__all__ = ["Examples", "complete", "problems"]
+
+Examples = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""A request's body and the answer to it."""
+
+_REFERENCE = "#/components/schemas/{model}"
+_JSON = "application/json"
+
+
+def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """The documentation of these errors, for a route's `responses`."""
+    content = {PROBLEM_JSON: {"schema": {"$ref": _REFERENCE.format(model=Problem.__name__)}}}
+    return {int(status): {"description": status.phrase, "content": content} for status in statuses}
+
+
+def complete(document: dict[str, Any], examples: Examples | None) -> dict[str, Any]:
+    """Add what the framework cannot know: the routes read bodies and write problems themselves."""
+    components = document.setdefault("components", {}).setdefault("schemas", {})
+    for model in (RankRequest, Problem):
+        components |= _schemas(model)
+    rank = document["paths"]["/v1/rank"]["post"]
+    request = {"schema": {"$ref": _REFERENCE.format(model=RankRequest.__name__)}}
+    rank["requestBody"] = {"required": True, "content": {_JSON: request}}
+    if examples is not None:
+        request["example"], rank["responses"]["200"]["content"][_JSON]["example"] = map(dict, examples)
+    return document
+
+
+def _schemas(model: type[BaseModel]) -> dict[str, Any]:
+    """The schemas of a model and of those it is made of, by name."""
+    schema = model.model_json_schema(ref_template=_REFERENCE)
+    return {**schema.pop("$defs", {}), model.__name__: schema}

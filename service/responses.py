@@ -1,0 +1,121 @@
+"""What the service answers, as types: for the API's documentation and for tests. Answers are plain dicts.
+
+Knows nothing of how they are made.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["FusionReport", "Problem", "RankResponse"]
+
+
+class _Contract(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ModelName(_Contract):
+    """The bundle that predicted."""
+
+    name: str
+    version: str = Field(description="sha256 of network, encoder and schema.")
+    variant: Literal["fp32"]
+
+
+class FusionName(_Contract):
+    """The fusion config that scored."""
+
+    revision: int | None = Field(description="Counts in a store; null for a file.")
+    version: str = Field(description="sha256 of the canonical config.")
+    scene: str = Field(description="The scene applied.")
+    experiments: list[str]
+
+
+class TaskTerm(_Contract):
+    """A task's part of the log-score: weight * log(clip(p) + smoothing)."""
+
+    p: float
+    weight: float
+    term: float
+
+
+class LengthTerm(_Contract):
+    """The video length's part of the log-score: weight * log(f)."""
+
+    video_len: float | None = Field(description="Seconds; null where unknown.")
+    f: float
+    weight: float
+    term: float
+
+
+class RankedItem(_Contract):
+    """A candidate with its place."""
+
+    id: str
+    rank: int
+    score: float | None = Field(description="The formula's value; null if unscored.")
+    status: Literal["ok", "default_features", "unscored"] = Field(
+        description="default_features: the store lacks the user or the video."
+    )
+    predictions: dict[str, float] | None = Field(default=None, description="By task; null if unscored.")
+    log_score: float | None = Field(default=None, description="With explain: the sum of the terms.")
+    terms: dict[str, TaskTerm | LengthTerm] | None = Field(
+        default=None, description="With explain: by task, and video_len."
+    )
+
+
+class RankResponse(_Contract):
+    """The candidates, best first; those without a score come last, in the given order."""
+
+    request_id: str | None
+    exposure_id: str = Field(description="The server's name of this answer: feedback joins on it.")
+    took_ms: float = Field(description="Milliseconds from arrival to answer.")
+    model: ModelName
+    fusion: FusionName
+    degraded: list[str] = Field(
+        description="What went wrong: deadline, unknown_scene, non_finite_predictions."
+    )
+    scored: int = Field(description="Candidates scored; items holds top_k of all.")
+    items: list[RankedItem]
+
+
+class RejectedFusion(_Contract):
+    """What the fusion file holds now, refused."""
+
+    error: str
+    at: str = Field(description="UTC, ISO 8601.")
+    sha256: str | None = Field(description="Of the file's bytes; null where there is no readable file.")
+
+
+class FusionReport(_Contract):
+    """The fusion config in force."""
+
+    revision: int | None = Field(description="Counts in a store; null for a file.")
+    version: str = Field(description="sha256 of the canonical config.")
+    source: str = Field(description="The file.")
+    loaded_at: str = Field(description="UTC, ISO 8601.")
+    scenes: list[str]
+    config: dict[str, Any] = Field(description="The parsed config, defaults filled in.")
+    left_out: dict[str, list[str]] = Field(description="By scene: tasks of the bundle with weight 0.")
+    rejected: RejectedFusion | None = Field(
+        description="A newer content of the file that was refused; null once a good one replaced it."
+    )
+
+
+class FieldError(_Contract):
+    """One value of the body and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class Problem(_Contract):
+    """An error, as `application/problem+json`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] = []

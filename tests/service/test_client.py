@@ -1,0 +1,91 @@
+"""The client for hands."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from model.errors import FulcrumError
+from service.client import rank, read_candidates
+
+
+@pytest.fixture
+def url(served):
+    return str(served.http.base_url)
+
+
+@pytest.fixture
+def candidates(tmp_path):
+    def write(text: str) -> Path:
+        file = tmp_path / "candidates"
+        file.write_text(text)
+        return file
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ("v1\n\n v2 \n", {"candidate_ids": ["v1", "v2"]}),
+        ('["v1", "v2"]', {"candidate_ids": ["v1", "v2"]}),
+        ('[{"id": "v1", "video_len": 3}]', {"candidates": [{"id": "v1", "video_len": 3}]}),
+        ('{"user_id": "u", "candidate_ids": ["v1"]}', {"user_id": "u", "candidate_ids": ["v1"]}),
+    ],
+)
+def test_candidates_come_in_many_shapes(candidates, text, body):
+    assert read_candidates(candidates(text)) == body
+
+
+def test_candidates_come_from_stdin(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("v1\nv2"))
+    assert read_candidates(Path("-")) == {"candidate_ids": ["v1", "v2"]}
+
+
+def test_an_answer_is_shown_as_a_table(url, candidates, capsys):
+    rank(url, "u1", candidates("v1\nv2\nv3"), top_k=2, explain=True, context={"hour": 3})
+    shown = capsys.readouterr().out
+    for word in ("v1", "vtr", "video_len term", "tiny-mlp", "scene default", "3 scored"):
+        assert word in shown, word
+
+
+def test_an_answer_may_stay_json(url, candidates, capsys):
+    rank(url, "u1", candidates("v1\nv2"), as_json=True)
+    assert json.loads(capsys.readouterr().out)["scored"] == 2
+
+
+def test_a_refusal_names_the_field(url, candidates):
+    with pytest.raises(FulcrumError, match=r"422 .*context\.tabb: unknown context feature"):
+        rank(url, "u1", candidates("v1"), context={"tabb": 1})
+
+
+def test_no_service_is_said_clearly(candidates):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(FulcrumError, match="is `fulcrum serve` running there"):
+        rank(f"http://127.0.0.1:{port}", "u1", candidates("v1"))
+
+
+def test_another_service_is_said_clearly(url, candidates):
+    with pytest.raises(FulcrumError, match="404 Not Found"):
+        rank(f"{url}/elsewhere", "u1", candidates("v1"))
+
+
+@pytest.mark.parametrize("text", ["", "[1,", "{"])
+def test_a_bad_file_is_refused(url, candidates, text):
+    with pytest.raises(FulcrumError, match=r"^candidates "):
+        rank(url, "u1", candidates(text))
+
+
+def test_a_missing_file_is_refused(url, tmp_path):
+    with pytest.raises(FulcrumError, match="cannot be read"):
+        rank(url, "u1", tmp_path / "absent")
+
+
+def test_a_missing_user_is_refused(url, candidates):
+    with pytest.raises(FulcrumError, match="give --user"):
+        rank(url, None, candidates("v1"))

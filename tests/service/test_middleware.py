@@ -1,0 +1,108 @@
+"""What every request gets: an id, a limit, and a plain 500 at worst."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+BODY = {"user_id": "u1", "candidate_ids": ["v1"]}
+
+
+@pytest.fixture(scope="module")
+def small(serve):
+    with serve(max_body_bytes=4096) as served:
+        yield served
+
+
+def in_pieces(total: int) -> Iterator[bytes]:
+    for _ in range(total // 512):
+        yield b" " * 512
+
+
+@pytest.mark.parametrize("content", [b" " * 100_000, in_pieces(100_000)], ids=["announced", "streamed"])
+def test_a_body_above_the_limit_is_413(small, content):
+    answer = small.http.post("/v1/rank", content=content, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+    assert "4096 bytes" in answer.json()["detail"]
+    assert small.http.post("/v1/rank", json=BODY).status_code == 200
+
+
+def test_a_body_at_the_limit_is_read(small):
+    body = b'{"user_id": "u1", "candidate_ids": ["v1"]}'
+    answer = small.http.post("/v1/rank", content=body + b" " * (4096 - len(body)))
+    assert answer.status_code == 200
+
+
+def test_the_default_limit_is_8_mib(served):
+    headers = {"content-type": "application/json"}
+    assert served.http.post("/v1/rank", content=b" " * (8 << 20), headers=headers).status_code == 422
+    assert served.http.post("/v1/rank", content=b" " * ((8 << 20) + 1), headers=headers).status_code == 413
+
+
+def test_a_plain_request_id_is_kept_and_another_is_replaced(served):
+    kept = served.http.get("/livez", headers={"x-request-id": "trace-7"})
+    replaced = served.http.get("/livez", headers={"x-request-id": "two words"})
+    assert kept.headers["x-request-id"] == "trace-7"
+    assert replaced.headers["x-request-id"] not in {"two words", ""}
+    assert len({served.http.get("/livez").headers["x-request-id"] for _ in range(5)}) == 5
+
+
+def test_what_nobody_expected_is_a_plain_500(serve, monkeypatch):
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a secret of the inside")
+
+    with serve() as served:
+        monkeypatch.setattr("service.ranker.top_k", fail)
+        with structlog.testing.capture_logs() as logged:
+            answer = served.http.post("/v1/rank", json=BODY)
+        assert [entry["event"] for entry in logged] == ["request_failed"]
+        assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+        assert "secret" not in answer.text
+        assert "x-request-id" in answer.headers
+        monkeypatch.undo()
+        served.rank(candidate_ids=["v1"])
+
+
+def test_a_damaged_row_costs_its_own_candidate_alone(serve, monkeypatch):
+    """No score that is not a number ever ranks."""
+    from service.engine import Engine, Prediction
+
+    whole = Engine.predict
+
+    def one_nan(self, inputs, deadline=None):
+        found = whole(self, inputs, deadline)
+        broken = found.tasks["shr"].copy()
+        broken[1] = float("nan")
+        return Prediction({**found.tasks, "shr": broken}, found.scored)
+
+    with serve() as served:
+        monkeypatch.setattr(Engine, "predict", one_nan)
+        answer = served.rank(candidate_ids=["v1", "v2", "v3"])
+    assert (answer["degraded"], answer["scored"]) == (["non_finite_predictions"], 2)
+    assert answer["items"][2] == {
+        "id": "v2",
+        "rank": 3,
+        "score": None,
+        "status": "unscored",
+        "predictions": None,
+    }
+
+
+def test_many_callers_at_once_each_get_their_own_answer(served):
+    wrong = []
+
+    def ask(place: int) -> None:
+        for _ in range(20):
+            answer = served.rank(request_id=f"r{place}", user_id=f"u{place}", candidate_ids=[f"v{place}"])
+            if (answer["request_id"], answer["items"][0]["id"]) != (f"r{place}", f"v{place}"):
+                wrong.append(answer)
+
+    callers = [threading.Thread(target=ask, args=(place,)) for place in range(6)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert wrong == []

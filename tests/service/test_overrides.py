@@ -1,0 +1,96 @@
+"""Feature values in a request: over the store's, checked by name and kind."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def vtr(answer, place=0):
+    return answer["items"][place]["predictions"]["vtr"]
+
+
+def test_context_counts(served):
+    one, other = (served.rank(candidate_ids=["v1"], context={"hour": hour}) for hour in (1, 22))
+    assert vtr(one) != vtr(other)
+
+
+def test_user_features_stand_for_the_stores(served):
+    plain = served.rank(candidate_ids=["v1"])
+    same = served.rank(candidate_ids=["v1"], user_features={"age": 19, "activity": "low"})
+    other = served.rank(candidate_ids=["v1"], user_features={"age": 40})
+    assert vtr(same) == pytest.approx(vtr(plain), abs=1e-6)
+    assert vtr(other) != vtr(plain)
+    assert other["items"][0]["status"] == "ok"
+
+
+def test_item_features_stand_for_the_stores_of_their_candidate_alone(served):
+    plain = served.rank(candidate_ids=["v1", "v2"], fields=["predictions"])
+    changed = served.rank(
+        candidates=[{"id": "v1", "features": {"likes": 9000, "author": "a7"}}, {"id": "v2"}]
+    )
+    before, after = (
+        {i["id"]: i["predictions"]["vtr"] for i in answer["items"]} for answer in (plain, changed)
+    )
+    assert before["v1"] != after["v1"]
+    assert before["v2"] == pytest.approx(after["v2"], abs=1e-6)
+
+
+def test_one_category_is_one_however_it_is_written(served):
+    spellings = [served.rank(candidate_ids=["v1"], context={"tab": tab}) for tab in ("1", 1, 1.0, True)]
+    assert {vtr(answer) for answer in spellings} == {vtr(spellings[0])}
+
+
+def test_null_is_missing(served):
+    nothing = served.rank(candidate_ids=["v1"])
+    assert vtr(served.rank(candidate_ids=["v1"], context={"hour": None, "tab": None})) == vtr(nothing)
+
+
+def test_an_unknown_category_is_no_error(served):
+    served.rank(candidate_ids=["v1"], context={"tab": "never seen"})
+
+
+def test_a_truth_value_is_a_number_where_one_is_expected(served):
+    one, other = (served.rank(candidate_ids=["v1"], context={"hour": hour}) for hour in (True, 1))
+    assert vtr(one) == vtr(other)
+
+
+def test_a_given_length_stands_for_the_duration_feature_too(served):
+    by_length = served.rank(candidates=[{"id": "v1", "video_len": 12.5}])
+    by_both = served.rank(candidates=[{"id": "v1", "video_len": 12.5, "features": {"duration_ms": 12_500}}])
+    by_feature = served.rank(candidates=[{"id": "v1", "features": {"duration_ms": 12_500}}], explain=True)
+    assert vtr(by_length) == pytest.approx(vtr(by_both), abs=1e-7)
+    assert vtr(by_length) == pytest.approx(vtr(by_feature), abs=1e-7)
+    assert vtr(by_length) != vtr(served.rank(candidate_ids=["v1"]))
+    assert by_feature["items"][0]["terms"]["video_len"]["video_len"] != 12.5
+
+
+def test_numbers_beyond_all_reason_are_clipped(served):
+    for likes in (1e308, -1e308, 2**63, 2**64 - 1, 10**40):
+        served.rank(candidates=[{"id": "v1", "features": {"likes": likes}}], context={"hour": likes})
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "says"),
+    [
+        ({"context": {"tabb": 1}}, "context.tabb", "unknown context feature; the bundle has tab, hour"),
+        ({"user_features": {"sex": 1}}, "user_features.sex", "the bundle has user_id, activity, age"),
+        ({"user_features": {"tab": 1}}, "user_features.tab", "give it in context"),
+        ({"context": {"likes": 1}}, "context.likes", "give it in candidates[].features"),
+        ({"context": {"hour": "21"}}, "context.hour", "expected a number, found '21'"),
+        ({"user_features": {"age": "old"}}, "user_features.age", "expected a number, found 'old'"),
+        (
+            {"candidates": [{"id": "a"}, {"id": "b", "features": {"like": 1}}]},
+            "candidates[1].features.like",
+            "the bundle has video_id, author, duration_ms, likes",
+        ),
+        (
+            {"candidates": [{"id": "a"}, {"id": "b", "features": {"likes": "3.5"}}]},
+            "candidates[1].features.likes",
+            "expected a number, found '3.5'",
+        ),
+    ],
+)
+def test_what_the_bundle_does_not_know_is_refused_by_name(served, body, field, says):
+    problem = served.refused(**({} if "candidates" in body else {"candidate_ids": ["v1"]}), **body)
+    assert problem["errors"][0]["field"] == field
+    assert says in problem["errors"][0]["message"]

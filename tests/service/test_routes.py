@@ -1,0 +1,121 @@
+"""The routes over real HTTP: operations, documentation, refusals by status."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from service.app import create_app
+from service.responses import FusionReport, RankResponse
+from service.settings import Settings
+
+
+def test_live_and_ready(served, world):
+    assert served.http.get("/livez").json() == {"status": "alive"}
+    assert served.http.get("/readyz").json() == {"status": "ready", "bundle": world.load().version}
+
+
+def test_not_ready_before_all_is_loaded(world):
+    app = create_app(Settings(bundle=world.bundle, features=str(world.features)))
+
+    async def ask(path: str) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+            return await http.get(path)
+
+    answer = asyncio.run(ask("/readyz"))
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+    assert asyncio.run(ask("/livez")).status_code == 200
+
+
+def test_the_fusion_report_is_what_the_contract_says(served):
+    report = served.http.get("/v1/fusion").json()
+    FusionReport.model_validate(report)
+    assert report["revision"] is report["rejected"] is None
+    assert report["source"] == str(served.fusion)
+    assert report["scenes"] == ["default", "feed"]
+    assert report["left_out"] == {"default": [], "feed": ["vcr", "cmr"]}
+
+
+def test_without_a_fusion_file_the_bundles_own_serves(serve, world):
+    with serve(fusion=None) as served:
+        assert served.http.get("/v1/fusion").json()["source"] == str(world.bundle / "fusion.yaml")
+        served.rank(candidate_ids=["v1"])
+
+
+def test_the_documented_example_really_works(served):
+    document = served.http.get("/openapi.json").json()
+    operation = document["paths"]["/v1/rank"]["post"]
+    example = operation["requestBody"]["content"]["application/json"]["example"]
+    documented = operation["responses"]["200"]["content"]["application/json"]["example"]
+    answer = served.rank(**example)
+    RankResponse.model_validate(answer)
+    assert answer["items"] == documented["items"]
+    assert answer["model"] == documented["model"]
+
+
+def test_every_reference_of_the_document_leads_somewhere(served):
+    text = served.http.get("/openapi.json").text
+    schemas = served.http.get("/openapi.json").json()["components"]["schemas"]
+    references = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
+    assert references - set(schemas) == set()
+    assert {"RankRequest", "Candidate", "RankResponse", "Problem"} <= set(schemas)
+    assert schemas["RankRequest"]["additionalProperties"] is False
+    assert served.http.get("/docs").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("GET", "/v1/models", 404), ("GET", "/v1/rank", 405), ("DELETE", "/v1/fusion", 405)],
+)
+def test_wrong_paths_and_methods_are_problems_too(served, method, path, status):
+    answer = served.http.request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert answer.json()["status"] == status
+    assert path in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml"])
+def test_other_media_types_are_refused(served, media_type):
+    answer = served.http.post("/v1/rank", content=b"{}", headers={"content-type": media_type})
+    assert (answer.status_code, answer.headers["content-type"]) == (415, "application/problem+json")
+    assert media_type in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/json; charset=utf-8", "Application/JSON", "application/x+json", None]
+)
+def test_json_by_any_name_is_taken(served, media_type):
+    headers = {} if media_type is None else {"content-type": media_type}
+    body = b'{"user_id": "u1", "candidate_ids": ["v1"]}'
+    assert served.http.post("/v1/rank", content=body, headers=headers).status_code == 200
+
+
+def test_metrics_tell_of_requests_stages_and_what_is_active(serve, world):
+    with serve() as served:
+        served.rank(candidate_ids=["v1", "nobody"], scene="nowhere")
+        served.rank(candidate_ids=["v1", "v2"], timeout_ms=1e-6)
+        served.http.post("/v1/rank", json={})
+        served.http.get("/no/such/path")
+        fusion = served.http.get("/v1/fusion").json()["version"]
+        text = served.http.get("/metrics").text
+    for line in (
+        'fulcrum_requests_total{route="/v1/rank",status="200"} 2.0',
+        'fulcrum_requests_total{route="/v1/rank",status="422"} 1.0',
+        'fulcrum_requests_total{route="other",status="404"} 1.0',
+        'fulcrum_request_seconds_count{route="/v1/rank"} 3.0',
+        *(
+            f'fulcrum_rank_stage_seconds_count{{stage="{stage}"}} 2.0'
+            for stage in ("wait", "parse", "features", "network", "fusion", "respond")
+        ),
+        "fulcrum_rank_candidates_sum 4.0",
+        "fulcrum_rank_unscored_candidates_total 2.0",
+        "fulcrum_rank_default_features_candidates_total 1.0",
+        'fulcrum_rank_degraded_total{reason="unknown_scene"} 1.0',
+        'fulcrum_rank_degraded_total{reason="deadline"} 1.0',
+        'fulcrum_fusion_reloads_total{outcome="rejected"} 0.0',
+        f'fulcrum_fusion_info{{version="{fusion}"}} 1.0',
+        f'version="{world.load().version}"}} 1.0',
+    ):
+        assert line in text, line

@@ -1,0 +1,103 @@
+"""Malformed requests over real HTTP: the status, and the field that is named."""
+
+from __future__ import annotations
+
+import json
+
+import orjson
+import pytest
+
+GOOD = {"user_id": "u1", "candidates": [{"id": "a"}, {"id": "b"}]}
+
+
+def with_candidate(**fields):
+    return {**GOOD, "candidates": [{"id": "a"}, {"id": "b", **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "says"),
+    [
+        (b"null", "body", ""),
+        (b"[]", "body", ""),
+        (b'"text"', "body", ""),
+        (b"{}", "user_id", "required"),
+        (b'{"user_id": "u1", "user_id": "u2"}', "user_id", "stands twice"),
+        (b'{"user_id": NaN}', "body", "not valid JSON"),
+        ({"user_id": "u1"}, "candidates", "found neither"),
+        ({**GOOD, "candidate_ids": ["a"]}, "candidates", "found both"),
+        ({**GOOD, "candidates": []}, "candidates", "at least 1"),
+        ({"user_id": "u1", "candidate_ids": []}, "candidate_ids", "at least 1"),
+        ({**GOOD, "candidates": {}}, "candidates", "list"),
+        ({**GOOD, "candidates": ["a"]}, "candidates[0]", ""),
+        ({**GOOD, "user_id": 1}, "user_id", "found 1"),
+        ({**GOOD, "user_id": ""}, "user_id", "at least 1"),
+        ({**GOOD, "user_id": "x" * 257}, "user_id", "256"),
+        ({**GOOD, "user_id": "é" * 129}, "user_id", "256 bytes of UTF-8, found 258"),
+        ({**GOOD, "user_id": None}, "user_id", "found null"),
+        ({**GOOD, "requestid": "r"}, "requestid", "known keys are request_id, user_id"),
+        ({**GOOD, "scene": 3}, "scene", "string"),
+        ({**GOOD, "top_k": 0}, "top_k", "greater than or equal to 1"),
+        ({**GOOD, "top_k": 2.5}, "top_k", "integer"),
+        ({**GOOD, "top_k": "5"}, "top_k", "integer"),
+        ({**GOOD, "top_k": True}, "top_k", "integer"),
+        ({**GOOD, "timeout_ms": 0}, "timeout_ms", "greater than 0"),
+        ({**GOOD, "timeout_ms": "40"}, "timeout_ms", "number"),
+        ({**GOOD, "explain": 1}, "explain", "boolean"),
+        ({**GOOD, "fields": ["score"]}, "fields[0]", "predictions"),
+        ({**GOOD, "context": []}, "context", "dictionary"),
+        ({**GOOD, "context": {"tab": []}}, "context.tab", "found a list"),
+        ({**GOOD, "context": {"tab": {"deep": 1}}}, "context.tab", "found an object"),
+        ({**GOOD, "user_features": {"age": [1]}}, "user_features.age", "found a list"),
+        (with_candidate(video_len=0), "candidates[1].video_len", "greater than 0"),
+        (with_candidate(video_len=-1.5), "candidates[1].video_len", "greater than 0"),
+        (with_candidate(video_len="31"), "candidates[1].video_len", "number"),
+        (with_candidate(video_len=True), "candidates[1].video_len", "number"),
+        (with_candidate(video_len=1e300), "candidates[1].video_len", "less than or equal"),
+        (with_candidate(vidoe_len=3), "candidates[1].vidoe_len", "known keys are id, video_len, features"),
+        (with_candidate(features={"likes": {}}), "candidates[1].features.likes", "found an object"),
+        (with_candidate(id=7), "candidates[1].id", "found 7"),
+        (with_candidate(id="a"), "candidates[1].id", "first at candidates[0].id"),
+        ({"user_id": "u1", "candidate_ids": ["a", 5]}, "candidate_ids[1]", "found 5"),
+        (
+            {"user_id": "u1", "candidate_ids": ["a", "b", "a"]},
+            "candidate_ids[2]",
+            "first at candidate_ids[0]",
+        ),
+        (
+            {"user_id": "u1", "candidate_ids": [str(n) for n in range(10_001)]},
+            "candidate_ids",
+            "at most 10000",
+        ),
+    ],
+)
+def test_a_malformed_body_is_refused_and_its_field_named(served, body, field, says):
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = served.http.post("/v1/rank", content=content, headers={"content-type": "application/json"})
+    problem = answer.json()
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem["status"] == 422
+    assert problem["errors"][0]["field"] == field
+    assert says in problem["errors"][0]["message"]
+    assert problem["detail"].startswith(f"{field}: ")
+
+
+def test_many_mistakes_are_cut_short(served):
+    problem = served.refused(candidates=[{"id": place} for place in range(300)])
+    assert len(problem["errors"]) == 20
+    assert "(and 299 more)" in problem["detail"]
+
+
+def test_ten_thousand_candidates_are_taken(served):
+    assert served.rank(candidate_ids=[str(n) for n in range(10_000)])["scored"] == 10_000
+
+
+@pytest.mark.parametrize("name", ["e" * 256, "é" * 128, "a b", "\x00", "😀", '"\\', "1", "../x", "%s{}"])
+def test_any_text_is_an_id(served, name):
+    answer = served.rank(user_id=name, request_id=name, candidate_ids=[name])
+    assert answer["items"][0]["id"] == answer["request_id"] == name
+
+
+def test_integers_may_stand_for_floats(served):
+    body = orjson.dumps({**with_candidate(video_len=31), "timeout_ms": 60_000})
+    assert served.http.post("/v1/rank", content=body).status_code == 200
