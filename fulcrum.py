@@ -31,7 +31,7 @@ fusion_app = typer.Typer(help="Fusion configs: the weights of the score.", no_ar
 app.add_typer(schema_app, name="schema")
 app.add_typer(fusion_app, name="fusion")
 
-progress = Console(stderr=True)
+progress = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
 answer = Console(width=None if sys.stdout.isatty() else 120)
 
 Data = Annotated[
@@ -199,18 +199,30 @@ def serve(
     fusion: Annotated[
         Path | None, typer.Option("--fusion", help="Fusion config, watched; the bundle's own where absent.")
     ] = None,
-    provider: Annotated[str, typer.Option("--provider", help="auto, cpu or cuda.")] = "auto",
-    host: Annotated[str, typer.Option("--host")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port")] = 8000,
+    provider: Annotated[
+        str | None, typer.Option("--provider", help="auto, cpu or cuda; auto where absent.")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option("--variant", help="auto or fp32, which are the same in this release.")
+    ] = None,
+    host: Annotated[str | None, typer.Option("--host", help="127.0.0.1 where absent.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="8000 where absent; 0 takes a free one.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Server processes.")] = None,
 ) -> None:
     """Serve a bundle over HTTP: POST /v1/rank. Further settings: environment variables FULCRUM_*."""
     with _extra("service"):
         from service.server import run
-
         from service.settings import load_settings
     run(
         load_settings(
-            bundle=bundle, features=features, fusion=fusion, provider=provider, host=host, port=port
+            bundle=bundle,
+            features=features,
+            fusion=fusion,
+            provider=provider,
+            variant=variant,
+            host=host,
+            port=port,
+            workers=workers,
         )
     )
 

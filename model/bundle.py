@@ -31,7 +31,7 @@ from model.errors import FulcrumError, first_problem
 from model.inference import NetworkInputs
 from model.schema import Frozen, Schema
 
-__all__ = ["NETWORK", "Bundle", "FileEntry", "Manifest", "Sample", "load_bundle", "write_manifest"]
+__all__ = ["NETWORK", "Bundle", "FileEntry", "Manifest", "Sample", "load_bundle", "read_manifest", "write_manifest"]
 
 MANIFEST, MANIFEST_SUM, SCHEMA, ENCODER = "manifest.json", "manifest.sha256", "schema.json", "encoder.json"
 NETWORK, NETWORK_DATA, FUSION, SAMPLE = "network.onnx", "network.onnx.data", "fusion.yaml", "sample.npz"
@@ -180,7 +180,7 @@ def load_bundle(folder: Path) -> Bundle:
     Raises:
         FulcrumError: the folder is no bundle, of another format, or damaged; names the file and the reason.
     """
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     absent = [name for name in _REQUIRED if name not in manifest.files]
     if absent:
         raise FulcrumError(
@@ -208,12 +208,17 @@ def load_bundle(folder: Path) -> Bundle:
         raise FulcrumError(f"bundle {folder}: {MANIFEST} and {SCHEMA} name different tasks")
     try:
         sample = Sample.load(folder / SAMPLE)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise FulcrumError(f"bundle {folder}: {SAMPLE}: not a parity sample ({error})") from error
     return Bundle(folder, manifest, schema, encoder, sample)
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """What the folder says it is; its other files are not looked at.
+
+    Raises:
+        FulcrumError: the folder is no bundle, of another format, or its manifest is damaged.
+    """
     path = folder / MANIFEST
     try:
         text = path.read_bytes()

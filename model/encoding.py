@@ -56,6 +56,8 @@ CLIP = 5.0
 """Standardised numbers stay within so many standard deviations."""
 
 _QUANTILES = 257
+_LARGEST, _SMALLEST = 1e100, 1e-100  # beyond one counts as it, below the other as 0: squares stay finite
+_ROUNDING = 1e-12  # a deviation below this share of the mean is rounding, not scale
 _T = TypeVar("_T", bound=np.generic)
 _FORMAT = 1
 
@@ -127,8 +129,10 @@ def _number(value: Any) -> float:
 def _numbers(values: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     if isinstance(values, np.ndarray) and values.dtype.kind in "iufb":
         numbers = values.astype(np.float64)
-        return np.where(np.isfinite(numbers), numbers, np.nan)
-    return np.fromiter(map(_number, values), np.float64, count=len(values))
+        numbers = np.where(np.isfinite(numbers), numbers, np.nan)
+    else:
+        numbers = np.fromiter(map(_number, values), np.float64, count=len(values))
+    return np.where(np.abs(numbers) < _SMALLEST, 0.0, np.clip(numbers, -_LARGEST, _LARGEST))
 
 
 class CategoricalEncoder:
@@ -222,7 +226,8 @@ class NumericEncoder:
             encoder.quantiles = np.quantile(present, np.linspace(0.0, 1.0, _QUANTILES)).tolist()
         moved = encoder._transformed(present)
         encoder.mean = float(moved.mean())
-        encoder.std = float(moved.std()) or 1.0
+        deviation = float(moved.std())
+        encoder.std = deviation if deviation > _ROUNDING * abs(encoder.mean) else 1.0
         return encoder
 
     @property

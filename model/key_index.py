@@ -62,8 +62,11 @@ class KeyIndex:
 
     def find(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
         """Row number of each key, -1 where it is unknown: [len(keys)]."""
+        return self.find_hashes(hash_keys(keys))
+
+    def find_hashes(self, wanted: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Row number of each hash, -1 where it is unknown."""
         if not len(self.hashes):
-            return np.full(len(keys), -1, np.int64)
-        wanted = hash_keys(keys)
+            return np.full(len(wanted), -1, np.int64)
         place = np.minimum(np.searchsorted(self.hashes, wanted), len(self.hashes) - 1)
         return np.where(self.hashes[place] == wanted, self.rows[place], -1)

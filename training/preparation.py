@@ -6,7 +6,7 @@ splits. Knows nothing about networks; the encoder is fitted elsewhere, on the ro
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,15 @@ import polars as pl
 
 from model.encoding import Column
 from model.errors import FulcrumError
-from model.schema import DataSpec, LastSplit, RegressionTask, Schema, Side
+from model.schema import (
+    CategoricalFeature,
+    DataSpec,
+    LastSplit,
+    NumericFeature,
+    RegressionTask,
+    Schema,
+    Side,
+)
 from training.columns import feature_columns
 from training.datasets.source import LogSource, SourceTable
 
@@ -81,25 +89,22 @@ def prepare_log(schema: Schema, source: LogSource, *, split: bool = True) -> Pre
         FulcrumError: a column is absent, an expression fails, labels are out of range, or a split is empty.
     """
     data = schema.data
+    if source.log.is_empty():
+        raise FulcrumError("the log has no rows; is this the right folder?")
     frame = _kept(data, source.log)
+    if frame.is_empty():
+        raise FulcrumError(f"data.keep: {data.keep!r} keeps none of {source.log.height} rows")
     if data.time is not None:
         frame = frame.sort(_column(frame, data.time, "data.time"), maintain_order=True)
-    needed = _needed_columns(schema)
+    needed = _needed_columns(schema) | {table.key for table in source.tables}
     for table in source.tables:
         frame = _join(frame, table, needed, data.time)
     _require(frame, [data.user, *_optional(data.item, data.group)], "data")
-    features = {
-        spec.name: _expression(spec.expr, frame, f"features.{spec.name}.expr")
-        if spec.expr is not None
-        else _column(frame, spec.source, f"features.{spec.name}")
-        for spec in schema.features
-    }
-    values = frame.select(**features)
     labels, masks = _labels(schema, frame)
     train, validation = _split(data, frame) if split else (np.zeros(frame.height, bool),) * 2
     return PreparedLog(
         frame=frame,
-        columns=feature_columns({spec.name: spec for spec in schema.features}, values),
+        columns=_feature_columns(schema.features, frame),
         labels=labels,
         masks=masks,
         train=train,
@@ -125,9 +130,11 @@ def prepare_entities(schema: Schema, source: LogSource, kind: Literal["users", "
     if data.time is not None:
         log = log.sort(data.time, maintain_order=True)
     _require(log, [key], "data")
-    needed = {key, *_side_columns(schema, side)}
-    keyed = [table.frame[key] for table in source.tables if table.key == key]
-    keys = pl.concat([series.cast(log[key].dtype) for series in (log[key], *keyed)]).drop_nulls()
+    # Keys that lead on to further tables, but not to the other side's: an item has no user.
+    leading = {table.key for table in source.tables} - {data.user, data.item}
+    needed = {key, *_side_columns(schema, side)} | leading
+    keyed = [_table_key(table, log[key].dtype) for table in source.tables if table.key == key]
+    keys = pl.concat([log[key], *keyed]).drop_nulls()
     frame = keys.unique(maintain_order=True).to_frame(key)
     latest = log.select([name for name in log.columns if name in needed]).unique(
         key, keep="last", maintain_order=True
@@ -138,16 +145,9 @@ def prepare_entities(schema: Schema, source: LogSource, kind: Literal["users", "
             newest = table.frame.sort(table.as_of, maintain_order=True) if table.as_of else table.frame
             newest = newest.unique(table.key, keep="last", maintain_order=True)
             frame = _merge(frame, SourceTable(table.name, newest, table.key), needed | {table.key}, None)
-    features = {
-        spec.name: _expression(spec.expr, frame, f"features.{spec.name}.expr")
-        if spec.expr is not None
-        else _column(frame, spec.source, f"features.{spec.name}")
-        for spec in schema.side(side)
-    }
-    values = frame.select(**features) if features else frame.select()
     return Entities(
         keys=frame[key],
-        columns=feature_columns({spec.name: spec for spec in schema.side(side)}, values),
+        columns=_feature_columns(list(schema.side(side)), frame),
         video_len_s=_video_seconds(data, frame) if kind == "items" else None,
     )
 
@@ -155,7 +155,7 @@ def prepare_entities(schema: Schema, source: LogSource, kind: Literal["users", "
 def _kept(data: DataSpec, log: pl.DataFrame) -> pl.DataFrame:
     if data.keep is None:
         return log
-    return log.filter(_expression(data.keep, log, "data.keep"))
+    return log.filter(_floats(log, data.keep, "data.keep") == 1.0)
 
 
 def _needed_columns(schema: Schema) -> set[str]:
@@ -200,17 +200,19 @@ def _join(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str |
 
 def _merge(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str | None) -> pl.DataFrame:
     """Add the table's needed columns; the log's own value holds where both have one."""
-    _require(table.frame, [table.key, *_optional(table.as_of)], f"table {table.name!r}")
+    _require(table.frame, _optional(table.as_of), f"table {table.name!r}")
+    key = _table_key(table, frame[table.key].dtype)
     wanted = [name for name in table.frame.columns if name in needed and name != table.key]
     right = table.frame.select(
-        pl.col(table.key).cast(frame[table.key].dtype),
+        key,
         *(pl.col(name) for name in wanted if name != table.as_of),
         *_optional(table.as_of),
     ).drop_nulls(table.key)
     suffix = "\x00from table"
     if table.as_of is not None and time is not None:
-        right = right.rename({table.as_of: "\x00as of"}).drop_nulls("\x00as of").sort("\x00as of")
-        right = right.with_columns(pl.col("\x00as of").cast(frame[time].dtype))
+        known = _cast(right[table.as_of], frame[time].dtype, f"table {table.name!r}")
+        right = right.drop(table.as_of).with_columns(known.alias("\x00as of"))
+        right = right.drop_nulls("\x00as of").sort("\x00as of", maintain_order=True)
         joined = frame.join_asof(
             right,
             left_on=time,
@@ -224,9 +226,9 @@ def _merge(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str 
     else:
         twice = right[table.key].is_duplicated()
         if twice.any():
-            key = right.filter(twice)[table.key][0]
+            first = right.filter(twice)[table.key][0]
             raise FulcrumError(
-                f"table {table.name!r}: {table.key} {key!r} stands in several rows; "
+                f"table {table.name!r}: {table.key} {first!r} stands in several rows; "
                 "keep one row a key, or name the column that dates them in as_of"
             )
         joined = frame.join(right, on=table.key, how="left", suffix=suffix, maintain_order="left")
@@ -234,6 +236,39 @@ def _merge(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str 
     return joined.with_columns(pl.coalesce(name, name + suffix).alias(name) for name in both).drop(
         [name + suffix for name in both]
     )
+
+
+def _table_key(table: SourceTable, kind: pl.DataType) -> pl.Series:
+    _require(table.frame, [table.key], f"table {table.name!r}")
+    return _cast(table.frame[table.key], kind, f"table {table.name!r}")
+
+
+def _cast(series: pl.Series, kind: pl.DataType, field: str) -> pl.Series:
+    """A table's column in the type of the log's, to compare them."""
+    try:
+        if series.dtype.is_temporal() == kind.is_temporal():
+            return series.cast(kind)
+    except pl.exceptions.PolarsError:
+        pass
+    raise FulcrumError(
+        f"{field}: column {series.name!r} holds {series.dtype}, which cannot be compared with {kind} "
+        "in the log; give both the same type"
+    )
+
+
+def _feature_columns(
+    specs: Sequence[CategoricalFeature | NumericFeature], frame: pl.DataFrame
+) -> dict[str, Column]:
+    for spec in specs:
+        if spec.expr is None:
+            _require(frame, [spec.source], f"features.{spec.name}")
+    values = {
+        spec.name: _evaluated(spec.expr, frame, f"features.{spec.name}.expr")
+        if spec.expr is not None
+        else frame[spec.source]
+        for spec in specs
+    }
+    return feature_columns({spec.name: spec for spec in specs}, pl.DataFrame(values))
 
 
 def _labels(schema: Schema, frame: pl.DataFrame) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
@@ -277,8 +312,9 @@ def _split(data: DataSpec, frame: pl.DataFrame) -> tuple[npt.NDArray[np.bool_], 
 
 
 def _video_seconds(data: DataSpec, frame: pl.DataFrame) -> _Array:
-    if data.video_len is None or data.video_len.column not in frame.columns:
+    if data.video_len is None:
         return np.full(frame.height, np.nan)
+    _require(frame, [data.video_len.column], "data.video_len")
     units = frame[data.video_len.column].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
     return np.where(np.isfinite(units) & (units > 0), units / data.video_len.per_second, np.nan)
 
@@ -288,15 +324,23 @@ def _numbered(series: pl.Series) -> npt.NDArray[np.int64]:
 
 
 def _floats(frame: pl.DataFrame, text: str, field: str) -> _Array:
-    series = frame.select(value=_expression(text, frame, field))["value"]
-    if len(series) == 1 != frame.height:
-        series = pl.Series([series[0]] * frame.height)
+    series = _evaluated(text, frame, field)
     try:
         return series.cast(pl.Float64).fill_null(np.nan).to_numpy()
     except pl.exceptions.PolarsError as error:
         raise FulcrumError(
             f"{field}: {text!r} gives {series.dtype}, expected numbers or truth values"
         ) from error
+
+
+def _evaluated(text: str, frame: pl.DataFrame, field: str) -> pl.Series:
+    """The expression's value in each row; a constant stands in all of them."""
+    expression = _expression(text, frame, field)
+    try:
+        series = frame.select(value=expression)["value"]
+    except pl.exceptions.PolarsError as error:
+        raise FulcrumError(f"{field}: {text!r} fails on this data ({str(error).splitlines()[0]})") from error
+    return series.new_from_index(0, frame.height) if len(series) == 1 != frame.height else series
 
 
 def _expression(text: str, frame: pl.DataFrame, field: str) -> pl.Expr:

@@ -10,10 +10,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from model.document import read_document
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from model.errors import FulcrumError, first_problem
+from model.document import read_document
+from model.errors import FulcrumError, first_problem, shown
 from model.network.config import NetworkConfig
 from model.schema import Frozen, Schema
 
@@ -40,10 +40,14 @@ class TrainingConfig(Frozen):
     """Peak step size of Adam with decoupled weight decay."""
     schedule: Literal["constant", "cosine"] = "constant"
     """`cosine` falls to a hundredth of the learning rate over all epochs."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of all steps over which the learning rate rises from zero."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Decoupled weight decay of experts, gates and towers."""
+    """Decoupled weight decay of the matrices of experts, gates and towers."""
     embedding_weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Decoupled weight decay of embedding tables."""
+    """Decoupled weight decay of the embedding tables of categorical features."""
+    id_weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay of the embedding tables of features of kind `id`."""
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of the gradient."""
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -111,15 +115,19 @@ def load_recipe(name: str, overrides: Sequence[str] = (), model: str | None = No
         raise FulcrumError(f"recipe {source}: expected keys name, data, features, ..., found no mapping")
     for override in overrides:
         _apply(document, override)
-    if model is not None:
-        document["network"] = {**(document.get("network") or {}), "model": model}
     known = ("name", "data", "features", "tasks", "network", "training")
     for key in document:
         if key not in known:
             raise FulcrumError(f"recipe {source}: unknown key {key!r}; the keys are {', '.join(known)}")
+    if model is not None and document.get("network") is None:
+        document["network"] = {}
     for key in ("network", "training"):
         if key not in document:
             raise FulcrumError(f"recipe {source}: {key}: required, but absent")
+        if not isinstance(document[key], dict):
+            raise FulcrumError(f"recipe {source}: {key}: expected keys, found {shown(document[key])}")
+    if model is not None:
+        document["network"]["model"] = model
     try:
         schema = Schema.model_validate({key: document[key] for key in known[:4] if key in document})
     except ValidationError as error:
@@ -159,9 +167,12 @@ def _text(name: str) -> tuple[str, str]:
 
 def _apply(document: dict[str, Any], override: str) -> None:
     dotted, equals, text = override.partition("=")
-    if not equals or not dotted:
+    if not equals or not all(dotted.split(".")):
         raise FulcrumError(f"--set {override}: expected dotted.key=value, such as training.epochs=1")
-    value = read_document(text)
+    try:
+        value = read_document(text)
+    except FulcrumError as error:
+        raise FulcrumError(f"--set {override}: {error}") from error
     *parents, last = dotted.split(".")
     place: Any = document
     for depth, part in enumerate(parents):

@@ -127,14 +127,13 @@ def side_spec(encoder: Encoder, *sides: Side) -> SideSpec:
     schema = encoder.schema
     tables = [(encoder.features[spec.name], spec) for spec in schema.side(*sides)]
     ids = [
-        (feature.cardinality, spec.width)
+        (feature.cardinality, spec.width, spec.kind == "id")
         for feature, spec in tables
         if isinstance(feature, CategoricalEncoder) and isinstance(spec, CategoricalFeature)
     ]
+    cardinalities, widths, entities = zip(*ids, strict=True) if ids else ((), (), ())
     return SideSpec(
-        tuple(cardinality for cardinality, _ in ids),
-        tuple(width for _, width in ids),
-        sum(encoder.sides[side].numeric_columns for side in sides),
+        cardinalities, widths, sum(encoder.sides[side].numeric_columns for side in sides), entities
     )
 
 

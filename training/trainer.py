@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from model.encoding import EncodedRows
+from model.network.heads import TaskHead
 from model.network.losses import joint_loss
 from model.network.network import RankingNetwork
 from training.metrics import task_metrics
@@ -27,6 +28,7 @@ from training.recipe import TrainingConfig
 __all__ = ["EncodedLog", "EpochReport", "Trained", "fit", "predict_rows"]
 
 _JUDGED_ROWS = 8192
+_RAREST = 1e-5
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def fit(
         on_step: called with epoch, rows done and loss after each step.
         on_epoch: called with each epoch's report and, where it is the best so far, the weights.
     """
+    network.base.copy_(_base(train, network.heads))
     data = _Tensors.of(train)
     shuffler = torch.Generator().manual_seed(config.seed)
     optimizer = _optimizer(network, config)
@@ -215,22 +218,42 @@ def _batches(rows: int, size: int, shuffler: torch.Generator) -> Iterator[tuple[
 
 
 def _optimizer(network: RankingNetwork, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW with a decay of its own for entity tables, other tables and matrices; biases are not decayed."""
+    entities = [*network.user.entity_tables(), *network.item.entity_tables()]
     tables = [module.weight for module in network.modules() if isinstance(module, nn.Embedding)]
-    held = {id(table) for table in tables}
-    rest = [parameter for parameter in network.parameters() if id(parameter) not in held]
+    matrices = [parameter for parameter in network.trunk.parameters() if parameter.ndim > 1]
+    decays = {id(parameter): config.id_weight_decay for parameter in entities}
+    for decay, parameters in ((config.embedding_weight_decay, tables), (config.weight_decay, matrices)):
+        for parameter in parameters:
+            decays.setdefault(id(parameter), decay)
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        groups.setdefault(decays.get(id(parameter), 0.0), []).append(parameter)
     return torch.optim.AdamW(
-        [
-            {"params": rest, "weight_decay": config.weight_decay},
-            {"params": tables, "weight_decay": config.embedding_weight_decay},
-        ],
+        [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items()],
         lr=config.learning_rate,
+        fused=True,
     )
 
 
+def _base(train: EncodedLog, heads: Sequence[TaskHead]) -> Tensor:
+    """Logits of the labels' mean rates in the training split: [T]."""
+    base = []
+    for place, head in enumerate(heads):
+        labels = train.labels[train.masks[:, place], place]
+        low, high = head.bounds if head.kind == "regression" else (0.0, 1.0)
+        rate = (float(labels.mean()) - low) / (high - low) if len(labels) else 0.5
+        rate = min(max(rate, _RAREST), 1.0 - _RAREST)
+        base.append(math.log(rate / (1.0 - rate)))
+    return torch.tensor(base)
+
+
 def _rate(config: TrainingConfig, step: int, steps: int) -> float:
+    done = min(step / steps, 1.0)
+    rise = min(1.0, (step + 1) / (steps * config.warmup)) if config.warmup > 0.0 else 1.0
     if config.schedule == "constant":
-        return 1.0
-    return 0.01 + 0.99 * (1.0 + math.cos(math.pi * min(step / steps, 1.0))) / 2.0
+        return rise
+    return rise * (0.01 + 0.99 * (1.0 + math.cos(math.pi * done)) / 2.0)
 
 
 def _monitored(config: TrainingConfig, metrics: dict[str, dict[str, Any]], weights: list[float]) -> float:

@@ -102,6 +102,8 @@ class PLEConfig(_Frozen):
     """Share of units dropped after each hidden layer of experts and towers, in training."""
     embedding_dropout: DropoutRate = 0.0
     """Share of embedding units dropped before the first level, in training. Numeric features are kept."""
+    id_dropout: DropoutRate = 0.0
+    """Share of ids (features of kind `id`) taken as unknown, in training."""
 
     @model_validator(mode="after")
     def _experts_end_in_one_width(self) -> Self:

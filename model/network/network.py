@@ -33,6 +33,8 @@ class SideSpec:
     """Embedding width of each id column."""
     numeric: int = 0
     """Numeric columns."""
+    entities: tuple[bool, ...] = ()
+    """Which id columns name entities (users, videos); none where empty."""
 
 
 class RankingNetwork(nn.Module):
@@ -42,6 +44,8 @@ class RankingNetwork(nn.Module):
         user, item: the input layers; `user.width` + `item.width` = D.
         trunk: x [N, D] -> T of [N].
         heads: the tasks; the columns of every [N, T] here are in their order.
+        base: what is added to the towers' outputs, [T]: a trainer sets it to the labels' mean rates, so that
+            rare tasks do not spend their first steps on finding them.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class RankingNetwork(nn.Module):
         self.item = item
         self.trunk = trunk
         self.heads = tuple(heads)
+        self.register_buffer("base", torch.zeros(len(self.heads)))
+        self.base: Tensor
 
     def inputs(
         self,
@@ -80,7 +86,7 @@ class RankingNetwork(nn.Module):
     ) -> Tensor:
         """Raw tower outputs [N, T], for `losses.joint_loss`. Takes what `predictions` takes."""
         x = self.inputs(user_ids, user_numeric, item_ids, item_numeric, row_to_user)
-        return torch.stack(self.trunk(x), dim=1)
+        return torch.stack(self.trunk(x), dim=1) + self.base
 
     def predictions(
         self,
@@ -128,7 +134,14 @@ def build_network(
     if not names or len(set(names)) < len(names):
         raise ValueError(f"a network needs tasks of distinct names; got {', '.join(names) or 'none'}")
     sides = [
-        FeatureEmbedding(spec.cardinalities, spec.widths, spec.numeric, dropout=config.embedding_dropout)
+        FeatureEmbedding(
+            spec.cardinalities,
+            spec.widths,
+            spec.numeric,
+            entities=spec.entities,
+            dropout=config.embedding_dropout,
+            id_dropout=config.id_dropout,
+        )
         for spec in (user, item)
     ]
     inputs = sum(side.width for side in sides)

@@ -1,0 +1,50 @@
+# Fulcrum's commands. `make demo` and `make test` need nothing but Python 3.11 or newer.
+#
+#   TORCH_INDEX   a package index to take torch from, in addition to pip's own; for the small CPU build:
+#                 make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#   PYTHON        the interpreter that makes .venv
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test check bench faults serve clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY)  ## make .venv with the pinned dependencies
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make setup PYTHON=python3.11")'
+	@echo "Installing pinned dependencies into $(VENV) (a minute or two) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]' -c constraints.txt
+	@touch $@
+
+demo: $(READY)  ## train, export, serve, rank, change a weight, rank again
+	@$(BIN)/python examples/demo.py
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## format, lint, types, architecture
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## what a ranking call costs, as ratios in one run
+	@$(BIN)/python -m benchmarks.serving
+
+faults: $(READY)  ## the long fault tests: 200 fusion edits under load
+	FULCRUM_FUSION_EDITS=200 $(BIN)/python -m pytest tests/service/control -k edits_under_load
+
+serve: $(READY)  ## serve the demo's bundle on port 8000 (after `make demo`)
+	@test -d build/demo/bundle || { echo "no bundle yet: run 'make demo' first"; exit 1; }
+	$(BIN)/fulcrum serve --bundle build/demo/bundle --features build/demo/features --fusion build/demo/fusion.yaml
+
+clean:  ## remove what commands made, the environment included
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,201 @@
+"""`make demo`: train, export, publish, serve, rank, change one weight, rank again.
+
+Drives the command line and the HTTP interface as a user would; everything it makes is below build/demo.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from training.simulation import SyntheticData, WorldConfig, simulate
+
+HOME = Path("build/demo")
+BUNDLE, STORE, FUSION = HOME / "bundle", HOME / "features", HOME / "fusion.yaml"
+CANDIDATES, SHOWN = 60, 8
+OLD, NEW = "shr: {weight: 0.1}", "shr: {weight: 1.0}"
+PATIENCE_S = 30.0
+
+console = Console(width=None if sys.stdout.isatty() else 130)
+
+
+def main() -> None:
+    """The whole way once."""
+    started = time.monotonic()
+    HOME.mkdir(parents=True, exist_ok=True)
+    step(1, "Train PLE on a synthetic short-video world and export it")
+    fulcrum("train", "--recipe", "demo", "--out", str(BUNDLE), "--run", str(fresh(HOME / "run")))
+    step(2, "Publish users and videos into a feature store")
+    fulcrum("publish", str(BUNDLE), "--to", str(STORE))
+    step(3, "Serve the bundle over HTTP")
+    shutil.copy(Path(__file__).with_name("fusion.yaml"), FUSION)
+    world = simulate(WorldConfig())
+    request = a_request(world)
+    with served() as client:
+        step(4, f"Rank {CANDIDATES} candidate videos for user {request['user_id']}")
+        before = rank(client, request)
+        show(before, world)
+        step(5, f"Change one weight in {FUSION}, while the service runs: {OLD}  ->  {NEW}")
+        change_weight(client)
+        after = rank(client, request)
+        show(after, world)
+        step(6, "What moved")
+        show_moves(before, after, world, request)
+    console.print(
+        f"\nDone in {time.monotonic() - started:.0f} s. [bold]make serve[/] serves this bundle again."
+    )
+
+
+def step(number: int, title: str) -> None:
+    """A heading."""
+    console.print(f"\n[bold cyan]{number}. {title}[/]", highlight=False)
+
+
+def fresh(folder: Path) -> Path:
+    """The folder, emptied of an earlier demo."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+def command(*words: str) -> list[str]:
+    """A `fulcrum` command, printed as one would type it."""
+    console.print(f"[dim]$ fulcrum {' '.join(words)}[/]", highlight=False, soft_wrap=True)
+    return [str(Path(sys.executable).with_name("fulcrum")), *words]
+
+
+def fulcrum(*words: str) -> None:
+    """Run a command and stop the demo where it fails; it has said why."""
+    if subprocess.run(command(*words), check=False).returncode:
+        sys.exit(f"the demo stopped: fulcrum {words[0]} failed")
+
+
+@contextmanager
+def served() -> Iterator[httpx.Client]:
+    """A running service and a client for it; the service ends with the demo."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = ("--bundle", str(BUNDLE), "--features", str(STORE), "--fusion", str(FUSION), "--port", str(port))
+    log = (HOME / "service.log").open("w")
+    service = subprocess.Popen(command("serve", *where), stderr=log, stdout=log)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            wait_until("the service is ready", lambda: is_ready(client, service))
+            yield client
+    finally:
+        service.terminate()
+        service.wait()
+        log.close()
+
+
+def is_ready(client: httpx.Client, service: subprocess.Popen[bytes]) -> bool:
+    """Whether /readyz says so; a service that ended ends the demo."""
+    if service.poll() is not None:
+        sys.exit(f"the demo stopped: the service ended; {HOME / 'service.log'} says why")
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait_until(what: str, holds: Any) -> float:
+    """Seconds until it holds."""
+    started = time.monotonic()
+    while not holds():
+        if time.monotonic() - started > PATIENCE_S:
+            sys.exit(f"the demo stopped: waited {PATIENCE_S:.0f} s until {what}")
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+def a_request(world: SyntheticData) -> dict[str, Any]:
+    """An active user of the last day, and candidates spread over all videos."""
+    last_day = world.log.filter(world.log["day"] == world.log["day"].max())
+    user = last_day["user_id"].mode().sort()[0]
+    videos = world.items["video_id"].gather_every(world.items.height // CANDIDATES).head(CANDIDATES)
+    return {
+        "user_id": user,
+        "context": {"tab": "feed", "hour": 20},
+        "candidate_ids": videos.to_list(),
+        "top_k": CANDIDATES,
+        "explain": True,
+    }
+
+
+def rank(client: httpx.Client, request: dict[str, Any]) -> dict[str, Any]:
+    """The service's answer."""
+    answer = client.post("/v1/rank", json=request)
+    if answer.status_code != 200:
+        sys.exit(f"the demo stopped: {answer.text}")
+    ranked: dict[str, Any] = answer.json()
+    return ranked
+
+
+def show(ranked: dict[str, Any], world: SyntheticData) -> None:
+    """The best few: each prediction with the term it gives, which sum to the log-score."""
+    table = Table(
+        "", "id", "video", "vtr (term)", "vcr (term)", "shr (term)", "cmr (term)", "f(length)", "sum"
+    )
+    for item in ranked["items"][:SHOWN]:
+        *terms, length = item["terms"].values()
+        cells = [f"{term['p']:.3f} ({term['term']:+.2f})" for term in terms]
+        cells.append(f"{length['f']:.2f} ({length['term']:+.2f})")
+        name = titles(world)[item["id"]]
+        table.add_row(str(item["rank"]), item["id"], name, *cells, f"{item['log_score']:.2f}")
+    console.print(table)
+    model, fusion = ranked["model"], ranked["fusion"]
+    console.print(
+        f"[dim]{len(ranked['items'])} ranked in {ranked['took_ms']:.1f} ms by {model['name']} "
+        f"{model['version'][:15]} with fusion {fusion['version'][:15]}[/]",
+        highlight=False,
+    )
+
+
+def titles(world: SyntheticData) -> dict[str, str]:
+    """What the videos are called."""
+    return dict(zip(world.items["video_id"], world.items["title"], strict=True))
+
+
+def change_weight(client: httpx.Client) -> None:
+    """Edit the file and wait until the service says that the edit is in force."""
+    old = client.get("/v1/fusion").json()["version"]
+    FUSION.write_text(FUSION.read_text().replace(OLD, NEW))
+    seconds = wait_until("the edit is in force", lambda: client.get("/v1/fusion").json()["version"] != old)
+    console.print(f"In force after {seconds:.2f} s, without a restart and without retraining.")
+
+
+def show_moves(
+    before: dict[str, Any], after: dict[str, Any], world: SyntheticData, request: dict[str, Any]
+) -> None:
+    """Videos that entered or left the best few, and what the world's truth says of both rankings."""
+    rank_before, rank_after = (
+        {item["id"]: item["rank"] for item in ranked["items"]} for ranked in (before, after)
+    )
+    table = Table("id", "video", "rank before", "rank after", "moved")
+    for video in [item["id"] for item in after["items"][:SHOWN]]:
+        moved = rank_before[video] - rank_after[video]
+        arrow = f"[green]up {moved}[/]" if moved > 0 else f"[red]down {-moved}[/]" if moved else "stayed"
+        table.add_row(video, titles(world)[video], str(rank_before[video]), str(rank_after[video]), arrow)
+    console.print(table)
+    for name, ranked in (("before", before), ("after", after)):
+        best = [item["id"] for item in ranked["items"][:SHOWN]]
+        truth = world.world.truth(request["user_id"], best, hour=request["context"]["hour"])
+        console.print(
+            f"The world's truth about the best {SHOWN} {name}: "
+            f"watched on average {truth.watch_s.mean():.1f} s, shared with probability {truth.shr.mean():.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

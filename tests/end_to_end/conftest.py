@@ -1,0 +1,59 @@
+"""Drives Fulcrum as its users do: by commands in processes of their own and by real HTTP."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import polars as pl
+import pytest
+
+from tests.end_to_end.harness import FULCRUM, Command, World, serving
+
+
+@pytest.fixture(scope="session")
+def fulcrum() -> Command:
+    """Run a command that is expected to succeed."""
+
+    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [FULCRUM, *map(str, words)], capture_output=True, text=True, timeout=600, check=False
+        )
+        assert done.returncode == 0, f"fulcrum {' '.join(map(str, words))}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def world(fulcrum: Command, tmp_path_factory: pytest.TempPathFactory) -> World:
+    home = tmp_path_factory.mktemp("world")
+    small = ("--set", "data.options.rows=40000", "--set", "training.epochs=1")
+    fulcrum("train", "--recipe", "demo", "--out", home / "bundle", "--run", home / "run", *small)
+    fulcrum("publish", home / "bundle", "--to", home / "features")
+    fulcrum("evaluate", home / "bundle", "--predictions", home / "rows.parquet")
+    fusion = home / "fusion.yaml"
+    fusion.write_text(
+        "schema_version: 1\n"
+        "scenes:\n"
+        "  default:\n"
+        "    tasks:\n"
+        "      vtr: {weight: 1.0}\n"
+        "      vcr: {weight: 0.5}\n"
+        "      shr: {weight: 0.25}\n"
+        "      cmr: {weight: 0.25}\n"
+        "    video_len: {kind: log, scale_s: 30.0, weight: 0.5}\n"
+    )
+    return World(
+        home / "bundle", home / "features", pl.read_parquet(home / "rows.parquet"), fusion, home / "log"
+    )
+
+
+@pytest.fixture(scope="session")
+def service(world: World) -> Iterator[httpx.Client]:
+    """A service of the synthetic world's bundle."""
+    words = ("--bundle", world.bundle, "--features", world.store, "--fusion", world.fusion)
+    with serving(*words, log=world.log) as client:
+        yield client

@@ -1,0 +1,50 @@
+"""The real KuaiRand-Pure log from files to ranked answers, where it is at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.end_to_end.harness import KUAIRAND, Command, serving
+from tests.end_to_end.parity import largest_difference
+
+pytestmark = pytest.mark.skipif(
+    not KUAIRAND.is_dir(), reason="the KuaiRand-Pure files are not at hand (../shared/data/kuairand-pure)"
+)
+
+
+@pytest.fixture(scope="module")
+def home(fulcrum: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of one quick epoch, its store and its judged rows: plumbing, not quality."""
+    home = tmp_path_factory.mktemp("kuairand")
+    quick = ("--set", "training.epochs=1", "--set", "network.expert=[32, 16]", "--set", "training.batch=4096")
+    bundle = home / "bundle"
+    fulcrum(
+        "train", "--recipe", "kuairand", "--data", KUAIRAND, "--out", bundle, "--run", home / "run", *quick
+    )
+    fulcrum("publish", bundle, "--data", KUAIRAND, "--to", home / "features")
+    fulcrum("evaluate", bundle, "--data", KUAIRAND, "--predictions", home / "rows.parquet")
+    return home
+
+
+def test_labels_and_masks_are_those_of_the_data_set(home: Path) -> None:
+    rows = pl.read_parquet(home / "rows.parquet")
+    assert rows.height == 35_373
+    assert rows["vtr_mask"].all()
+    inside = rows.filter("vcr_mask")
+    assert inside.height == rows["shr_mask"].sum() == rows["cmr_mask"].sum()
+    assert inside["shr_label"].sum() == 33
+    assert inside["cmr_label"].sum() == 109
+    assert inside["vcr_label"].var() == pytest.approx(0.147, abs=0.001)
+
+
+def test_a_thousand_real_impressions_over_http_equal_evaluate(home: Path) -> None:
+    rows = pl.read_parquet(home / "rows.parquet")
+    context = [name for name in rows.columns if name in {"tab", "hour", "weekday"}]
+    words = ("--bundle", home / "bundle", "--features", home / "features")
+    with serving(*words, log=home / "service.log") as client:
+        compared, worst = largest_difference(client, rows.head(1_050), "user_id", "video_id", context)
+    assert compared >= 1_000
+    assert worst <= 1e-5

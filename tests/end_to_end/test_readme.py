@@ -1,0 +1,120 @@
+"""The README and the docs speak of commands, targets, files and settings that exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.harness import FULCRUM
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def shell_lines() -> list[str]:
+    lines = []
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+            lines += re.sub(r"\\\n\s*", " ", block).splitlines()
+    return [line.partition("  #")[0] for line in lines]
+
+
+def fulcrum_calls() -> list[list[str]]:
+    """Words of each `fulcrum` call, after any pipe."""
+    calls = []
+    for line in shell_lines():
+        command = line.rpartition("|")[2].strip().removesuffix("&").strip()
+        if command.startswith("fulcrum "):
+            calls.append(shlex.split(command)[1:])
+    return calls
+
+
+def help_of(words: list[str]) -> str:
+    done = subprocess.run(
+        [FULCRUM, *words, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"COLUMNS": "200", "PATH": "/usr/bin:/bin", "NO_COLOR": "1"},
+    )
+    return done.stdout
+
+
+def test_the_pages_have_commands_at_all() -> None:
+    assert len(fulcrum_calls()) >= 8
+
+
+@pytest.mark.parametrize("words", fulcrum_calls(), ids=" ".join)
+def test_every_documented_command_takes_its_options(words: list[str]) -> None:
+    sub_commands = []
+    for word in words:
+        if word.startswith("-") or "/" in word or "." in word or len(sub_commands) == 2:
+            break
+        sub_commands.append(word)
+    while True:
+        try:
+            text = help_of(sub_commands)
+            break
+        except subprocess.CalledProcessError:
+            sub_commands.pop()
+    assert sub_commands
+    for option in (word for word in words if word.startswith("--")):
+        assert option in text, f"fulcrum {' '.join(sub_commands)} has no {option}"
+
+
+def test_every_documented_make_target_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        for target in re.findall(r"`make ([a-z]+)[^`]*`", page.read_text()):
+            assert target in targets, f"{page.name} speaks of make {target}"
+    for line in shell_lines():
+        if line.startswith("make "):
+            assert line.split()[1] in targets
+
+
+def test_every_link_and_every_file_of_the_tree_exists() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    tree = re.search(r"```text\nfulcrum\.py.*?```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert tree
+    folder = Path()
+    for line in tree.group().splitlines()[1:-1]:
+        names = re.split(r"\s{2,}", line.strip())[0].split()
+        folder = Path() if not line.startswith(" ") else folder
+        for name in names:
+            assert (ROOT / folder / name).exists(), f"the README's tree has {folder / name}"
+        folder = folder if line.startswith(" ") else Path(names[0])
+
+
+def test_every_setting_of_the_service_is_documented() -> None:
+    from service.settings import Settings
+
+    text = (ROOT / "docs" / "service.md").read_text()
+    for name in Settings.model_fields:
+        assert f"FULCRUM_{name.upper()}" in text
+
+
+def test_every_key_of_a_recipe_is_documented() -> None:
+    from model.network.config import PLEConfig
+    from model.schema import CategoricalFeature, DataSpec, NumericFeature, RegressionTask, TableSpec
+    from training.recipe import TrainingConfig
+
+    text = (ROOT / "docs" / "recipes.md").read_text()
+    kinds = (
+        DataSpec,
+        TableSpec,
+        CategoricalFeature,
+        NumericFeature,
+        RegressionTask,
+        PLEConfig,
+        TrainingConfig,
+    )
+    for kind in kinds:
+        for name in kind.model_fields:
+            assert f"`{name}`" in text, f"docs/recipes.md does not explain {kind.__name__}.{name}"

@@ -1,0 +1,134 @@
+"""KuaiRand (Gao et al., CIKM 2022): the official csv files or parquet of the same columns.
+
+Any set of `log_standard_*` files is the log; `log_random_*` files, the random traffic, stay apart and are
+read with `options: {traffic: random}`. User and video priors come from the history before 25 April 2022: from
+the tables `history_exposures_*` and `user_history_*` where they are, else from the log's own rows of those
+days, which are then not trained on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+from pydantic import ValidationError
+
+from model.errors import FulcrumError, first_problem
+from model.schema import DataSpec, Frozen
+from training.datasets.kuairand_priors import HISTORY_END_MS, user_priors, video_priors
+from training.datasets.source import LogSource, SourceTable, fingerprint, matching, read_table
+
+__all__ = ["KuaiRandOptions", "read_kuairand"]
+
+_FORMATS = (".csv", ".parquet")
+_KNOWN_FROM = "known_from_ms"
+
+
+class KuaiRandOptions(Frozen):
+    """`data.options` of the reader `kuairand`."""
+
+    traffic: Literal["standard", "random"] = "standard"
+    """Which impressions: of the recommender in service, or of random exposure (unbiased, for evaluation)."""
+
+
+def read_kuairand(data: DataSpec, folder: Path | None) -> LogSource:
+    """Read log, users, videos and their priors.
+
+    Cleaning: one row per (user_id, video_id, time_ms), rows with a positive duration.
+
+    Raises:
+        FulcrumError: a file is missing or cannot be read, or an option is unknown.
+    """
+    if folder is None or not folder.is_dir():
+        raise FulcrumError(f"--data {folder}: expected a folder with KuaiRand's files")
+    try:
+        options = KuaiRandOptions.model_validate(data.options)
+    except ValidationError as error:
+        raise FulcrumError(f"data.options.{first_problem(error)}") from error
+    standard = _files(folder, "log_standard_*")
+    log_paths = standard if options.traffic == "standard" else _files(folder, "log_random_*")
+    if not log_paths:
+        raise FulcrumError(f"--data {folder}: no log_{options.traffic}_*.csv or .parquet in it")
+    users_paths, videos_paths = (
+        _files(folder, name) for name in ("user_features_*", "video_features_basic_*")
+    )
+    for paths, name in ((users_paths, "user_features"), (videos_paths, "video_features_basic")):
+        if not paths:
+            raise FulcrumError(f"--data {folder}: no {name}_*.csv or .parquet in it")
+    exposure_paths, list_paths = _files(folder, "history_exposures_*"), _files(folder, "user_history_*")
+    log = _clean(_stack(log_paths))
+    videos = _videos(_stack(videos_paths))
+    notes = []
+    if exposure_paths and list_paths:
+        exposures = _stack(exposure_paths).sort("user_id", "pos")
+        lists = _stack(list_paths)
+        history_paths = [*exposure_paths, *list_paths]
+    else:
+        earlier = (
+            log if options.traffic == "standard" else _clean(_stack(standard)) if standard else log.clear()
+        )
+        exposures, lists = _history_of(earlier.filter(pl.col("time_ms") < HISTORY_END_MS))
+        before = log.height
+        log = log.filter(pl.col("time_ms") >= HISTORY_END_MS)
+        history_paths = [path for path in standard if path not in log_paths]
+        notes.append(
+            f"priors are made of {exposures.height:,} exposures before 25 April 2022; "
+            f"{before - log.height:,} rows of those days are history and no impressions to train on"
+        )
+    known_from = pl.lit(HISTORY_END_MS - 1).alias(_KNOWN_FROM)
+    of_users = user_priors(exposures, lists, videos).with_columns(known_from)
+    of_videos = video_priors(exposures, videos).with_columns(known_from)
+    tables = (
+        SourceTable("users", _stack(users_paths).unique("user_id", maintain_order=True), "user_id"),
+        SourceTable("videos", videos, "video_id"),
+        SourceTable("user_priors", of_users, "user_id", _KNOWN_FROM),
+        SourceTable("video_priors", of_videos, "video_id", _KNOWN_FROM),
+    )
+    read = [*log_paths, *users_paths, *videos_paths, *history_paths]
+    return LogSource(log, tables, fingerprint(read, options.traffic), tuple(notes))
+
+
+def _files(folder: Path, stem: str) -> list[Path]:
+    return matching(folder, [stem + suffix for suffix in _FORMATS])
+
+
+def _stack(paths: list[Path]) -> pl.DataFrame:
+    try:
+        frame = pl.concat([read_table(path) for path in paths], how="vertical_relaxed")
+    except pl.exceptions.PolarsError as error:
+        raise FulcrumError(f"{', '.join(path.name for path in paths)}: columns differ ({error})") from error
+    return frame.with_columns(
+        pl.col(name).cast(pl.Int64) for name in ("user_id", "video_id") if name in frame.columns
+    )
+
+
+def _clean(log: pl.DataFrame) -> pl.DataFrame:
+    return log.unique(["user_id", "video_id", "time_ms"], keep="first", maintain_order=True).filter(
+        pl.col("duration_ms") > 0
+    )
+
+
+def _videos(videos: pl.DataFrame) -> pl.DataFrame:
+    """Basic features, the first of a video's tags, its aspect ratio, and its duration as the log has it."""
+    tags = pl.col("tag").cast(pl.String).str.split(",")
+    return videos.unique("video_id", maintain_order=True).with_columns(
+        tag=tags.list.first(),
+        aspect=pl.col("server_height") / pl.col("server_width"),
+        duration_ms=pl.col("video_duration").cast(pl.Float64).round().cast(pl.Int64),
+    )
+
+
+def _history_of(earlier: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Exposures and lists as the history tables have them, from log rows."""
+    ordered = earlier.sort("user_id", "time_ms", maintain_order=True)
+    exposures = ordered.select(
+        "user_id", pl.int_range(pl.len()).over("user_id").alias("pos"), "video_id", "long_view", "is_like"
+    )
+    lists = ordered.group_by("user_id", maintain_order=True).agg(
+        pl.len().cast(pl.Int64).alias("history_len"),
+        pl.col("time_ms").max().alias("last_time_ms"),
+        pl.col("video_id").filter(pl.col("is_like") == 1).tail(50).alias("like_seq"),
+        pl.col("video_id").filter(pl.col("long_view") == 1).tail(50).alias("long_watch_seq"),
+    )
+    return exposures, lists
