@@ -1,0 +1,381 @@
+"""The encoder: the table of its module, value by value, and what holds for any value."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.encoding import (
+    CLIP,
+    FIRST_KNOWN,
+    MISSING,
+    UNKNOWN,
+    CategoricalEncoder,
+    Column,
+    Encoder,
+    NumericEncoder,
+    canonical,
+)
+from model.errors import FulcrumError
+from model.schema import CategoricalFeature, NumericFeature, Schema
+
+FEATURES = [
+    {"name": "word", "side": "user", "kind": "categorical"},
+    {"name": "number", "side": "user", "kind": "numeric"},
+    {"name": "tab", "side": "context", "kind": "categorical", "min_count": 2},
+    {"name": "hour", "side": "context", "kind": "numeric", "transform": "log1p"},
+    {"name": "music", "side": "item", "kind": "id", "hash_buckets": 7},
+    {"name": "rate", "side": "item", "kind": "numeric", "transform": "quantile"},
+]
+NAMES = [feature["name"] for feature in FEATURES]
+
+texts = st.text(max_size=6)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
+json_values = st.recursive(
+    # Any text a request may carry: lone surrogates too.
+    scalars | st.text(st.characters(exclude_categories=[]), max_size=3) | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
+    max_leaves=4,
+)
+training_rows = st.lists(st.tuples(*[scalars] * len(NAMES)), max_size=12)
+any_rows = st.lists(st.tuples(*[json_values] * len(NAMES)), min_size=1, max_size=12)
+
+
+def schema(features=FEATURES, **data):
+    columns = {"user": "user", "item": "item", "time": "time", "split": {"last": 0.5}}
+    tasks = [{"name": "vtr", "type": "binary", "label": "y"}]
+    return Schema.model_validate(
+        {"name": "s", "data": {**columns, **data}, "features": features, "tasks": tasks}
+    )
+
+
+def columns_of(rows):
+    return {name: Column([row[place] for row in rows]) for place, name in enumerate(NAMES)}
+
+
+def fitted(rows):
+    return Encoder.fit(schema(), columns_of(rows))
+
+
+def categorical(values, **settings_):
+    spec = CategoricalFeature(name="f", side="item", kind="id", **settings_)
+    return CategoricalEncoder.fit(spec, Column(values))
+
+
+def numeric(values, transform="none"):
+    spec = NumericFeature(name="f", side="item", kind="numeric", transform=transform)
+    return NumericEncoder.fit(spec, Column(values))
+
+
+def same(one, other):
+    return all(
+        np.array_equal(left.ids, right.ids) and np.array_equal(left.numeric, right.numeric)
+        for left, right in zip(one, other, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, MISSING),
+        (math.nan, MISSING),
+        (np.float32("nan"), MISSING),
+        ("", MISSING),
+        (math.inf, MISSING),
+        (-math.inf, MISSING),
+        (True, "1"),
+        (False, "0"),
+        (np.True_, "1"),
+        (3, "3"),
+        (3.0, "3"),
+        ("3", "3"),
+        (np.int16(3), "3"),
+        (np.float32(3), "3"),
+        (-0.0, "0"),
+        (2.5, "2.5"),
+        ("2.5", "2.5"),
+        ("text", "text"),
+        ("nan", "nan"),
+        ("unseen", UNKNOWN),
+        ("3.0", UNKNOWN),
+        (" 3", UNKNOWN),
+        ("rare", UNKNOWN),
+        (4, UNKNOWN),
+        ([3], UNKNOWN),
+        ({"3": 3}, UNKNOWN),
+        (b"3", UNKNOWN),
+    ],
+)
+def test_the_table_of_categories(value, expected):
+    known = ["0", "1", "3", "2.5", "text", "nan"]
+    encoder = categorical([*known, *known, "rare"], min_count=2)
+    index = encoder.encode(Column([value]))[0]
+    if isinstance(expected, str):
+        assert index >= FIRST_KNOWN
+        assert encoder.vocabulary[index - FIRST_KNOWN] == expected
+    else:
+        assert index == expected
+
+
+@pytest.mark.parametrize("value", [None, math.nan, "", math.inf, -math.inf, "-inf", "nan"])
+@pytest.mark.parametrize("listed", [[], {}, [3], {"a": 1}, b"3", "text", "3 apples", 10**400])
+def test_a_missing_or_mistyped_number_is_the_mean_and_flagged(value, listed):
+    encoder = numeric([1.0, 3.0, None])
+    for missing in (value, listed):
+        assert encoder.encode(Column([missing])).tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (True, -1),
+        (False, -2),
+        (3, 1),
+        (3.0, 1),
+        ("3", 1),
+        (np.int8(3), 1),
+        (2.5, 0.5),
+        (1e9, CLIP),
+        (-99, -CLIP),
+    ],
+)
+def test_a_number_is_standardised_and_clipped(value, expected):
+    # Training mean 2, deviation 1.
+    assert numeric([1.0, 3.0, None]).encode(Column([value])).tolist() == [[expected, 0.0]]
+    assert numeric([1.0, 3.0]).encode(Column([value])).tolist() == [[expected]]
+
+
+@settings(deadline=None, max_examples=150)
+@given(training_rows, any_rows)
+def test_any_value_becomes_a_row_of_the_table_and_a_finite_number(training, rows):
+    encoder = fitted(training)
+    columns = columns_of(rows)
+    for side in encoder.encode(columns, len(rows)):
+        assert side.ids.dtype == np.int64
+        assert side.numeric.dtype == np.float32
+        assert np.isfinite(side.numeric).all()
+        assert np.abs(side.numeric).max(initial=0) <= CLIP
+    for name in ("word", "tab", "music"):
+        indices = encoder.features[name].encode(columns[name])
+        assert indices.min() >= 0
+        assert indices.max() < encoder.features[name].cardinality
+
+
+@settings(deadline=None, max_examples=80)
+@given(training_rows, any_rows)
+def test_an_encoder_read_back_from_json_is_the_same(training, rows):
+    encoder = fitted(training)
+    again = Encoder.from_json(schema(), encoder.to_json())
+    assert again.to_json() == encoder.to_json()
+    assert again.fingerprint == encoder.fingerprint
+    assert same(again.encode(columns_of(rows), len(rows)), encoder.encode(columns_of(rows), len(rows)))
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.sampled_from(
+        [
+            st.integers(-3, 3),
+            st.sampled_from([0.5, -0.0, 2.0, math.nan, math.inf]),
+            st.booleans(),
+            st.text("ab1"),
+        ]
+    ).flatmap(lambda values: st.lists(values, min_size=1, max_size=12))
+)
+def test_a_column_encodes_alike_as_a_list_an_array_and_coded(values):
+    array = np.array(values)
+    distinct, codes = np.unique(array, return_inverse=True)
+    forms = [Column(values), Column(array), Column(distinct, codes), Column(distinct.tolist(), codes)]
+    numbers = not isinstance(values[0], str)
+    encoders = [categorical(["1", "a", "0.5"]), categorical([], hash_buckets=5)]
+    encoders += [numeric([1, 2, None], transform) for transform in ("none", "log1p", "quantile") if numbers]
+    for encoder in encoders:
+        first, *others = [encoder.encode(form) for form in forms]
+        assert len(first) == len(values)
+        for other in others:
+            np.testing.assert_array_equal(other, first)
+
+
+@settings(deadline=None, max_examples=80)
+@given(training_rows, any_rows, st.data())
+def test_overwriting_equals_encoding_afresh(training, rows, data):
+    encoder = fitted(training)
+    name = data.draw(st.sampled_from(NAMES))
+    places = data.draw(st.lists(st.integers(0, len(rows) - 1), unique=True))
+    values = data.draw(st.lists(json_values, min_size=len(places), max_size=len(places)))
+    columns = columns_of(rows)
+    changed = list(columns[name].values)
+    for place, value in zip(places, values, strict=True):
+        changed[place] = value
+    for side in encoder.sides.values():
+        if name in side.features:
+            encoded = side.encode(columns, len(rows))
+            side.overwrite(encoded, name, places, values)
+            assert same([encoded], [side.encode({**columns, name: Column(changed)}, len(rows))])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(scalars, max_size=15), st.randoms())
+def test_the_vocabulary_does_not_depend_on_the_order_of_rows(values, random):
+    shuffled = list(values)
+    random.shuffle(shuffled)
+    assert categorical(shuffled).vocabulary == categorical(values).vocabulary
+    assert categorical(shuffled, max_size=3).vocabulary == categorical(values, max_size=3).vocabulary
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20),
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20),
+    st.sampled_from(["none", "log1p", "quantile"]),
+)
+def test_a_larger_number_never_encodes_smaller(training, numbers, transform):
+    encoded = numeric(training, transform).encode(Column(sorted(numbers)))[:, 0]
+    assert (np.diff(encoded) >= 0).all()
+
+
+@pytest.mark.parametrize("transform", ["none", "log1p", "quantile"])
+@pytest.mark.parametrize(
+    "training",
+    [
+        [1e308, 1e308, -1e308],
+        [1e308, 0.0, 5e-324],
+        [5e-324, 0.0],
+        [1e-310, 2e-310, -1e-310],
+        [1.7976931348623157e308] * 3,
+    ],
+)
+def test_extreme_numbers_stay_finite(training, transform):
+    extremes = [1e308, -1e308, 1.7976931348623157e308, 5e-324, -5e-324, 1e-310, 0.0]
+    encoded = numeric(training, transform).encode(Column(extremes))
+    assert np.isfinite(encoded).all()
+    assert encoded[0] >= encoded[1]
+
+
+@pytest.mark.parametrize("constant", [0.1, 1 / 3, 1e9 + 0.3, 7])
+def test_a_constant_feature_says_nothing_and_does_not_magnify_rounding(constant):
+    encoder = numeric([constant] * 7)
+    assert encoder.std == 1.0
+    assert abs(encoder.encode(Column([constant]))[0, 0]) < 1e-3
+
+
+def test_standardised_training_values_have_mean_zero_and_deviation_one():
+    values = np.random.default_rng(0).lognormal(3, 2, 5000)
+    for transform in ("log1p", "quantile"):
+        encoded = numeric(values, transform).encode(Column(values))
+        assert abs(encoded.mean()) < 0.01
+        assert encoded.std() == pytest.approx(1.0, abs=0.01)
+
+
+def test_the_quantile_transform_gives_a_repeated_value_the_middle_of_its_ranks():
+    encoder = numeric([0.0] * 600 + list(range(1, 401)), "quantile")
+    zero, middle = encoder.encode(Column([0.0, 200.0]))[:, 0] * encoder.std + encoder.mean
+    # Ranks .3 and .8, by the logistic approximation of the normal.
+    assert zero == pytest.approx(math.log(0.3 / 0.7) / 1.702, abs=0.01)
+    assert middle == pytest.approx(math.log(0.8 / 0.2) / 1.702, abs=0.01)
+
+
+def test_values_that_only_validation_has_are_unknown_and_move_no_mean():
+    train = np.array([True, True, False, True])
+    coded = Column(["a", "b", "late"], np.array([0, 1, 2, 0]))
+    listed = Column(["a", "b", "late", "a"])
+    for column in (coded, listed):
+        encoder = CategoricalEncoder.fit(
+            CategoricalFeature(name="f", side="item", kind="id"), column.take(train)
+        )
+        assert encoder.vocabulary == ["a", "b"]
+        assert encoder.encode(column).tolist() == [2, 3, UNKNOWN, 2]
+    spec = NumericFeature(name="n", side="item", kind="numeric")
+    for numbers in (
+        Column(np.array([1.0, 3.0, 900.0, 2.0])),
+        Column([1.0, 3.0, 900.0], np.array([0, 1, 2, 0])),
+    ):
+        assert NumericEncoder.fit(spec, numbers.take(train)).mean <= 2.0
+
+
+def test_a_flag_is_there_only_where_training_had_gaps():
+    assert numeric([1.0, None]).columns == 2
+    without = numeric([1.0, 2.0])
+    assert without.columns == 1
+    assert without.encode(Column([None])).tolist() == [[0.0]]
+
+
+def test_a_value_seen_too_rarely_is_unknown_and_the_most_frequent_are_kept():
+    values = ["a"] * 3 + ["c"] * 2 + ["b"] * 2 + ["d"]
+    assert categorical(values).vocabulary == ["a", "b", "c", "d"]
+    assert categorical(values, min_count=2).vocabulary == ["a", "b", "c"]
+    assert categorical(values, max_size=2).vocabulary == ["a", "b"]
+    assert categorical(values, max_size=2).encode(Column(["c"])).tolist() == [UNKNOWN]
+    assert categorical(values, min_count=2).cardinality == FIRST_KNOWN + 3
+
+
+def test_one_value_written_three_ways_counts_as_one():
+    assert categorical([1, 1.0, "1", True, "one"], min_count=4).vocabulary == ["1"]
+
+
+def test_hash_buckets_know_every_value_and_spread_them():
+    encoder = categorical([], hash_buckets=50)
+    indices = encoder.encode(Column([f"v{number}" for number in range(2000)]))
+    assert set(indices.tolist()) == set(range(FIRST_KNOWN, FIRST_KNOWN + 50))
+    assert encoder.encode(Column([7, "7", 7.0])).tolist() == [encoder.encode(Column(["7"]))[0]] * 3
+    assert encoder.encode(Column([None, "", [1]])).tolist() == [MISSING, MISSING, UNKNOWN]
+
+
+def test_a_feature_that_nobody_gives_is_missing_in_every_row():
+    encoder = fitted([("a", 1.0, "t", 2.0, "m", 0.5), ("b", None, "t", None, "m", None)])
+    given_none = encoder.encode({name: Column([None, None]) for name in NAMES}, 2)
+    assert same(encoder.encode({}, 2), given_none)
+    assert encoder.sides["user"].defaults.ids.tolist() == [[MISSING]]
+    assert encoder.sides["user"].defaults.numeric.tolist() == [[0.0, 1.0]]
+
+
+def test_user_columns_stand_before_context_columns():
+    encoder = fitted([("a", 1.0, "t", 2.0, "m", 0.5)] * 2 + [("b", None, "u", 9.0, "m", 0.1)])
+    user, item = encoder.encode({"word": Column(["b"]), "tab": Column(["t"]), "hour": Column([9.0])}, 1)
+    assert user.ids.tolist() == [[FIRST_KNOWN + 1, FIRST_KNOWN]]
+    assert user.numeric[0, :2].tolist() == [0.0, 1.0]  # number, missing, with its flag
+    assert user.numeric[0, 2] > 0  # hour
+    assert item.ids.tolist() == [[MISSING]]
+
+
+def test_the_fingerprint_names_whatever_changes_a_packed_row():
+    rows = [("a", 1.0, "t", 2.0, "m", 0.5)] * 3
+    base = fitted(rows).fingerprint
+    assert fitted([*rows, ("z", 1.0, "t", 2.0, "m", 0.5)]).fingerprint != base
+    assert fitted([*rows, ("a", 8.0, "t", 2.0, "m", 0.5)]).fingerprint != base
+    moved = [{**feature, "side": "item"} if feature["name"] == "word" else feature for feature in FEATURES]
+    assert Encoder.fit(schema(moved), columns_of(rows)).fingerprint != base
+    with_length = {unit: schema(video_len={"column": "l", "unit": unit}) for unit in ("s", "ms")}
+    lengths = {Encoder.fit(one, columns_of(rows)).fingerprint for one in with_length.values()}
+    assert len({base, *lengths}) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b'{"format": 1}',
+        b'{"format": 1, "features": {}}',
+        b'{"format": 1, "features": 3}',
+    ],
+)
+def test_an_encoder_that_does_not_fit_its_schema_is_refused(text):
+    with pytest.raises(FulcrumError, match="does not fit its schema"):
+        Encoder.from_json(schema(), text)
+
+
+def test_an_encoder_of_another_format_is_refused():
+    text = fitted([]).to_json().replace(b'"format": 1', b'"format": 2')
+    with pytest.raises(FulcrumError, match="expected format 1, found 2"):
+        Encoder.from_json(schema(), text)
+
+
+def test_a_canonical_string_is_refused_to_what_is_no_scalar():
+    with pytest.raises(TypeError, match="found list"):
+        canonical([1])

@@ -1,0 +1,113 @@
+"""The schema: what it refuses, and by which name."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from model.errors import first_problem
+from model.schema import Schema
+
+
+@pytest.fixture
+def parts(document):
+    return {name: document[name] for name in ("name", "data", "features", "tasks")}
+
+
+def problem(parts):
+    with pytest.raises(ValidationError) as error:
+        Schema.model_validate(parts)
+    return first_problem(error.value)
+
+
+def test_a_schema_written_as_json_is_the_same_schema(parts):
+    schema = Schema.model_validate(parts)
+    assert Schema.model_validate_json(schema.model_dump_json()) == schema
+
+
+def test_a_schema_cannot_be_changed(parts):
+    with pytest.raises(ValidationError):
+        Schema.model_validate(parts).name = "other"
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "value", "expected"),
+    [
+        (("features", 0), "widht", 4, r"features\[0\].*widht: unknown key"),
+        (("features", 0), "kind", "text", r"features\[0\]: .*'text'.*'id', 'categorical', 'numeric'"),
+        (
+            ("features", 0),
+            "kind",
+            "multi",
+            "'user_id': kind 'multi' is not built yet; it is one of id, categ",
+        ),
+        (("features", 0), "kind", "sequence", "kind 'sequence' is not built yet"),
+        (("features", 0), "side", "video", r"features\[0\].*side: .*found 'video'"),
+        (("features", 0), "name", "user id", r"features\[0\].*name: expected letters.*found 'user id'"),
+        (("features", 0), "width", 0, r"features\[0\].*width: .*found 0"),
+        (("features", 0), "name", "band", "feature 'band' is declared twice"),
+        (("features", 0), "hash_buckets", 9, "feature 'user_id': hash_buckets takes no vocabulary"),
+        (("features", 2), "transform", "sqrt", r"features\[2\].*transform: .*found 'sqrt'"),
+        (("features", 2), "width", 4, r"features\[2\].*width: unknown key"),
+        (("tasks", 0), "type", "ranking", r"tasks\[0\]: .*'ranking'.*'binary', 'regression'"),
+        (("tasks", 0), "name", "video_len", r"tasks\[0\].*name: .*video_len is taken"),
+        (("tasks", 0), "name", "VTR", r"tasks\[0\].*name: .*lower-case.*'VTR'"),
+        (("tasks", 0), "name", "vcr", "task 'vcr' is declared twice"),
+        (("tasks", 1), "bounds", [1, 0], r"tasks\[1\].*bounds: expected 0 <= low < high, found \[1.0, 0.0\]"),
+        (("tasks", 1), "bounds", [-1, 1], r"tasks\[1\].*bounds: expected 0 <= low"),
+        (("tasks", 0), "weight", -1, r"tasks\[0\].*weight: .*found -1"),
+        (("tasks", 0), "weight", float("inf"), r"tasks\[0\].*weight: "),
+        (("data",), "item", None, "there are item features: name the item id's column in data.item"),
+        (("data",), "time", None, "table 'views' has as_of: name the time column in data.time"),
+        (("data",), "colour", "red", "data.colour: unknown key"),
+        (("data", "video_len"), "unit", "min", "data.video_len.unit: .*found 'min'"),
+        (("data",), "split", {"last": 1.0}, "data.split"),
+        (("data",), "split", {"last": 0.2, "train": "a", "validation": "b"}, "data.split"),
+        ((), "features", [], "features: "),
+        ((), "tasks", [], "tasks: "),
+    ],
+)
+def test_a_mistake_is_refused_by_its_place(parts, place, key, value, expected):
+    owner = parts
+    for step in place:
+        owner = owner[step]
+    owner[key] = value
+    import re
+
+    message = problem(parts)
+    assert re.search(expected, message), message
+
+
+def test_a_split_by_the_last_share_needs_a_time(parts):
+    parts["data"] |= {"time": None, "split": {"last": 0.2}, "tables": []}
+    assert "name the time column in data.time" in problem(parts)
+
+
+def test_column_and_expression_exclude_each_other(parts):
+    parts["features"][2] |= {"column": "age", "expr": "age + 1"}
+    assert "feature 'age' has both column and expr" in problem(parts)
+
+
+def test_features_come_by_side_in_the_order_asked_for(parts):
+    schema = Schema.model_validate(parts)
+    assert [spec.name for spec in schema.side("context", "user")] == ["tab", "user_id", "band", "age"]
+    assert schema.task_names == ["vtr", "vcr", "shr"]
+
+
+def test_the_features_that_a_requests_video_length_stands_for_are_those_of_its_column(parts):
+    assert Schema.model_validate(parts).length_features() == []
+    parts["features"] += [
+        {"name": "seconds", "side": "item", "kind": "numeric", "column": "length_ms"},
+        {"name": "length_ms", "side": "item", "kind": "numeric"},
+        {"name": "minutes", "side": "item", "kind": "numeric", "expr": "length_ms / 60000"},
+        {"name": "seen", "side": "context", "kind": "numeric", "column": "length_ms"},
+    ]
+    assert Schema.model_validate(parts).length_features() == ["seconds", "length_ms"]
+    parts["data"]["video_len"] = None
+    assert Schema.model_validate(parts).length_features() == ()
+
+
+def test_one_pattern_may_stand_for_a_list(parts):
+    data = Schema.model_validate(parts).data
+    assert data.log == ("log.csv",)
+    assert data.tables[0].files == ("users.csv",)

@@ -1,0 +1,251 @@
+"""The commands that train, judge and publish: results on stdout, one line on stderr for bad input."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import polars as pl
+import pytest
+
+import fulcrum
+
+COMMANDS = [
+    (),
+    ("schema",),
+    ("schema", "check"),
+    ("train",),
+    ("evaluate",),
+    ("publish",),
+    ("serve",),
+    ("rank",),
+    ("fusion",),
+    ("fusion", "validate"),
+    ("fusion", "show"),
+]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command in an empty folder: exit status, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    # Help and tables are set in this width.
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["fulcrum", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            fulcrum.main()
+        out, err = capsys.readouterr()
+        return stopped.value.code or 0, out, err
+
+    return call
+
+
+def refused(answer, *parts):
+    code, out, err = answer
+    assert code == 1
+    assert out == ""
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    for part in parts:
+        assert part in lines[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(run, command):
+    code, out, _ = run(*command, "--help")
+    assert code == 0
+    usage = next(line for line in out.splitlines() if "Usage: " in line)
+    assert " ".join(command) in usage
+
+
+def test_bad_input_of_each_command_is_one_line_and_a_failure(run, trained, tmp_path):
+    nowhere = tmp_path / "nowhere"
+    refused(run("schema", "check", "dmeo"), "no recipe named 'dmeo'", "demo")
+    refused(run("schema", "check", trained.recipe, "--data", nowhere), "no such folder", str(nowhere))
+    refused(run("schema", "check", trained.recipe), "--data DIR")
+    refused(run("train", "--recipe", "demo", "--model", "mmoe", "--out", "b"), "'mmoe' is planned")
+    refused(run("train", "--recipe", "demo", "--set", "training.epoch=1", "--out", "b"), "training.epoch")
+    refused(run("evaluate", nowhere), "is not a bundle")
+    refused(run("evaluate", trained.bundle, "--data", nowhere), "no such folder")
+    refused(
+        run("evaluate", trained.bundle, "--predictions", "p.txt"), "--predictions p.txt", ".parquet or .csv"
+    )
+    refused(run("publish", nowhere, "--to", "store"), "is not a bundle")
+    refused(run("publish", trained.bundle, "--data", trained.data, "--to", "redis://x"), "not built yet")
+    refused(run("fusion", "validate", nowhere), str(nowhere))
+    refused(run("fusion", "show", nowhere), str(nowhere))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_bundle_is_refused_by_every_command_that_takes_one(run, trained, tmp_path):
+    bundle = shutil.copytree(trained.bundle, tmp_path / "bundle")
+    (bundle / "network.onnx").write_bytes(b"half")
+    for command in (
+        ("evaluate", bundle, "--data", trained.data),
+        ("publish", bundle, "--data", trained.data, "--to", "store"),
+        ("fusion", "validate", bundle / "fusion.yaml", "--bundle", bundle),
+    ):
+        refused(run(*command), "network.onnx is damaged")
+
+
+def test_an_option_that_does_not_exist_is_a_usage_error(run):
+    code, out, err = run("evaluate", "bundle", "--colour", "red")
+    assert (code, out) == (2, "")
+    assert "--colour" in err
+
+
+def test_the_installed_program_fails_without_a_traceback(tmp_path):
+    """The real process, once: exit status, an empty stdout and one line."""
+    program = Path(fulcrum.__file__)
+    done = subprocess.run(
+        [sys.executable, program, "evaluate", "absent"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    refused((done.returncode, done.stdout, done.stderr), "absent is not a bundle")
+
+
+def test_schema_check_prints_counts_rates_and_warnings(run, trained):
+    code, out, _ = run("schema", "check", trained.recipe, "--data", trained.data)
+    assert code == 0
+    assert "1,200 impressions (960 to train on, 240 to validate), 40 users, 60 items" in out
+    log = pl.read_csv(trained.data / "log.csv")
+    rate = f"{(log['watched_ms'] > 0).mean():.1%}"
+    assert [line for line in out.splitlines() if "shr" in line and rate in line]
+    assert "no warnings" in out or "warning: " in out
+
+
+def test_schema_check_as_json_is_one_object(run, trained):
+    code, out, _ = run("schema", "check", trained.recipe, "--data", trained.data, "--json")
+    report = orjson.loads(out)
+    assert (code, report["rows"], report["train_rows"]) == (0, 1200, 960)
+    assert [task["name"] for task in report["tasks"]] == ["vtr", "vcr", "shr"]
+
+
+def test_schema_check_takes_overrides(run, trained):
+    _, out, _ = run(
+        "schema",
+        "check",
+        trained.recipe,
+        "--data",
+        trained.data,
+        "--json",
+        "--set",
+        "data.keep='time >= 200'",
+    )
+    assert orjson.loads(out)["rows"] == 1000
+
+
+def test_evaluate_as_json_keeps_stdout_to_one_object(run, trained):
+    code, out, err = run("evaluate", trained.bundle, "--data", trained.data, "--json")
+    assert code == 0
+    assert {"bundle", "tasks", "groups", "fusion"} <= set(orjson.loads(out))
+    assert "240 impressions" in err
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_evaluate_writes_a_row_an_impression(run, trained, tmp_path, kind):
+    file = tmp_path / "deep" / f"rows.{kind}"
+    code, out, _ = run("evaluate", trained.bundle, "--data", trained.data, "--predictions", file)
+    assert code == 0
+    assert "vtr" in out
+    rows = pl.read_csv(file) if kind == "csv" else pl.read_parquet(file)
+    assert rows.height == 240
+    wanted = {"user_id", "video_id", "vtr_label", "vtr_mask", "vtr_prediction"}
+    assert wanted <= set(rows.columns)
+
+
+def test_publish_says_how_many_rows_lie_where(run, trained):
+    code, out, _ = run("publish", trained.bundle, "--data", trained.data, "--to", "store")
+    assert code == 0
+    assert "published 41 users and 60 items to store" in out
+
+
+@pytest.mark.slow
+def test_train_prints_the_bundle_and_its_version(run, trained, tmp_path):
+    code, out, err = run(
+        "train",
+        "--recipe",
+        trained.recipe,
+        "--data",
+        trained.data,
+        "--out",
+        "bundle",
+        "--set",
+        "training.epochs=1",
+    )
+    assert code == 0
+    assert out.startswith("bundle bundle sha256:")
+    assert "epoch 1" in err
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+CONFIG = """
+schema_version: 1
+scenes: {default: {tasks: {vtr: {weight: 1.5}, shr: {weight: 0.25, smoothing: 0.01}}}}
+"""
+
+
+def test_fusion_validate_prints_the_version(run, trained, tmp_path):
+    file = tmp_path / "fusion.yaml"
+    file.write_text(CONFIG)
+    code, out, _ = run("fusion", "validate", file, "--bundle", trained.bundle)
+    assert code == 0
+    assert out.startswith("valid  sha256:")
+    assert "scenes: default" in out
+    # The same meaning written as JSON has the same version.
+    file.write_text('{"schema_version": 1, "scenes": {"default": {"tasks": {"vtr": {"weight": 1.50}, '
+                    '"shr": {"smoothing": 1e-2, "weight": 0.25}}}}}')  # fmt: skip
+    assert run("fusion", "validate", file)[1] == out
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("schema_version: 1\nscenes: {default: {tasks: {vtx: {weight: 1}}}}", "vtx"),
+        ("schema_version: 2\nscenes: {default: {}}", "2"),
+        ("schema_version: 1\nscenes: {default: {formula: weighted_sum}}", "weighted_sum"),
+        ("scenes: [", "YAML"),
+        ("", "empty"),
+    ],
+)
+def test_a_bad_fusion_config_is_refused_by_every_command_that_takes_one(run, trained, tmp_path, text, part):
+    file = tmp_path / "fusion.yaml"
+    file.write_text(text)
+    for command in (
+        ("fusion", "validate", file, "--bundle", trained.bundle),
+        ("fusion", "show", file, "--bundle", trained.bundle),
+        ("evaluate", trained.bundle, "--data", trained.data, "--fusion", file),
+    ):
+        code, out, err = run(*command)
+        assert (code, out) == (1, "")
+        last = err.strip().splitlines()[-1]
+        assert last.startswith("error: ")
+        assert part in last
+        assert "Traceback" not in err
+
+
+def test_fusion_show_fills_defaults_in_and_lists_the_tasks_left_out(run, trained, tmp_path):
+    file = tmp_path / "fusion.yaml"
+    file.write_text(CONFIG)
+    code, out, _ = run("fusion", "show", file, "--bundle", trained.bundle)
+    assert code == 0
+    row = {line.split()[1]: line for line in out.splitlines() if len(line.split()) > 3}
+    assert "1.5" in row["vtr"]
+    assert "log(clip(p, 1e-06, 1))" in row["vtr"]
+    assert "+ 0.01" in row["shr"]
+    assert "left out of the config" in row["vcr"]
+    assert "video_len" in row
+
+
+def test_the_bundles_own_fusion_config_is_sound(run, trained):
+    assert run("fusion", "validate", trained.bundle / "fusion.yaml", "--bundle", trained.bundle)[0] == 0

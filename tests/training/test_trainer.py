@@ -1,0 +1,222 @@
+"""The training loop: it learns what is planted, keeps its best epoch, and gives the same weights again."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from model.encoding import EncodedRows
+from model.network.config import PLEConfig
+from model.network.heads import TaskHead
+from model.network.network import SideSpec, build_network
+from training import trainer
+from training.metrics import auc
+from training.recipe import Monitor, TrainingConfig
+from training.trainer import EncodedLog, fit, predict_rows
+
+HEADS = [TaskHead("vtr", "binary"), TaskHead("vcr", "regression")]
+AUC, MSE = Monitor(metric="vtr.auc", mode="max"), Monitor(metric="vcr.mse", mode="min")
+CONFIG = TrainingConfig(epochs=4, batch=64, learning_rate=0.02, patience=4, monitor=AUC)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def planted(rows, seed):
+    """vtr follows the item's number; vcr the user's id."""
+    random = np.random.default_rng(seed)
+    user, number = random.integers(0, 6, rows), random.normal(size=(rows, 1)).astype(np.float32)
+    labels = np.stack([number[:, 0] + random.normal(0, 0.3, rows) > 0, user / 6], axis=1).astype(np.float32)
+    return EncodedLog(
+        EncodedRows(user[:, None], np.zeros((rows, 0), np.float32)),
+        EncodedRows(np.zeros((rows, 0), np.int64), number),
+        labels,
+        np.ones((rows, 2), bool),
+        user,
+        user,
+    )
+
+
+TRAIN, VALIDATION = planted(1000, 1), planted(300, 2)
+
+
+def network(seed=5):
+    torch.manual_seed(seed)
+    config = PLEConfig(levels=1, expert=(16,), tower=(8,))
+    return build_network(config, user=SideSpec((6,), (4,)), item=SideSpec(numeric=1), tasks=HEADS)
+
+
+def trained(train=TRAIN, weights=(1.0, 1.0), seed=5, **changed):
+    kept = []
+    config = CONFIG.model_copy(update=changed)
+    outcome = fit(
+        network(seed),
+        config,
+        list(weights),
+        train,
+        VALIDATION,
+        on_epoch=lambda _, best: kept.append(dict(best)),
+    )
+    return outcome, kept
+
+
+def equal(one, other):
+    return all(torch.equal(one[name], other[name]) for name in other)
+
+
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_it_learns_what_is_planted(average):
+    outcome, _ = trained(average=average)
+    predictions = predict_rows(outcome.network, VALIDATION)
+    assert auc(predictions[:, 0], VALIDATION.labels[:, 0]) > 0.95
+    assert (
+        np.mean((predictions[:, 1] - VALIDATION.labels[:, 1]) ** 2) < 0.01 < np.var(VALIDATION.labels[:, 1])
+    )
+    first, last = outcome.epochs[0], outcome.epochs[-1]
+    assert last.loss < first.loss
+    assert outcome.best.validation["vtr"]["auc"] == pytest.approx(
+        auc(predictions[:, 0], VALIDATION.labels[:, 0])
+    )
+
+
+def test_equal_seeds_give_equal_weights_and_another_seed_others():
+    one, again, other = (trained(epochs=1, seed=seed)[0] for seed in (5, 5, 6))
+    assert equal(one.network.state_dict(), again.network.state_dict())
+    assert not equal(one.network.state_dict(), other.network.state_dict())
+    reshuffled = fit(
+        network(), CONFIG.model_copy(update={"epochs": 1, "seed": 8}), [1.0, 1.0], TRAIN, VALIDATION
+    )
+    assert not equal(one.network.state_dict(), reshuffled.network.state_dict())
+
+
+def scripted(monkeypatch, values):
+    """The validation's verdict, epoch by epoch."""
+    verdicts = iter(values)
+    monkeypatch.setattr(
+        trainer,
+        "judge",
+        lambda *_: {"vtr": {"auc": (value := next(verdicts)), "logloss": value}, "vcr": {"mse": value}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("monitor", "values", "best", "stopped"),
+    [
+        (AUC, [0.5, 0.7, 0.6, 0.65, 0.9], 2, 4),
+        (AUC, [0.5, 0.7, 0.7, 0.7], 2, 4),
+        (AUC, [0.5, 0.4, 0.6, 0.5, 0.8, 0.9], 6, 6),
+        (MSE, [0.3, 0.1, 0.2, 0.15, 0.01], 2, 4),
+        (MSE, [0.1, 0.2, 0.3], 1, 3),
+        (Monitor(metric="loss", mode="min"), [0.3, 0.1, 0.2, 0.15, 0.01], 2, 4),
+        (AUC, [math.nan, 0.6, 0.5, 0.5], 2, 4),
+        (MSE, [0.2, math.nan, math.nan], 1, 3),
+        (AUC, [math.nan, math.nan, math.nan], 1, 3),
+    ],
+)
+def test_it_stops_without_improvement_and_ends_with_the_best_weights(
+    monkeypatch, monitor, values, best, stopped
+):
+    scripted(monkeypatch, values)
+    outcome, kept = trained(monitor=monitor, epochs=6, patience=2)
+    assert (outcome.best.epoch, len(outcome.epochs)) == (best, stopped)
+    assert [report.epoch for report, weights in zip(outcome.epochs, kept, strict=True) if weights] == [
+        report.epoch for report in outcome.epochs if report.best
+    ]
+    assert equal(outcome.network.state_dict(), kept[best - 1])
+    assert not outcome.network.training
+
+
+def test_the_monitored_loss_weighs_the_tasks(monkeypatch):
+    monkeypatch.setattr(trainer, "judge", lambda *_: {"vtr": {"logloss": 0.5}, "vcr": {"mse": 0.25}})
+    outcome, _ = trained(monitor=Monitor(metric="loss", mode="min"), epochs=1, weights=(2.0, 4.0))
+    assert outcome.best.monitored == 2.0
+
+
+def test_a_task_without_rows_in_most_batches_harms_nothing():
+    masks = TRAIN.masks.copy()
+    masks[3:, 1] = False
+    labels = np.where(masks, TRAIN.labels, np.nan).astype(np.float32)
+    outcome, _ = trained(replace(TRAIN, labels=labels, masks=masks), batch=16)
+    assert all(torch.isfinite(weight).all() for weight in outcome.network.state_dict().values())
+    assert all(math.isfinite(report.loss) for report in outcome.epochs)
+    assert outcome.best.validation["vtr"]["auc"] > 0.9
+
+
+def test_rows_outside_a_tasks_sample_space_teach_it_nothing():
+    masks = TRAIN.masks.copy()
+    masks[::2] = False
+    wrong = np.where(masks, TRAIN.labels, 1 - TRAIN.labels).astype(np.float32)
+    right, _ = trained(replace(TRAIN, masks=masks), epochs=1)
+    misled, _ = trained(replace(TRAIN, masks=masks, labels=wrong), epochs=1)
+    assert equal(right.network.state_dict(), misled.network.state_dict())
+
+
+def test_validation_is_judged_under_its_masks():
+    masks = VALIDATION.masks.copy()
+    masks[:250, 0] = False
+    masks[:, 1] = False
+    judged = trainer.judge(network(), replace(VALIDATION, masks=masks))
+    assert judged["vtr"]["rows"] == 50
+    assert judged["vcr"]["rows"] == 0
+    assert math.isnan(judged["vcr"]["mse"])
+
+
+def test_a_task_of_weight_zero_is_not_learned():
+    without, _ = trained(weights=(1.0, 0.0))
+    assert without.best.validation["vtr"]["auc"] > 0.95
+    assert without.best.validation["vcr"]["mse"] > 0.02
+
+
+def test_the_averaged_weights_are_the_ones_judged_and_kept():
+    plain, _ = trained(epochs=2)
+    averaged, kept = trained(epochs=2, average=0.95)
+    assert not equal(averaged.network.state_dict(), plain.network.state_dict())
+    assert equal(averaged.network.state_dict(), kept[averaged.best.epoch - 1])
+    assert averaged.best.validation["vcr"]["mse"] == pytest.approx(
+        float(np.mean((predict_rows(averaged.network, VALIDATION)[:, 1] - VALIDATION.labels[:, 1]) ** 2))
+    )
+
+
+def test_a_gradient_clip_and_a_falling_step_change_the_way_and_not_the_goal():
+    for changed in ({"gradient_clip": 0.5}, {"schedule": "cosine"}, {"weight_decay": 0.1}):
+        assert trained(**changed)[0].best.validation["vtr"]["auc"] > 0.95
+
+
+def test_weight_decay_of_embeddings_leaves_the_other_weights_rule_alone():
+    def tables(**changed):
+        state = trained(learning_rate=0.01, weights=(0.0, 0.0), epochs=1, **changed)[0].network.state_dict()
+        return state["user.tables.0.weight"].norm(), sum(
+            value.norm() for name, value in state.items() if "tables" not in name
+        )
+
+    embedding, rest = tables()
+    decayed, unchanged = tables(embedding_weight_decay=0.5)
+    assert decayed < embedding
+    assert unchanged == rest
+
+
+def test_every_row_is_trained_on_once_an_epoch():
+    done = []
+    fit(
+        network(),
+        CONFIG.model_copy(update={"epochs": 2, "batch": 300}),
+        [1.0, 1.0],
+        TRAIN,
+        VALIDATION,
+        on_step=lambda epoch, rows, _: done.append((epoch, rows)),
+    )
+    assert done == [(epoch, rows) for epoch in (1, 2) for rows in (300, 600, 900, 1000)]
+
+
+def test_no_rows_make_no_predictions():
+    none = VALIDATION.take(np.zeros(300, bool))
+    assert predict_rows(network(), none).shape == (0, 2)
