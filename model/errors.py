@@ -23,7 +23,7 @@ def problems(error: ValidationError) -> list[str]:
         message = problem["msg"].removeprefix("Value error, ")
         kind = problem["type"]
         if kind == "extra_forbidden":
-            message = "unknown key; see the README's recipe reference for the keys that exist"
+            message = "unknown key; docs/recipes.md lists the keys that exist"
         elif kind == "missing":
             message = "required, but absent"
         elif kind not in {"value_error", "assertion_error", "union_tag_invalid", "union_tag_not_found"}:
@@ -38,11 +38,17 @@ def first_problem(error: ValidationError) -> str:
     return lines[0] if len(lines) == 1 else f"{lines[0]} (and {len(lines) - 1} more)"
 
 
+_TAGS = frozenset({"id", "categorical", "numeric", "binary", "regression", "by rule", "by time"})
+"""Tags of unions, which pydantic puts into paths and no file spells out."""
+
+
 def _path(location: Sequence[int | str]) -> str:
     path = ""
-    for part in location:
+    for place, part in enumerate(location):
         if isinstance(part, int):
             path += f"[{part}]"
+        elif part in _TAGS and place > 0:
+            continue
         elif path:
             path += f".{part}"
         else:

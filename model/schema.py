@@ -7,10 +7,10 @@ file and knows neither networks nor HTTP.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 __all__ = [
     "BinaryTask",
@@ -175,7 +175,16 @@ class LastSplit(Frozen):
     last: float = Field(gt=0.0, lt=1.0)
 
 
-SplitSpec = RuleSplit | LastSplit
+SplitSpec = Annotated[
+    Annotated[RuleSplit, Tag("by rule")] | Annotated[LastSplit, Tag("by time")],
+    Discriminator(
+        lambda value: (
+            "by time"
+            if isinstance(value, LastSplit) or (isinstance(value, Mapping) and "last" in value)
+            else "by rule"
+        )
+    ),
+]
 
 
 class TableSpec(Frozen):

@@ -47,7 +47,14 @@ def feature_columns(
 
 
 def key_strings(series: pl.Series) -> list[str | None]:
-    """Canonical strings of an id column, as requests name users and items."""
+    """Canonical strings of an id column, as requests name users and items.
+
+    Raises:
+        FulcrumError: ids are neither text nor numbers.
+    """
     values = series.unique(maintain_order=True)
-    strings = {value: canonical(value) for value in values.to_list()}
+    try:
+        strings = {value: canonical(value) for value in values.to_list()}
+    except TypeError as error:
+        raise FulcrumError(f"column {series.name!r}: ids are text or whole numbers ({error})") from error
     return [strings[value] for value in series.to_list()]

@@ -31,6 +31,7 @@ from training.datasets.source import LogSource, SourceTable
 __all__ = ["Entities", "PreparedLog", "prepare_entities", "prepare_log"]
 
 _Array = npt.NDArray[np.float64]
+_ROWS_ALONE = 10_000
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,10 @@ def prepare_log(schema: Schema, source: LogSource, *, split: bool = True) -> Pre
         raise FulcrumError(f"data.keep: {data.keep!r} keeps none of {source.log.height} rows")
     if data.time is not None:
         frame = frame.sort(_column(frame, data.time, "data.time"), maintain_order=True)
+        if timeless := frame[data.time].null_count():
+            raise FulcrumError(
+                f"data.time: {timeless} rows have no {data.time}; leave them out with data.keep"
+            )
     needed = _needed_columns(schema) | {table.key for table in source.tables}
     for table in source.tables:
         frame = _join(frame, table, needed, data.time)
@@ -263,12 +268,24 @@ def _feature_columns(
         if spec.expr is None:
             _require(frame, [spec.source], f"features.{spec.name}")
     values = {
-        spec.name: _evaluated(spec.expr, frame, f"features.{spec.name}.expr")
+        spec.name: _of_the_row_alone(spec.expr, frame, f"features.{spec.name}.expr")
         if spec.expr is not None
         else frame[spec.source]
         for spec in specs
     }
     return feature_columns({spec.name: spec for spec in specs}, pl.DataFrame(values))
+
+
+def _of_the_row_alone(text: str, frame: pl.DataFrame, field: str) -> pl.Series:
+    """Evaluate a feature, which must not know other rows: those may lie in its row's future."""
+    values = _evaluated(text, frame, field)
+    some = frame.head(min(_ROWS_ALONE, (frame.height + 1) // 2))
+    if not _evaluated(text, some, field).equals(values.head(some.height), null_equal=True):
+        raise FulcrumError(
+            f"{field}: {text!r} gives a row another value when other rows are left out; a feature is made of "
+            "its own row (aggregates belong into a table with as_of)"
+        )
+    return values
 
 
 def _labels(schema: Schema, frame: pl.DataFrame) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
@@ -296,8 +313,9 @@ def _labels(schema: Schema, frame: pl.DataFrame) -> tuple[npt.NDArray[np.float32
 
 def _split(data: DataSpec, frame: pl.DataFrame) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     if isinstance(data.split, LastSplit):
-        first = round(frame.height * (1.0 - data.split.last))
-        train = np.arange(frame.height) < first
+        times = frame[data.time] if data.time is not None else pl.Series(range(frame.height))
+        cut = times[min(round(frame.height * (1.0 - data.split.last)), frame.height - 1)]
+        train = (times < cut).to_numpy()  # rows of one moment stay on one side
         validation = ~train
     else:
         train = _floats(frame, data.split.train, "data.split.train") == 1.0

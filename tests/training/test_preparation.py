@@ -376,3 +376,32 @@ def test_a_schema_without_items_has_none_to_publish():
     feature = {"name": "label", "side": "context", "kind": "numeric"}
     with pytest.raises(FulcrumError, match="names no item column"):
         prepare_entities(schema(features=[feature], item=None), source(), "items")
+
+
+@pytest.mark.parametrize("expr", ["avg(watched)", "watched - max(watched)"])
+def test_a_feature_that_looks_at_other_rows_is_refused(expr):
+    log = pl.DataFrame({"u": ["a"] * 6, "t": range(6), "watched": [1.0, 5.0, 2.0, 9.0, 4.0, 3.0]})
+    schema = Schema.model_validate(
+        {
+            "name": "n",
+            "data": {"user": "u", "time": "t", "split": {"last": 0.3}},
+            "features": [{"name": "f", "side": "context", "kind": "numeric", "expr": expr}],
+            "tasks": [{"name": "vtr", "type": "binary", "label": "watched > 3"}],
+        }
+    )
+    with pytest.raises(FulcrumError, match=r"features\.f\.expr: .* gives a row another value"):
+        prepare_log(schema, LogSource(log, (), "test"))
+
+
+def test_rows_of_one_moment_stay_on_one_side_of_a_split_by_time():
+    log = pl.DataFrame({"u": ["a"] * 6, "t": [1, 2, 3, 3, 3, 4], "watched": [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]})
+    schema = Schema.model_validate(
+        {
+            "name": "n",
+            "data": {"user": "u", "time": "t", "split": {"last": 0.34}},
+            "features": [{"name": "u", "side": "user", "kind": "id"}],
+            "tasks": [{"name": "vtr", "type": "binary", "label": "watched"}],
+        }
+    )
+    prepared = prepare_log(schema, LogSource(log, (), "test"))
+    assert prepared.train.tolist() == [True, True, False, False, False, False]
