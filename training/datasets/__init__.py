@@ -10,7 +10,7 @@ from training.datasets.source import LogSource
 
 __all__ = ["READERS", "read_source"]
 
-READERS = ("files", "kuairand", "synthetic", "bench")
+READERS = ("files", "kuairand", "census-income", "synthetic", "bench")
 
 
 def read_source(data: DataSpec, folder: Path | None) -> LogSource:
@@ -32,6 +32,10 @@ def read_source(data: DataSpec, folder: Path | None) -> LogSource:
             from training.datasets.kuairand import read_kuairand
 
             return read_kuairand(data, folder)
+        case "census-income":
+            from training.datasets.census_income import read_census_income
+
+            return read_census_income(data, folder)
         case "synthetic":
             from training.datasets.synthetic import read_synthetic
 
