@@ -25,7 +25,7 @@ from model.inference import NetworkSession
 from model.schema import Side
 from training.datasets import read_source
 from training.evaluate import predict_log
-from training.metrics import BinaryScorer, interval
+from training.evaluation.comparison import compare_task
 from training.preparation import prepare_log
 from training.threads import usable_cores
 from training.train import encode_log
@@ -59,7 +59,7 @@ def main(bundle_path: Path, data: Annotated[Path | None, typer.Option("--data")]
     x, categorical = _table(bundle.encoder, encoded.user, encoded.item)
     held_out = encoded.take(log.validation)
     ours = predict_log(NetworkSession(bundle.network_path, threads=usable_cores()), held_out, console)
-    table = Table("task", "metric", bundle.manifest.name, "LightGBM", "difference, paired [95 %]")
+    table = Table("task", "metric", bundle.manifest.name, "LightGBM", "difference, paired [95 %]", "")
     for place, task in enumerate(schema.tasks):
         rows, inside = log.train & log.masks[:, place], held_out.masks[:, place]
         dataset = lightgbm.Dataset(x[rows], log.labels[rows, place], categorical_feature=categorical)
@@ -67,7 +67,14 @@ def main(bundle_path: Path, data: Annotated[Path | None, typer.Option("--data")]
         trees = lightgbm.train({**SETTINGS, "objective": objective}, dataset, ROUNDS)
         theirs = np.asarray(trees.predict(x[log.validation][inside]))
         labels, users = held_out.labels[inside, place], held_out.user_number[inside]
-        table.add_row(task.name, *_compared(task.type, ours[task.name][inside], theirs, labels, users))
+        compared = compare_task(
+            task.type, ours[task.name][inside], theirs, labels, held_out.group[inside], users
+        )
+        for metric, found in compared.items():
+            low, high = found.interval
+            figures = f"{found.value:.4f}", f"{found.other:.4f}"
+            paired = f"{found.difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+            table.add_row(task.name, metric, *figures, paired, found.verdict)
     console.print(table)
 
 
@@ -85,22 +92,6 @@ def _table(encoder: Encoder, user: EncodedRows, item: EncodedRows) -> tuple[Floa
                     codes.append(rows.ids[:, place])
                 place += 1
     return np.column_stack([*codes, *numbers]).astype(np.float64), list(range(len(codes)))
-
-
-def _compared(
-    kind: str, ours: Floats, theirs: Floats, labels: Floats, users: npt.NDArray[np.int64]
-) -> list[str]:
-    if kind == "binary":
-        us, them = BinaryScorer(ours, labels), BinaryScorer(theirs, labels)
-        found, other = us.auc(), them.auc()
-        low, high = interval(lambda w: us.auc(w) - them.auc(w), users)
-        name = "AUC"
-    else:
-        mine, other_errors = (ours - labels) ** 2, (theirs - labels) ** 2
-        found, other = float(mine.mean()), float(other_errors.mean())
-        low, high = interval(lambda w: float(((mine - other_errors) * w).sum() / w.sum()), users)
-        name = "MSE"
-    return [name, f"{found:.4f}", f"{other:.4f}", f"{found - other:+.4f} [{low:+.4f}, {high:+.4f}]"]
 
 
 if __name__ == "__main__":

@@ -5,19 +5,30 @@ Plain NumPy; knows nothing about networks, files or the log. Shapes: n rows of o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BinaryScorer", "GroupedAuc", "auc", "grouped_auc", "interval", "logloss", "task_metrics"]
+from training.evaluation.resampling import WITHHELD, Resamples, interval, percentiles
+
+__all__ = [
+    "BinaryScorer",
+    "GroupedAuc",
+    "GroupedScorer",
+    "auc",
+    "grouped_auc",
+    "interval",
+    "logloss",
+    "surprises",
+    "task_metrics",
+]
 
 Floats = npt.NDArray[np.floating[Any]]
+Draws = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_REPLICATES = 400
 _EPSILON = 1e-7
 
 
@@ -25,26 +36,15 @@ class BinaryScorer:
     """AUC of one set of scores under many weightings of its rows: sorted once, O(n) a weighting."""
 
     def __init__(self, scores: Floats, labels: Floats) -> None:
-        self._order = np.argsort(scores, kind="stable")
-        ordered = np.asarray(scores)[self._order]
-        self._positive = np.asarray(labels)[self._order] > 0.5
-        starts = (
-            np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else np.zeros(0, int)
-        )
-        self._starts = starts
+        self._pairs = GroupedScorer(scores, labels, np.zeros(len(scores), np.int64))
 
     def auc(self, weights: Floats | None = None) -> float:
         """Area under the ROC curve; tied scores count half. NaN where one class has no weight."""
-        if not len(self._order):
-            return float("nan")
-        weight = (
-            np.ones(len(self._order)) if weights is None else np.asarray(weights, np.float64)[self._order]
-        )
-        positive = np.add.reduceat(np.where(self._positive, weight, 0.0), self._starts)
-        negative = np.add.reduceat(np.where(self._positive, 0.0, weight), self._starts)
-        below = np.cumsum(negative) - negative
-        pairs = positive.sum() * negative.sum()
-        return float((positive * (below + negative / 2.0)).sum() / pairs) if pairs > 0 else float("nan")
+        return self._pairs.auc(weights)
+
+    def draws(self, resamples: Resamples) -> Draws:
+        """AUC under each draw of users, [R]."""
+        return self._pairs.draws(resamples)
 
 
 def auc(scores: Floats, labels: Floats) -> float:
@@ -67,6 +67,78 @@ class GroupedAuc:
     coverage: float
 
 
+class GroupedScorer:
+    """AUC within groups of one set of scores under many weightings of its rows.
+
+    Holds only groups of both classes, in the order of group and score: a positive is worth the negatives
+    of its group below it, and half of those beside it.
+
+    Args:
+        scores: [n].
+        labels: 0 or 1, [n].
+        groups: group number of each row, [n].
+    """
+
+    def __init__(self, scores: Floats, labels: Floats, groups: Ints) -> None:
+        self._rows = len(scores)
+        _, number, rows = np.unique(groups, return_inverse=True, return_counts=True)
+        is_positive = np.asarray(labels) > 0.5
+        positives = np.bincount(number[is_positive], minlength=len(rows))
+        both = (positives > 0) & (positives < rows)
+        kept = np.flatnonzero(both[number])
+        order = kept[np.lexsort((np.asarray(scores)[kept], number[kept]))]
+        score, group, is_positive = np.asarray(scores)[order], number[order], is_positive[order]
+        change = (group[1:] != group[:-1]) | (score[1:] != score[:-1])
+        ties = np.flatnonzero(np.r_[len(order) > 0, change])
+        lengths = np.diff(np.r_[ties, len(order)])
+        negatives_before = np.r_[0, np.cumsum(~is_positive)]
+        self._below = negatives_before[np.repeat(ties, lengths)[is_positive]]
+        self._up_to = negatives_before[np.repeat(ties + lengths, lengths)[is_positive]]
+        self._positives, self._negatives = order[is_positive], order[~is_positive]
+        self._positives_before = np.r_[0, np.cumsum(positives[both])]
+        self._negatives_before = np.r_[0, np.cumsum((rows - positives)[both])]
+
+    def auc(self, weights: Floats | None = None) -> float:
+        """The average over groups under these row weights, [n]; NaN where no group has both classes."""
+        weight = np.ones(self._rows) if weights is None else np.asarray(weights, np.float64)
+        return self._average(weight[self._positives], weight[self._negatives])
+
+    def found(self) -> GroupedAuc:
+        """The metric over all rows, each once."""
+        covered = len(self._positives) + len(self._negatives)
+        coverage = covered / self._rows if self._rows else 0.0
+        return GroupedAuc(self.auc(), len(self._positives_before) - 1, coverage)
+
+    def interval(self, resamples: Resamples) -> tuple[float, float]:
+        """95 % interval of the metric; withheld where too few users have groups of both classes."""
+        return percentiles(self.draws(resamples)) if self.enough(resamples) else WITHHELD
+
+    def enough(self, resamples: Resamples) -> bool:
+        """Whether enough users have rows of each class in groups of both for an interval."""
+        return resamples.enough(self._positives, self._negatives)
+
+    def draws(self, resamples: Resamples) -> Draws:
+        """The metric under each draw of users, [R]."""
+        positive, negative = resamples.user[self._positives], resamples.user[self._negatives]
+        return np.array([self._average(drawn[positive], drawn[negative]) for drawn in resamples], np.float64)
+
+    def _average(self, positive: Draws, negative: Draws) -> float:
+        """From the weights of the positives and of the negatives, in this order."""
+        if not len(positive):
+            return float("nan")
+        groups = self._positives_before[:-1]
+        below = np.concatenate(([0.0], np.cumsum(negative)))
+        wins = np.add.reduceat(positive * (below[self._below] + below[self._up_to]), groups) / 2.0
+        starts, ends = below[self._negatives_before[:-1]], below[self._negatives_before[1:]]
+        positives, negatives = np.add.reduceat(positive, groups), ends - starts
+        wins -= positives * starts
+        both = (positives > 0) & (negatives > 0)
+        if not both.any():
+            return float("nan")
+        wins, positives, negatives = wins[both], positives[both], negatives[both]
+        return float(np.average(wins / (positives * negatives), weights=positives + negatives))
+
+
 def grouped_auc(scores: Floats, labels: Floats, groups: Ints) -> GroupedAuc:
     """AUC of the pairs that share a group (Zhu et al., 2017, "Optimized Cost per Click", call it GAUC).
 
@@ -75,60 +147,18 @@ def grouped_auc(scores: Floats, labels: Floats, groups: Ints) -> GroupedAuc:
         labels: 0 or 1, [n].
         groups: group number of each row, [n].
     """
-    if not len(scores):
-        return GroupedAuc(float("nan"), 0, 0.0)
-    order = np.lexsort((scores, groups))
-    score, positive, group = np.asarray(scores)[order], np.asarray(labels)[order] > 0.5, groups[order]
-    new_group = np.r_[True, group[1:] != group[:-1]]
-    starts = np.flatnonzero(new_group)
-    rows = np.diff(np.r_[starts, len(group)])
-    positives = np.add.reduceat(positive, starts)
-    negatives = rows - positives
-    # Mid-ranks inside each group give the Mann-Whitney statistic of all groups at once.
-    tie_starts = np.flatnonzero(new_group | np.r_[True, score[1:] != score[:-1]])
-    tie_rows = np.diff(np.r_[tie_starts, len(group)])
-    of_group = np.cumsum(new_group) - 1
-    middle = tie_starts + (tie_rows - 1) / 2.0 - starts[of_group[tie_starts]]
-    rank_sum = np.add.reduceat(np.where(positive, np.repeat(middle, tie_rows) + 1.0, 0.0), starts)
-    both = (positives > 0) & (negatives > 0)
-    if not both.any():
-        return GroupedAuc(float("nan"), 0, 0.0)
-    p, n = positives[both], negatives[both]
-    areas = (rank_sum[both] - p * (p + 1) / 2.0) / (p * n)
-    return GroupedAuc(
-        float(np.average(areas, weights=rows[both])), int(both.sum()), float(rows[both].sum() / len(group))
-    )
+    return GroupedScorer(scores, labels, groups).found()
+
+
+def surprises(probabilities: Floats, labels: Floats) -> Draws:
+    """Cross-entropy of each row in nats, [n]."""
+    p = np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1.0 - _EPSILON)
+    return -np.where(np.asarray(labels) > 0.5, np.log(p), np.log1p(-p))
 
 
 def logloss(probabilities: Floats, labels: Floats) -> float:
     """Mean cross-entropy in nats."""
-    p = np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1.0 - _EPSILON)
-    return float(-np.mean(np.where(labels > 0.5, np.log(p), np.log1p(-p)))) if len(p) else float("nan")
-
-
-def interval(
-    statistic: Callable[[Floats], float], users: Ints, *, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Bootstrap percentile interval that resamples users, since rows of one user are not independent.
-
-    Args:
-        statistic: from row weights [n] to the metric.
-        users: user number of each row, [n].
-        level: the interval's coverage.
-        seed: of the resampling.
-    """
-    _, number = np.unique(users, return_inverse=True)
-    count = int(number.max()) + 1 if len(number) else 0
-    generator = np.random.default_rng(seed)
-    draws = []
-    for _ in range(_REPLICATES if count else 0):
-        drawn = np.bincount(generator.integers(0, count, count), minlength=count)
-        draws.append(statistic(drawn[number].astype(np.float64)))
-    kept = [draw for draw in draws if np.isfinite(draw)]
-    if not kept:
-        return float("nan"), float("nan")
-    low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return _mean(surprises(probabilities, labels))
 
 
 def task_metrics(
@@ -143,31 +173,54 @@ def task_metrics(
         groups: for AUC within groups, [n].
         users: resampled for the intervals, [n]; no intervals where None.
     """
-    mean_label = float(np.mean(labels)) if len(labels) else float("nan")
-    mean_prediction = float(np.mean(predictions, dtype=np.float64)) if len(labels) else float("nan")
+    mean_label, mean_prediction = _mean(labels), _mean(predictions)
     shared = {
         "rows": len(labels),
         "calibration": mean_prediction / mean_label if mean_label > 0 else float("nan"),
         "mean_label": mean_label,
         "mean_prediction": mean_prediction,
     }
+    resamples = Resamples(users) if users is not None else None
     if kind == "regression":
         errors = (np.asarray(predictions, np.float64) - labels) ** 2
-        metrics: dict[str, Any] = {"mse": float(errors.mean()) if len(errors) else float("nan")}
+        metrics: dict[str, Any] = {"mse": _mean(errors)}
         metrics["variance"] = float(np.var(labels)) if len(labels) else float("nan")
-        if users is not None:
-            metrics["mse_interval"] = interval(lambda w: float((errors * w).sum() / w.sum()), users)
+        if resamples is not None:
+            enough = resamples.enough(np.ones(len(labels), bool))
+            metrics |= _mean_intervals("mse", errors, predictions, labels, resamples if enough else None)
         return metrics | shared
-    scorer = BinaryScorer(predictions, labels)
-    within = grouped_auc(predictions, labels, groups)
+    positive = np.asarray(labels) > 0.5
+    scorer, within = BinaryScorer(predictions, labels), GroupedScorer(predictions, labels, groups)
+    losses, grouped = surprises(predictions, labels), within.found()
     metrics = {
         "auc": scorer.auc(),
-        "gauc": within.auc,
-        "gauc_groups": within.groups,
-        "gauc_coverage": within.coverage,
-        "logloss": logloss(predictions, labels),
-        "positives": int((labels > 0.5).sum()),
+        "gauc": grouped.auc,
+        "gauc_groups": grouped.groups,
+        "gauc_coverage": grouped.coverage,
+        "logloss": _mean(losses),
+        "positives": int(positive.sum()),
     }
-    if users is not None:
-        metrics["auc_interval"] = interval(scorer.auc, users)
+    if resamples is not None:
+        enough = resamples.enough(positive, ~positive)
+        metrics["auc_interval"] = percentiles(scorer.draws(resamples)) if enough else WITHHELD
+        metrics["gauc_interval"] = within.interval(resamples)
+        metrics |= _mean_intervals("logloss", losses, predictions, labels, resamples if enough else None)
     return metrics | shared
+
+
+def _mean_intervals(
+    name: str, losses: Draws, predictions: Floats, labels: Floats, resamples: Resamples | None
+) -> dict[str, tuple[float, float]]:
+    """Intervals of the mean loss and of predicted over observed; withheld without resamples."""
+    if resamples is None:
+        return {f"{name}_interval": WITHHELD, "calibration_interval": WITHHELD}
+    loss, predicted, observed, rows = resamples.sums(losses, predictions, labels, np.ones(len(labels)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            f"{name}_interval": percentiles(loss / rows),
+            "calibration_interval": percentiles(predicted / observed),
+        }
+
+
+def _mean(values: Floats) -> float:
+    return float(np.mean(values, dtype=np.float64)) if len(values) else float("nan")

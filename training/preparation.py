@@ -301,7 +301,7 @@ def _labels(schema: Schema, frame: pl.DataFrame) -> tuple[npt.NDArray[np.float32
         )
         mask = inside & np.isfinite(label)
         if isinstance(task, RegressionTask):
-            label = np.clip(label, *task.bounds)
+            label = np.clip(np.where(np.isfinite(label), label, np.nan), *task.bounds)
         elif (strange := label[mask & (label != 0.0) & (label != 1.0)]).size:
             raise FulcrumError(
                 f"{field}.label: expected 0 or 1 (or true and false), found {strange[0]:g} "

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import orjson
 import polars as pl
 import pytest
+import yaml
 from rich.console import Console
 
 from model.bundle import load_bundle
@@ -18,7 +22,8 @@ from training.datasets import read_source
 from training.evaluate import evaluate_bundle, predict_log
 from training.metrics import auc
 from training.preparation import prepare_log
-from training.train import encode_log
+from training.recipe import load_recipe
+from training.train import encode_log, train_bundle
 
 QUIET = Console(quiet=True)
 
@@ -31,6 +36,33 @@ def bundle(trained):
 @pytest.fixture(scope="module")
 def evaluation(trained, bundle):
     return evaluate_bundle(bundle, trained.data, None, "default", QUIET)
+
+
+@pytest.fixture(scope="module")
+def poorer(trained, tmp_path_factory):
+    """A bundle of the same tasks and rows with fewer features, hardly trained."""
+    folder = tmp_path_factory.mktemp("poorer")
+    document = yaml.safe_load(Path(trained.recipe).read_text())
+    dropped = ("quality", "tab", "views")
+    document["features"] = [each for each in document["features"] if each["name"] not in dropped]
+    document["data"]["tables"] = document["data"]["tables"][:2]
+    document["training"]["epochs"] = 1
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(document))
+    recipe = load_recipe(str(folder / "recipe.yaml"))
+    train_bundle(recipe, trained.data, folder / "bundle", folder / "run", QUIET)
+    return load_bundle(folder / "bundle")
+
+
+@pytest.fixture
+def fusion(tmp_path):
+    config = tmp_path / "fusion.yaml"
+    config.write_text(
+        "schema_version: 1\n"
+        "scenes:\n"
+        "  default: {tasks: {vtr: {weight: 1.0}, shr: {weight: 0.5}}, video_len: {kind: none}}\n"
+        "  vtr: {tasks: {vtr: {weight: 2.0}}, video_len: {kind: none}}\n"
+    )
+    return config
 
 
 @pytest.fixture
@@ -168,3 +200,188 @@ def test_data_that_lacks_a_column_is_refused_by_field(bundle, other_data):
     pl.read_csv(other_data / "users.csv").drop("age").write_csv(other_data / "users.csv")
     with pytest.raises(FulcrumError, match=r"features\.age: column 'age' is not in the data"):
         evaluate_bundle(bundle, other_data, None, "default", QUIET)
+
+
+def numbers(value):
+    """All numbers of a report with where they stand."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in items:
+        if isinstance(inner, dict | list | tuple):
+            yield from ((f"{key}.{path}", number) for path, number in numbers(inner))
+        elif isinstance(inner, float):
+            yield str(key), inner
+
+
+def test_every_number_of_a_report_is_finite_or_null(bundle, other_data, fusion):
+    """Five rows: hardly anything can be computed."""
+    log = pl.read_csv(other_data / "log.csv").head(5)
+    log.write_csv(other_data / "log.csv")
+    found = evaluate_bundle(bundle, other_data, fusion, "default", QUIET, against=bundle).report
+    assert [path for path, number in numbers(found) if not math.isfinite(number)] == []
+    assert found["tasks"]["shr"]["auc_interval"] == [None, None]
+    assert orjson.loads(orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)) == found
+
+
+def test_metrics_on_all_rows_take_every_known_label(evaluation, trained):
+    everything = evaluation.report["tasks"]["shr"]["all_rows"]
+    assert everything["rows"] == 240
+    rows = evaluation.rows
+    assert everything["positives"] == rows["shr_label"].sum()
+    assert everything["auc"] == pytest.approx(
+        auc(rows["shr_prediction"].to_numpy(), rows["shr_label"].to_numpy())
+    )
+    assert everything["mean_label"] != evaluation.report["tasks"]["shr"]["mean_label"]
+    # Every row counts for vtr: both ways are one.
+    metrics = evaluation.report["tasks"]["vtr"]
+    assert metrics["all_rows"] == {key: metrics[key] for key in metrics["all_rows"]}
+
+
+def test_a_label_that_is_unknown_outside_the_sample_space_takes_no_part(trained, bundle, tmp_path):
+    """Without a length there is no watched share, whatever the division gives."""
+    data = shutil.copytree(trained.data, tmp_path / "data")
+    items = pl.read_csv(data / "items.csv")
+    length = pl.when(pl.col("video_id") < 30).then(0).otherwise("length_ms").alias("length_ms")
+    items.with_columns(length).write_csv(data / "items.csv")
+    found = evaluate_bundle(bundle, data, None, "default", QUIET)
+    rows = found.rows.filter(pl.col("vcr_label").is_not_nan())
+    assert 0 < rows.height < found.rows.height
+    assert found.report["tasks"]["vcr"]["all_rows"]["rows"] == rows.height
+
+
+def test_calibration_is_told_by_decile_and_by_length(evaluation):
+    for name, metrics in evaluation.report["tasks"].items():
+        assert sum(entry["rows"] for entry in metrics["deciles"]) == metrics["rows"]
+        assert sum(entry["rows"] for entry in metrics["lengths"]) == metrics["rows"]
+        inside = evaluation.rows.filter(pl.col(f"{name}_mask"))
+        first = metrics["lengths"][0]
+        short = inside.filter(pl.col("video_len_s") < first["to_s"])
+        assert first["rows"] == short.height
+        assert first["mean_label"] == pytest.approx(short[f"{name}_label"].mean())
+        assert ("mse" in first) == (name == "vcr")
+        assert metrics["calibration_error"] >= 0
+
+
+def test_groups_may_be_of_another_column(trained, bundle, evaluation):
+    found = evaluate_bundle(bundle, trained.data, None, "default", QUIET, group="band")
+    # The user tables of the data are joined: any of their columns that a recipe names will do.
+    assert list(found.report["groups"]) == ["band", "tab"]
+    assert found.report["groups"]["band"]["vtr"]["groups"] <= 3
+    assert found.report["data"]["group"] == "band"
+    assert found.report["tasks"]["vtr"]["gauc"] != evaluation.report["tasks"]["vtr"]["gauc"]
+    assert "band" in found.rows.columns
+    with pytest.raises(FulcrumError, match=r"--group request: .*not in the data; there is .*user_id"):
+        evaluate_bundle(bundle, trained.data, None, "default", QUIET, group="request")
+
+
+def test_rows_that_name_no_group_are_not_lumped_together(bundle, other_data):
+    log = pl.read_csv(other_data / "log.csv")
+    request = pl.when(pl.col("time") < 600).then(pl.col("time") // 6)
+    log.with_columns(request_id=request).write_csv(other_data / "log.csv")
+    found = evaluate_bundle(bundle, other_data, None, "default", QUIET, group="request_id").report
+    assert found["groups"]["request_id"]["vtr"]["groups"] <= 100
+    assert found["groups"]["request_id"]["vtr"]["coverage"] <= 600 / 1201
+
+
+def test_the_fused_score_is_judged_by_the_reward_it_collects(trained, bundle, fusion):
+    report = evaluate_bundle(bundle, trained.data, fusion, "vtr", QUIET, reward="vtr + 2 * shr").report
+    ndcg = report["fusion"]["ndcg"]
+    assert (ndcg["reward"], ndcg["k"], ndcg["group"]) == ("vtr + 2 * shr", 10, "user_id")
+    assert 0 < ndcg["coverage"] <= 1
+    assert ndcg["random"] < ndcg["fused"]["ndcg"] <= 1
+    low, high = ndcg["fused"]["interval"]
+    assert low < ndcg["fused"]["ndcg"] < high
+    # This scene orders by vtr alone.
+    assert list(ndcg["tasks"]) == ["vtr", "vcr", "shr"]
+    assert ndcg["tasks"]["vtr"]["ndcg"] == pytest.approx(ndcg["fused"]["ndcg"])
+    assert ndcg["tasks"]["vtr"]["fused_less_this"]["verdict"] == "undecided"
+    by_default = evaluate_bundle(bundle, trained.data, fusion, "vtr", QUIET).report["fusion"]["ndcg"]
+    assert by_default["reward"] == "vtr + coalesce(vcr, 0) + coalesce(shr, 0)"
+
+
+def test_a_reward_without_a_fusion_config_or_of_unknown_labels_is_refused(trained, bundle, fusion):
+    with pytest.raises(FulcrumError, match=r"--reward .*--fusion"):
+        evaluate_bundle(bundle, trained.data, None, "default", QUIET, reward="vtr")
+    with pytest.raises(FulcrumError, match="no label 'cmr'"):
+        evaluate_bundle(bundle, trained.data, fusion, "default", QUIET, reward="cmr")
+
+
+def test_two_bundles_of_other_features_are_compared_row_by_row(trained, bundle, poorer, fusion, evaluation):
+    report = evaluate_bundle(bundle, trained.data, fusion, "default", QUIET, against=poorer).report
+    against = report["against"]
+    assert against["bundle"]["version"] == poorer.version != bundle.version
+    assert (against["rows"], against["trained_on"], against["notes"]) == (240, 0, [])
+    assert {task: list(metrics) for task, metrics in against["tasks"].items()} == {
+        "vtr": ["auc", "gauc", "logloss"],
+        "vcr": ["mse"],
+        "shr": ["auc", "gauc", "logloss"],
+    }
+    alone = evaluate_bundle(poorer, trained.data, None, "default", QUIET).report["tasks"]
+    for task, metrics in against["tasks"].items():
+        for metric, found in metrics.items():
+            assert found["value"] == pytest.approx(evaluation.report["tasks"][task][metric])
+            assert found["other"] == pytest.approx(alone[task][metric])
+    # It does not see what its videos are watched for.
+    assert against["tasks"]["vtr"]["auc"]["verdict"] == "better"
+    assert against["fusion"]["ndcg"]["value"] == report["fusion"]["ndcg"]["fused"]["ndcg"]
+    assert against["fusion"]["ndcg"]["difference"] > 0
+
+
+def test_a_bundle_ties_with_itself(trained, bundle):
+    report = evaluate_bundle(bundle, trained.data, None, "default", QUIET, against=bundle).report
+    for metrics in report["against"]["tasks"].values():
+        for found in metrics.values():
+            assert (found["difference"], found["verdict"]) == (0.0, "undecided")
+    assert report["against"]["fusion"] == {}
+
+
+def changed(bundle, **data):
+    schema = bundle.schema
+    return replace(bundle, schema=schema.model_copy(update={"data": schema.data.model_copy(update=data)}))
+
+
+def test_a_comparison_with_rows_that_the_other_was_trained_on_says_so(trained, bundle):
+    swapped = bundle.schema.data.split.model_copy(
+        update={"train": "time >= 1000", "validation": "time < 1000"}
+    )
+    report = evaluate_bundle(
+        bundle, trained.data, None, "default", QUIET, against=changed(bundle, split=swapped)
+    ).report
+    assert report["against"]["trained_on"] == 200
+    assert "was trained on 200 of these rows" in report["against"]["notes"][0]
+
+
+def test_a_bundle_that_reads_other_rows_is_not_compared(trained, bundle):
+    for other in (
+        changed(bundle, keep="time > 3"),
+        changed(bundle, item="user_id"),
+        changed(bundle, time="tab"),
+    ):
+        with pytest.raises(FulcrumError, match="it reads other rows from this data"):
+            evaluate_bundle(bundle, trained.data, None, "default", QUIET, against=other)
+
+
+def test_tasks_that_only_one_bundle_has_are_left_out_and_named(trained, bundle, fusion):
+    def renamed(*names):
+        tasks = [
+            task.model_copy(update={"name": name}) if name else task
+            for name, task in zip(names, bundle.schema.tasks, strict=True)
+        ]
+        return replace(bundle, schema=bundle.schema.model_copy(update={"tasks": tuple(tasks)}))
+
+    with pytest.raises(FulcrumError, match="no task in common: it has a, b, c, the bundle vtr, vcr, shr"):
+        evaluate_bundle(bundle, trained.data, None, "default", QUIET, against=renamed("a", "b", "c"))
+    report = evaluate_bundle(
+        bundle, trained.data, None, "default", QUIET, against=renamed(None, None, "likes")
+    ).report
+    assert list(report["against"]["tasks"]) == ["vtr", "vcr"]
+    assert report["against"]["notes"] == ["not compared, since only one bundle has it so: shr, likes"]
+
+
+def test_tasks_of_one_name_and_two_meanings_are_noted(trained, bundle):
+    tasks = list(bundle.schema.tasks)
+    tasks[0] = tasks[0].model_copy(update={"label": "watched_ms * 3 >= length_ms"})
+    other = replace(bundle, schema=bundle.schema.model_copy(update={"tasks": tuple(tasks)}))
+    report = evaluate_bundle(bundle, trained.data, None, "default", QUIET, against=other).report
+    assert len(report["against"]["notes"]) == 1
+    assert "means something else by 'vtr'" in report["against"]["notes"][0]
+    assert report["against"]["tasks"]["vtr"]["auc"]["difference"] == 0.0

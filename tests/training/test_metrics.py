@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.metrics import BinaryScorer, auc, grouped_auc, interval, logloss, task_metrics
+from training.evaluation.resampling import Resamples
+from training.metrics import BinaryScorer, GroupedScorer, auc, grouped_auc, interval, logloss, task_metrics
 
 # Few distinct scores, so that ties are common.
 rows = st.lists(st.tuples(st.integers(-2, 2), st.booleans(), st.integers(0, 3)), max_size=30)
@@ -64,6 +65,27 @@ def test_a_rows_weight_is_a_number_of_copies(rows, data):
     weights = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows))))
     copied = auc(np.repeat(scores, weights), np.repeat(labels, weights))
     assert BinaryScorer(scores, labels).auc(weights) == pytest.approx(copied, nan_ok=True)
+
+
+@settings(deadline=None)
+@given(rows.filter(bool), st.data())
+def test_within_groups_too_a_rows_weight_is_a_number_of_copies(rows, data):
+    scores, labels, groups = arrays(rows)
+    weights = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows))))
+    copied = (np.repeat(column, weights) for column in (scores, labels, groups))
+    expected = grouped_auc(*copied).auc
+    assert GroupedScorer(scores, labels, groups).auc(weights) == pytest.approx(expected, nan_ok=True)
+
+
+def test_draws_of_a_scorer_are_its_metric_under_the_drawn_users():
+    random = np.random.default_rng(8)
+    scores, labels, users = random.random(200).round(1), random.random(200) < 0.3, random.integers(0, 30, 200)
+    resamples = Resamples(users, replicates=20)
+    for groups in (users, random.integers(0, 4, 200)):
+        scorer = GroupedScorer(scores, labels, groups)
+        np.testing.assert_allclose(scorer.draws(resamples), resamples.draws(scorer.auc))
+    pooled = BinaryScorer(scores, labels)
+    np.testing.assert_allclose(pooled.draws(resamples), resamples.draws(pooled.auc))
 
 
 def test_group_numbers_need_be_neither_dense_nor_sorted():
@@ -121,12 +143,46 @@ def test_calibration_is_predicted_over_observed():
 
 
 def test_a_regression_is_judged_by_its_squared_error_beside_the_labels_variance():
-    labels, groups = np.array([0.0, 1.0, 0.5], np.float32), np.arange(3)
-    metrics = task_metrics("regression", np.array([0.0, 0.5, 0.5], np.float32), labels, groups, groups)
+    labels = np.tile(np.array([0.0, 1.0, 0.5], np.float32), 4)
+    predictions, groups = np.tile(np.array([0.0, 0.5, 0.5], np.float32), 4), np.arange(12)
+    metrics = task_metrics("regression", predictions, labels, groups, groups)
     assert metrics["mse"] == pytest.approx(0.25 / 3)
     assert metrics["variance"] == pytest.approx(1 / 6)
     assert metrics["mse_interval"][0] <= metrics["mse"] <= metrics["mse_interval"][1]
     assert "auc" not in metrics
+
+
+def test_every_metric_of_a_task_has_an_interval_around_it():
+    random = np.random.default_rng(9)
+    predictions, users = random.random(600), np.arange(600) // 6
+    labels = (random.random(600) < predictions).astype(np.float32)
+    binary = task_metrics("binary", predictions, labels, users, users)
+    for name in ("auc", "gauc", "logloss", "calibration"):
+        low, high = binary[f"{name}_interval"]
+        assert low < binary[name] < high
+    # The same by weighing rows one draw at a time.
+    assert binary["calibration_interval"] == pytest.approx(
+        interval(lambda w: float(w @ predictions / (w @ labels)), users)
+    )
+    assert binary["auc_interval"] == pytest.approx(interval(BinaryScorer(predictions, labels).auc, users))
+    regression = task_metrics("regression", predictions, labels, users, users)
+    for name in ("mse", "calibration"):
+        low, high = regression[f"{name}_interval"]
+        assert low < regression[name] < high
+
+
+def test_an_interval_that_nine_users_stand_behind_is_withheld():
+    random = np.random.default_rng(10)
+    predictions, users = random.random(400), np.arange(400) % 40
+    labels = (users < 9).astype(np.float32)
+    metrics = task_metrics("binary", predictions, labels, np.zeros(400, np.int64), users)
+    for name in ("auc", "gauc", "logloss", "calibration"):
+        assert np.isnan(metrics[f"{name}_interval"]).all()
+    labels = (users < 10).astype(np.float32)
+    metrics = task_metrics("binary", predictions, labels, np.zeros(400, np.int64), users)
+    assert np.isfinite(metrics["auc_interval"]).all()
+    # Within users there is nothing to order: each has one class.
+    assert np.isnan(task_metrics("binary", predictions, labels, users, users)["gauc_interval"]).all()
 
 
 @pytest.mark.parametrize("kind", ["binary", "regression"])

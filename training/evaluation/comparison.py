@@ -1,0 +1,107 @@
+"""Comparison: two models on the same rows, paired by row, users resampled.
+
+Knows predictions and labels; where they come from is not its business. Shapes: n rows of one task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from training.evaluation.resampling import (
+    WITHHELD,
+    Draws,
+    Floats,
+    Ints,
+    Resamples,
+    percentiles,
+)
+from training.metrics import BinaryScorer, GroupedScorer, surprises
+
+__all__ = ["Difference", "compare_task"]
+
+Verdict = Literal["better", "worse", "undecided"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of two models.
+
+    Attributes:
+        value, other: of this model and of the other; NaN where it cannot be computed.
+        interval: 95 % interval of the difference; NaN where too few users stand behind it.
+        higher_is_better: which way the metric points.
+    """
+
+    value: float
+    other: float
+    interval: tuple[float, float]
+    higher_is_better: bool
+
+    @property
+    def difference(self) -> float:
+        """This model's less the other's."""
+        return self.value - self.other
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the interval allows to say of this model: to decide, it lies wholly on one side of 0."""
+        low, high = self.interval if self.higher_is_better else (-self.interval[1], -self.interval[0])
+        return "better" if low > 0 else "worse" if high < 0 else "undecided"
+
+    def report(self) -> dict[str, Any]:
+        """As `evaluate --json` gives it."""
+        return {
+            "value": self.value,
+            "other": self.other,
+            "difference": self.difference,
+            "interval": self.interval,
+            "verdict": self.verdict,
+        }
+
+
+def compare_task(
+    kind: str, ours: Floats, theirs: Floats, labels: Floats, groups: Ints, users: Ints
+) -> dict[str, Difference]:
+    """Metric by metric: `auc`, `gauc` (within groups) and `logloss` of a binary task, `mse` of a regression.
+
+    Args:
+        kind: `binary` or `regression`.
+        ours, theirs: predictions, [n].
+        labels: [n].
+        groups: for AUC within groups, [n].
+        users: resampled, [n].
+    """
+    resamples = Resamples(users)
+    if kind == "regression":
+        mine, their_errors = (_squared(predictions, labels) for predictions in (ours, theirs))
+        return {"mse": _loss(mine, their_errors, resamples, resamples.enough(np.ones(len(labels), bool)))}
+    positive = np.asarray(labels) > 0.5
+    enough = resamples.enough(positive, ~positive)
+    us, them = BinaryScorer(ours, labels), BinaryScorer(theirs, labels)
+    we, they = GroupedScorer(ours, labels, groups), GroupedScorer(theirs, labels, groups)
+    area = percentiles(us.draws(resamples) - them.draws(resamples)) if enough else WITHHELD
+    # Both have the same groups, so what is enough for one is for the other.
+    within = percentiles(we.draws(resamples) - they.draws(resamples)) if we.enough(resamples) else WITHHELD
+    return {
+        "auc": Difference(us.auc(), them.auc(), area, higher_is_better=True),
+        "gauc": Difference(we.auc(), they.auc(), within, higher_is_better=True),
+        "logloss": _loss(surprises(ours, labels), surprises(theirs, labels), resamples, enough),
+    }
+
+
+def _loss(ours: Draws, theirs: Draws, resamples: Resamples, enough: bool) -> Difference:
+    """A mean loss of both models from each row's, [n]."""
+    if not len(ours):
+        return Difference(float("nan"), float("nan"), WITHHELD, higher_is_better=False)
+    interval = WITHHELD
+    if enough:
+        excess, rows = resamples.sums(ours - theirs, np.ones(len(ours)))
+        interval = percentiles(excess / rows)
+    return Difference(float(ours.mean()), float(theirs.mean()), interval, higher_is_better=False)
+
+
+def _squared(predictions: Floats, labels: Floats) -> Draws:
+    return (np.asarray(predictions, np.float64) - labels) ** 2

@@ -1,0 +1,70 @@
+"""Reward: what an impression was worth, as an expression over the names of its labels.
+
+Polars SQL, as in a recipe. Knows labels and lengths, neither predictions nor orders.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from model.errors import FulcrumError
+from model.schema import Schema
+
+__all__ = ["default_reward", "rewards"]
+
+
+def default_reward(schema: Schema) -> str:
+    """The sum of all labels; one that is unknown outside its task's sample space counts as 0."""
+    return " + ".join(
+        task.name if task.where is None else f"coalesce({task.name}, 0)" for task in schema.tasks
+    )
+
+
+def rewards(
+    text: str,
+    labels: dict[str, npt.NDArray[np.float64]],
+    video_len_s: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """The reward of each row, float64 [rows]; NaN where a label that it needs is unknown.
+
+    Args:
+        text: the expression; it may name labels and `video_len_s`.
+        labels: by task name, NaN where unknown.
+        video_len_s: NaN where unknown.
+
+    Raises:
+        FulcrumError: no expression, an unknown name, or a reward below 0 or infinite.
+    """
+    frame = pl.DataFrame({"video_len_s": video_len_s} | labels).fill_nan(None)
+    try:
+        expression = pl.sql_expr(text)
+    except pl.exceptions.PolarsError as error:
+        raise FulcrumError(f"--reward {text!r}: no Polars SQL expression ({_first(error)})") from error
+    if not isinstance(expression, pl.Expr):
+        raise FulcrumError(f"--reward {text!r}: expected one expression, found several")
+    for name in sorted(set(expression.meta.root_names())):
+        if name not in frame.columns:
+            raise FulcrumError(
+                f"--reward {text!r}: there is no label {name!r}; there is {', '.join(frame.columns)}"
+            )
+    try:
+        values = frame.select(value=expression.cast(pl.Float64))["value"]
+    except pl.exceptions.PolarsError as error:
+        raise FulcrumError(f"--reward {text!r}: fails on these labels ({_first(error)})") from error
+    if len(values) == 1 != frame.height:
+        values = values.new_from_index(0, frame.height)
+    if len(values) != frame.height:
+        raise FulcrumError(f"--reward {text!r}: expected a number for each row, found {len(values)} numbers")
+    found = values.fill_null(np.nan).to_numpy()
+    strange = found[(found < 0) | np.isinf(found)]
+    if len(strange):
+        raise FulcrumError(
+            f"--reward {text!r}: expected 0 or more, found {strange[0]:g} in {len(strange)} rows"
+        )
+    return found
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0]
