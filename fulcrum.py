@@ -118,12 +118,16 @@ def train(
     run: Annotated[
         Path | None, typer.Option("--run", help="Folder of this run's records; runs/... where absent.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --run, as if it had not been stopped.")
+    ] = False,
 ) -> None:
     """Train a network on a log, export it and write the bundle that `serve` loads."""
     with _extra("training"):
         from training.recipe import load_recipe
         from training.train import train_bundle
-    trained = train_bundle(load_recipe(recipe, override or (), model), data, out, run, progress)
+    loaded = load_recipe(recipe, override or (), model)
+    trained = train_bundle(loaded, data, out, run, progress, resume=resume)
     answer.print(f"bundle {out}", trained.manifest.version, highlight=False, soft_wrap=True)
 
 
@@ -135,6 +139,31 @@ def evaluate(
         Path | None, typer.Option("--fusion", help="A fusion config whose score is judged too.")
     ] = None,
     scene: Annotated[str, typer.Option("--scene", help="The scene of the fusion config.")] = "default",
+    reward: Annotated[
+        str | None,
+        typer.Option(
+            "--reward",
+            metavar="EXPRESSION",
+            help="With --fusion: what the score's order is to collect, such as 'vtr + 2 * shr'; "
+            "the sum of all labels where absent.",
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="OTHER", help="A bundle to compare with, row by row."),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            metavar="COLUMN",
+            help="Column of the groups in which orders are judged, such as a request id; "
+            "the recipe's where absent.",
+        ),
+    ] = None,
+    detail: Annotated[
+        bool, typer.Option("--detail", help="Print all groupings, all rows and calibration in bins, too.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     predictions: Annotated[
         Path | None,
@@ -146,9 +175,19 @@ def evaluate(
         raise FulcrumError(f"--predictions {predictions}: expected a name that ends in .parquet or .csv")
     with _extra("training"):
         from training.evaluate import evaluate_bundle
+        from training.evaluation.tables import details, summary
     from model.bundle import load_bundle
 
-    evaluation = evaluate_bundle(load_bundle(bundle), data, fusion, scene, progress)
+    evaluation = evaluate_bundle(
+        load_bundle(bundle),
+        data,
+        fusion,
+        scene,
+        progress,
+        reward=reward,
+        against=load_bundle(against) if against is not None else None,
+        group=group,
+    )
     if predictions is not None:
         predictions.parent.mkdir(parents=True, exist_ok=True)
         if predictions.suffix == ".parquet":
@@ -159,22 +198,10 @@ def evaluate(
     if json:
         _print_json(evaluation.report)
         return
-    table = Table("task", "rows", "AUC or MSE [95 %]", "AUC within groups", "log loss", "predicted/observed")
-    for name, metrics in evaluation.report["tasks"].items():
-        key = "auc" if "auc" in metrics else "mse"
-        low, high = metrics[f"{key}_interval"]
-        within = f"{metrics['gauc']:.4f} on {metrics['gauc_coverage']:.0%}" if "gauc" in metrics else ""
-        table.add_row(
-            name,
-            f"{metrics['rows']:,}",
-            f"{key.upper()} {metrics[key]:.4f} [{low:.4f}, {high:.4f}]",
-            within,
-            f"{metrics['logloss']:.4f}" if "logloss" in metrics else "",
-            f"{metrics['calibration']:.3f}",
-        )
-    answer.print(table)
-    for task, orders in evaluation.report["fusion"].get("auc_of_score", {}).items():
-        answer.print(f"the fused score orders {task} with AUC {orders['auc']:.4f}")
+    for part in summary(evaluation.report):
+        answer.print(part, highlight=False, soft_wrap=isinstance(part, str))
+    for part in details(evaluation.report) if detail else ():
+        answer.print(part, highlight=False)
 
 
 @app.command()
@@ -194,8 +221,20 @@ def publish(
 
 @app.command()
 def serve(
-    bundle: Annotated[Path, typer.Option("--bundle", help="A bundle that `fulcrum train` wrote.")],
-    features: Annotated[str, typer.Option("--features", help="A store that `fulcrum publish` filled.")],
+    features: Annotated[
+        str | None,
+        typer.Option("--features", help="A store that `fulcrum publish` filled: a folder, or redis://..."),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="A bundle that `fulcrum train` wrote, served for good.")
+    ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option("--models", help="A watched folder of bundles: the newest serves, or the activated."),
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", help="Where the activated version is kept: a file or redis://...")
+    ] = None,
     fusion: Annotated[
         Path | None, typer.Option("--fusion", help="Fusion config, watched; the bundle's own where absent.")
     ] = None,
@@ -207,15 +246,17 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option("--host", help="127.0.0.1 where absent.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="8000 where absent; 0 takes a free one.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", help="Server processes.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Processes; 1 where absent.")] = None,
 ) -> None:
-    """Serve a bundle over HTTP: POST /v1/rank. Further settings: environment variables FULCRUM_*."""
+    """Serve over HTTP: POST /v1/rank. Every setting is an environment variable FULCRUM_*, too."""
     with _extra("service"):
         from service.server import run
         from service.settings import load_settings
     run(
         load_settings(
             bundle=bundle,
+            models=models,
+            state=state,
             features=features,
             fusion=fusion,
             provider=provider,

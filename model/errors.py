@@ -38,7 +38,10 @@ def first_problem(error: ValidationError) -> str:
     return lines[0] if len(lines) == 1 else f"{lines[0]} (and {len(lines) - 1} more)"
 
 
-_TAGS = frozenset({"id", "categorical", "numeric", "binary", "regression", "by rule", "by time"})
+_TAGS = frozenset(
+    ("id", "categorical", "numeric", "binary", "regression", "by rule", "by time")
+    + ("fixed", "decayed", "uncertainty")
+)
 """Tags of unions, which pydantic puts into paths and no file spells out."""
 
 

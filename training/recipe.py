@@ -17,7 +17,17 @@ from model.errors import FulcrumError, first_problem, shown
 from model.network.config import NetworkConfig
 from model.schema import Frozen, Schema
 
-__all__ = ["Monitor", "Recipe", "TrainingConfig", "load_recipe", "packaged_recipes"]
+__all__ = [
+    "DecayedLossWeights",
+    "FixedLossWeights",
+    "LossWeights",
+    "Monitor",
+    "Recipe",
+    "TrainingConfig",
+    "UncertaintyLossWeights",
+    "load_recipe",
+    "packaged_recipes",
+]
 
 
 class Monitor(Frozen):
@@ -29,6 +39,37 @@ class Monitor(Frozen):
     """Whether more or less is better."""
 
 
+class FixedLossWeights(Frozen):
+    """Each task weighs its `weight` throughout."""
+
+    kind: Literal["fixed"] = "fixed"
+
+
+class DecayedLossWeights(Frozen):
+    """Each task weighs `weight * ratio^t` (Tang et al., RecSys 2020, section 4.4)."""
+
+    kind: Literal["decayed"]
+    ratio: Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    """By task name; a task that is left out keeps its weight."""
+    every: Literal["epoch", "step"] = "epoch"
+    """What t counts: epochs or steps done before."""
+
+
+class UncertaintyLossWeights(Frozen):
+    """Each task weighs by a noise that is learned with the network (Kendall et al., CVPR 2018).
+
+    With s a task's log variance, which starts at 0, and L its loss, the task's part of the joint loss is
+    `weight * (exp(-s) L + s / 2)`, and half of its first term for a regression.
+    """
+
+    kind: Literal["uncertainty"]
+
+
+LossWeights = Annotated[
+    FixedLossWeights | DecayedLossWeights | UncertaintyLossWeights, Field(discriminator="kind")
+]
+
+
 class TrainingConfig(Frozen):
     """How the network is trained."""
 
@@ -38,8 +79,8 @@ class TrainingConfig(Frozen):
     """Rows a step."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Peak step size of Adam with decoupled weight decay."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """`cosine` falls to a hundredth of the learning rate over all epochs."""
+    schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    """All but `constant` fall to a hundredth of the learning rate over all epochs."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of all steps over which the learning rate rises from zero."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
@@ -52,12 +93,16 @@ class TrainingConfig(Frozen):
     """Largest norm of the gradient."""
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay a step of an exponential moving average of the weights, which is then what is judged and kept."""
+    loss_weights: LossWeights = FixedLossWeights()
+    """How the tasks' weights in the joint loss come about from the `weight` of each."""
     seed: int = 7
     patience: Annotated[int, Field(ge=1)] = 2
     """Epochs without improvement before stopping."""
     monitor: Monitor
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads; the cores this process may use where absent."""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """Seconds between checkpoints within an epoch; each epoch ends with one. They change no outcome."""
 
 
 class Recipe(Frozen):
@@ -78,6 +123,16 @@ class Recipe(Frozen):
             raise ValueError(
                 f"training.monitor.metric {metric!r} is unknown; it is one of {', '.join(known)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _loss_weights_name_tasks(self) -> Recipe:
+        weights, tasks = self.training.loss_weights, self.data_schema.task_names
+        for name in weights.ratio if isinstance(weights, DecayedLossWeights) else ():
+            if name not in tasks:
+                raise ValueError(
+                    f"training.loss_weights.ratio: unknown task {name!r}; the tasks are {', '.join(tasks)}"
+                )
         return self
 
     @property

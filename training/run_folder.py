@@ -4,16 +4,19 @@
     run.json         seed, data fingerprint, environment, when
     metrics.jsonl    one object an epoch
     best.pt          weights of the best epoch
+    checkpoint.pt    all that it takes to go on after a crash; of a finished training its outcome
 
-Knows nothing about how training goes.
+Knows nothing about how training goes, nor what a checkpoint holds.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import sys
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -21,11 +24,19 @@ from typing import Any
 
 import orjson
 import torch
+from pydantic import ValidationError
 
-from model.errors import FulcrumError
+from model.errors import FulcrumError, shown
 from training.recipe import Recipe
+from training.threads import usable_cores
 
-__all__ = ["RunFolder", "environment"]
+__all__ = ["RunFolder", "check_startable", "environment"]
+
+_RUN, _RECIPE, _METRICS = "run.json", "recipe.json", "metrics.jsonl"
+_BEST, _CHECKPOINT = "best.pt", "checkpoint.pt"
+_DECISIVE = ("fulcrum", "torch", "numpy", "polars", "platform", "threads")
+_NAMED = 3
+_ABSENT = object()
 
 
 def environment() -> dict[str, str]:
@@ -39,40 +50,188 @@ def environment() -> dict[str, str]:
     }
 
 
-class RunFolder:
-    """A new run's folder.
+def check_startable(path: Path, recipe: Recipe, *, resume: bool) -> None:
+    """Refuse a run folder before any data is read.
 
     Raises:
-        FulcrumError: the folder already holds a run.
+        FulcrumError: the folder holds a run that is not to be resumed, or one of another recipe.
+    """
+    if not (path / _RUN).exists():
+        return
+    if not resume:
+        raise FulcrumError(
+            f"--run {path}: there is a run in this folder already; name another one, "
+            "or go on with it by --resume"
+        )
+    try:
+        started = Recipe.model_validate_json((path / _RECIPE).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise FulcrumError(f"--run {path}: {_RECIPE} cannot be read; start a new run") from error
+    differences = list(_differences(_decisive(started), _decisive(recipe)))
+    if differences:
+        more = f" (and {len(differences) - _NAMED} more)" if len(differences) > _NAMED else ""
+        raise FulcrumError(
+            f"--resume: the run in {path} was started with another recipe: "
+            f"{'; '.join(differences[:_NAMED])}{more}. Give the same recipe, or start a new run"
+        )
+
+
+class RunFolder:
+    """One run's folder, which one process at a time may write.
+
+    Attributes:
+        path: the folder.
+        resumed: whether it held this run already.
+        changes: what was otherwise when the run began and may move its last bits, for people.
+
+    Raises:
+        FulcrumError: the folder holds a run that is not to be resumed, one of another recipe or of other
+            data, or one that another process is at.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, data_fingerprint: str) -> None:
-        if (path / "run.json").exists():
-            raise FulcrumError(f"--run {path}: there is a run in this folder already; name another one")
+    def __init__(self, path: Path, recipe: Recipe, data_fingerprint: str, *, resume: bool = False) -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._write("recipe.json", recipe.model_dump(mode="json"))
-        self._write(
-            "run.json",
-            {
+        self.changes: list[str] = []
+        self.close = weakref.finalize(self, os.close, _lock(path))
+        try:
+            check_startable(path, recipe, resume=resume)
+            self.resumed = (path / _RUN).exists()
+            self._open(recipe, data_fingerprint)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, recipe: Recipe, data_fingerprint: str) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        surroundings = environment() | {"threads": str(recipe.training.threads or usable_cores())}
+        if not self.resumed:
+            # Whatever lies here belongs to no run, and must not be taken for this one's.
+            for name in (_METRICS, _BEST, _CHECKPOINT):
+                (self.path / name).unlink(missing_ok=True)
+            self._write(_RECIPE, recipe.model_dump(mode="json"))
+            run = {
                 "recipe": recipe.name,
                 "seed": recipe.training.seed,
                 "data_fingerprint": data_fingerprint,
-                "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                "environment": environment(),
-            },
+                "started": now,
+                "environment": surroundings,
+            }
+            self._write(_RUN, run)
+            return
+        try:
+            run = orjson.loads((self.path / _RUN).read_bytes())
+        except (OSError, orjson.JSONDecodeError) as error:
+            raise FulcrumError(f"--run {self.path}: {_RUN} cannot be read; start a new run") from error
+        if run["data_fingerprint"] != data_fingerprint:
+            raise FulcrumError(
+                f"--resume: the run in {self.path} was started on other data: "
+                f"{run['data_fingerprint']} there, {data_fingerprint} here. "
+                "Give the same data, or start a new run"
+            )
+        before = run["environment"]
+        self.changes = list(
+            _differences(
+                {key: before.get(key) for key in _DECISIVE}, {key: surroundings[key] for key in _DECISIVE}
+            )
         )
+        self._write(_RUN, run | {"resumed": [*run.get("resumed", []), now]})
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def record(self, epoch: Mapping[str, Any]) -> None:
         """Append one epoch to the metrics."""
-        with (self.path / "metrics.jsonl").open("ab") as file:
+        with (self.path / _METRICS).open("ab") as file:
             file.write(orjson.dumps(epoch, option=orjson.OPT_APPEND_NEWLINE))
 
     def keep(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Keep these weights as the best so far; a reader never sees half of them."""
-        unfinished = self.path / ".best.pt"
-        torch.save(dict(weights), unfinished)
-        unfinished.replace(self.path / "best.pt")
+        self._save(_BEST, weights)
+
+    def checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Keep a state of the training, tensors and plain values, in place of the former one."""
+        self._save(_CHECKPOINT, state)
+
+    def last_checkpoint(self) -> dict[str, Any] | None:
+        """The state that was kept last, None where there is none yet.
+
+        Raises:
+            FulcrumError: it cannot be read.
+        """
+        path = self.path / _CHECKPOINT
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever a damaged file makes torch, zipfile or pickle say
+            raise FulcrumError(f"--resume: {path} cannot be read; start a new run") from error
+        return state
+
+    def return_to(self, epochs: Sequence[Mapping[str, Any]], weights: Mapping[str, torch.Tensor]) -> None:
+        """Let the folder hold these epochs and best weights, and nothing of later ones: they come again."""
+        lines = b"".join(orjson.dumps(epoch, option=orjson.OPT_APPEND_NEWLINE) for epoch in epochs)
+        self._replace(_METRICS, lines)
+        if weights:
+            self.keep(weights)
+        else:
+            (self.path / _BEST).unlink(missing_ok=True)
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        (self.path / name).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        self._replace(name, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+
+    def _replace(self, name: str, content: bytes) -> None:
+        unfinished = self.path / f".{name}"
+        unfinished.write_bytes(content)
+        unfinished.replace(self.path / name)
+
+    def _save(self, name: str, content: Mapping[str, Any]) -> None:
+        unfinished = self.path / f".{name}"
+        torch.save(dict(content), unfinished)
+        with unfinished.open("rb") as file:
+            # Else a power cut may leave the new name on blocks that were never written.
+            os.fsync(file.fileno())
+        unfinished.replace(self.path / name)
+
+
+def _lock(folder: Path) -> int:
+    """Hold the folder for this process: a descriptor to be closed, which the system does for a killed one."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise FulcrumError(
+            f"--run {folder}: another process is at this run; wait for it or end it"
+        ) from error
+    except OSError:
+        pass  # A file system without locks: no worse than before.
+    return descriptor
+
+
+def _decisive(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe decides the outcome of its training."""
+    document = recipe.model_dump(mode="json")
+    del document["training"]["checkpoint_seconds"]
+    return document
+
+
+def _differences(there: Any, here: Any, path: str = "") -> Iterator[str]:
+    """`training.epochs is 3 there and 5 here`, for each value that is not the same."""
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        for key in {**there, **here}:
+            place = f"{path}.{key}" if path else key
+            yield from _differences(there.get(key, _ABSENT), here.get(key, _ABSENT), place)
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for number, (one, other) in enumerate(zip(there, here, strict=True)):
+            name = one.get("name", number) if isinstance(one, Mapping) else number
+            yield from _differences(one, other, f"{path}.{name}")
+    elif there != here:
+        yield f"{path} is {_said(there)} there and {_said(here)} here"
+
+
+def _said(value: Any) -> str:
+    return "absent" if value is _ABSENT else shown(value)

@@ -6,6 +6,7 @@ The order of things and what people see of it; each station is a module of its o
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,9 +30,9 @@ from training.datasets import read_source
 from training.export import check_replaceable, write_bundle
 from training.preparation import PreparedLog, prepare_log
 from training.recipe import Recipe
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, check_startable
 from training.threads import usable_cores
-from training.trainer import EncodedLog, EpochReport, fit
+from training.trainer import Checkpoint, EncodedLog, EpochReport, fit
 
 __all__ = ["TrainedBundle", "encode_log", "train_bundle"]
 
@@ -46,7 +47,13 @@ class TrainedBundle:
 
 
 def train_bundle(
-    recipe: Recipe, folder: Path | None, out: Path, run: Path | None, console: Console
+    recipe: Recipe,
+    folder: Path | None,
+    out: Path,
+    run: Path | None,
+    console: Console,
+    *,
+    resume: bool = False,
 ) -> TrainedBundle:
     """Train a recipe and write its bundle.
 
@@ -56,11 +63,18 @@ def train_bundle(
         out: the bundle to write.
         run: the run folder; one below `runs/` where None.
         console: where progress goes.
+        resume: go on with the run in the run folder, where there is one, to the end that it would have had.
 
     Raises:
-        FulcrumError: bad data, a recipe that does not fit it, or a bundle that fails its parity check.
+        FulcrumError: bad data, a recipe that does not fit it, a run that cannot be resumed, or a bundle that
+            fails its parity check.
     """
+    if resume and run is None:
+        raise FulcrumError("--resume: name the folder of the run to go on with, --run DIR")
     check_replaceable(out)
+    started = datetime.now(UTC)
+    run = run or Path("runs") / f"{recipe.name}-{started:%Y%m%dT%H%M%S}"
+    check_startable(run, recipe, resume=resume)
     schema = recipe.data_schema
     console.print(f"Reading [bold]{recipe.name}[/] {f'from {folder}' if folder else '(no files needed)'}")
     source = read_source(schema.data, folder)
@@ -84,11 +98,10 @@ def train_bundle(
     )
     parameters = sum(parameter.numel() for parameter in network.parameters())
     console.print(f"Training [bold]{recipe.network.model}[/] with {parameters:,} parameters")
-    started = datetime.now(UTC)
-    run = run or Path("runs") / f"{recipe.name}-{started:%Y%m%dT%H%M%S}"
-    record = RunFolder(run, recipe, source.fingerprint)
-    best = _fit(network, recipe, encoded.take(log.train), encoded.take(log.validation), record, console)
-    seconds = (datetime.now(UTC) - started).total_seconds()
+    with RunFolder(run, recipe, source.fingerprint, resume=resume) as record:
+        best, seconds = _fit(
+            network, recipe, encoded.take(log.train), encoded.take(log.validation), record, console
+        )
     console.print(f"Exporting epoch {best.epoch} to {out}")
     manifest = write_bundle(
         out,
@@ -197,12 +210,21 @@ def _fit(
     validation: EncodedLog,
     record: RunFolder,
     console: Console,
-) -> EpochReport:
+) -> tuple[EpochReport, float]:
+    """Train, or go on from the folder's last checkpoint: the best epoch, and the seconds of all attempts."""
     config = recipe.training
     weights = [task.weight for task in recipe.data_schema.tasks]
+    began = time.monotonic()
+    kept = record.last_checkpoint()
+    resume, seconds_before = (kept["training"], kept["seconds"]) if kept else (None, 0.0)
+    if record.resumed:
+        epochs, best_weights = (resume["epochs"], resume["best_weights"]) if resume else ([], {})
+        record.return_to([finite(epoch) for epoch in epochs], best_weights)
+    _say_where(record, resume, config.epochs, len(train), console)
     columns = (TextColumn("{task.description}"), BarColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=config.epochs * len(train))
+        done = (resume["epoch"] - 1) * len(train) + resume["rows"] if resume is not None else 0
+        bar = progress.add_task("", total=config.epochs * len(train), completed=done)
 
         def on_step(epoch: int, rows: int, loss: float) -> None:
             done = (epoch - 1) * len(train) + rows
@@ -222,13 +244,44 @@ def _fit(
             star = " [green]best[/]" if report.best else ""
             console.print(f"  epoch {report.epoch}  loss {report.loss:.4f}  {shown}{star}")
 
-        trained = fit(network, config, weights, train, validation, on_step=on_step, on_epoch=on_epoch)
+        def seconds() -> float:
+            return seconds_before + time.monotonic() - began
+
+        trained = fit(
+            network,
+            config,
+            weights,
+            train,
+            validation,
+            on_step=on_step,
+            on_epoch=on_epoch,
+            on_checkpoint=lambda state: record.checkpoint({"training": state, "seconds": seconds()}),
+            resume=resume,
+        )
     if math.isnan(trained.best.loss) or math.isnan(trained.best.monitored):
         raise FulcrumError(
             f"training diverged or {config.monitor.metric} cannot be computed on the validation split; "
             "lower training.learning_rate, or monitor another metric"
         )
-    return trained.best
+    return trained.best, seconds()
+
+
+def _say_where(
+    record: RunFolder, resume: Checkpoint | None, epochs: int, rows: int, console: Console
+) -> None:
+    if not record.resumed:
+        return
+    if resume is None:
+        console.print(f"  {record.path} has no checkpoint yet: from the beginning")
+    elif resume["finished"]:
+        console.print(f"  the run in {record.path} is finished: only its bundle is made again")
+        return
+    else:
+        console.print(
+            f"  resumed in epoch {resume['epoch']} of {epochs}, {resume['rows']:,} of {rows:,} rows done"
+        )
+    for change in record.changes:
+        console.print(f"  [yellow]note:[/] {change}: the weights may differ in their last bits")
 
 
 def _summary(manifest: Manifest, best: EpochReport) -> Table:

@@ -78,7 +78,9 @@ def test_bad_input_of_each_command_is_one_line_and_a_failure(run, trained, tmp_p
         run("evaluate", trained.bundle, "--predictions", "p.txt"), "--predictions p.txt", ".parquet or .csv"
     )
     refused(run("publish", nowhere, "--to", "store"), "is not a bundle")
-    refused(run("publish", trained.bundle, "--data", trained.data, "--to", "redis://x"), "not built yet")
+    refused(
+        run("publish", trained.bundle, "--data", trained.data, "--to", "redis://127.0.0.1:1"), "127.0.0.1:1"
+    )
     refused(run("fusion", "validate", nowhere), str(nowhere))
     refused(run("fusion", "show", nowhere), str(nowhere))
     assert list(tmp_path.iterdir()) == []

@@ -13,8 +13,11 @@ from model.bundle import load_bundle
 from model.encoding import Column
 from model.errors import FulcrumError
 from model.packed import open_tables
+from tests.redis_server import redis_process, redis_server
 from training import publish as publishing
 from training.publish import publish
+
+__all__ = ["redis_process", "redis_server"]
 
 QUIET = Console(quiet=True)
 
@@ -81,9 +84,44 @@ def test_publishing_again_takes_the_place_of_the_old_rows(bundle, trained, tmp_p
     publish(bundle, data, str(tmp_path / "store"), QUIET)
     users = pl.read_csv(data / "users.csv")
     users.with_columns(band=pl.lit("young")).write_csv(data / "users.csv")
-    publish(bundle, data, str(tmp_path / "store"), QUIET)
+    published = publish(bundle, data, str(tmp_path / "store"), QUIET)
+    assert 20 < published.changed < 41  # those who were not young, items not at all
     found = rows(tmp_path / "store", bundle, "users", ["1", "2", "40"])
     assert len(set(found["ids"][:, 1].tolist())) == 1
+
+
+def test_publishing_the_same_again_changes_nothing(bundle, trained, tmp_path):
+    first = publish(bundle, trained.data, str(tmp_path), QUIET)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    again = publish(bundle, trained.data, str(tmp_path), QUIET)
+    assert (first.changed, again.changed) == (101, 0)
+    assert first.generation == again.generation
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == files
+
+
+def only_new_videos(data, names):
+    """The tables of a minute later: videos that nobody has seen yet, and no users."""
+    items = pl.read_csv(data / "items.csv")
+    items.head(len(names)).with_columns(video_id=pl.Series(names)).write_csv(data / "items.csv")
+    views = pl.read_csv(data / "views.csv")
+    views.head(len(names)).with_columns(video_id=pl.Series(names)).write_csv(data / "views.csv")
+    users = pl.read_csv(data / "users.csv")
+    users.head(1).write_csv(data / "users.csv")
+    log = pl.read_csv(data / "log.csv")
+    log.with_columns(video_id=pl.lit(names[0]), user_id=users["user_id"][0]).write_csv(data / "log.csv")
+    return data
+
+
+def test_new_videos_come_beside_those_that_are_there(bundle, trained, tmp_path):
+    publish(bundle, trained.data, str(tmp_path / "store"), QUIET)
+    before = rows(tmp_path / "store", bundle, "items", ["7", "59"]).tobytes()
+    data = only_new_videos(shutil.copytree(trained.data, tmp_path / "data"), [900, 901, 902])
+    published = publish(bundle, data, str(tmp_path / "store"), QUIET)
+    assert (published.items, published.changed) == (3, 3)
+    items = open_tables(tmp_path / "store", bundle.encoder)[1]["items"]
+    assert len(items) == 63
+    assert (items.find(["900", "901", "902", "7"]) >= 0).all()
+    assert rows(tmp_path / "store", bundle, "items", ["7", "59"]).tobytes() == before
 
 
 def test_data_that_does_not_fit_leaves_the_old_rows(bundle, trained, tmp_path):
@@ -96,9 +134,14 @@ def test_data_that_does_not_fit_leaves_the_old_rows(bundle, trained, tmp_path):
     assert sorted((tmp_path / "store").rglob("*")) == before
 
 
-def test_a_target_that_is_no_folder_is_refused(bundle, trained, tmp_path):
-    with pytest.raises(FulcrumError, match=r"--to redis://cache: .*not built yet"):
-        publish(bundle, trained.data, "redis://cache", QUIET)
+def test_a_target_that_cannot_be_is_refused(bundle, trained, tmp_path):
+    with pytest.raises(FulcrumError, match=r"--to redis://127.0.0.1:1/0: .*[Cc]onnect") as refused:
+        publish(bundle, trained.data, "redis://someone:secret@127.0.0.1:1/0", QUIET)
+    assert "secret" not in str(refused.value)
+    with pytest.raises(FulcrumError, match=r"--to ftp://x: expected a folder, redis://"):
+        publish(bundle, trained.data, "ftp://x", QUIET)
+    with pytest.raises(FulcrumError, match=r"rows in a folder do not expire"):
+        publish(bundle, trained.data, str(tmp_path / "store"), QUIET, ttl_days=1)
     (tmp_path / "file").write_text("precious")
     with pytest.raises(FulcrumError, match=r"--to .*file: expected a folder, found a file"):
         publish(bundle, trained.data, str(tmp_path / "file"), QUIET)

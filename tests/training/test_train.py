@@ -56,7 +56,7 @@ def test_the_example_request_names_a_known_user_videos_and_context(trained):
 
 def test_the_run_folder_lets_the_training_be_told_apart_and_repeated(trained):
     files = sorted(path.name for path in trained.run.iterdir())
-    assert files == ["best.pt", "metrics.jsonl", "recipe.json", "run.json"]
+    assert files == ["best.pt", "checkpoint.pt", "metrics.jsonl", "recipe.json", "run.json"]
     manifest = load_bundle(trained.bundle).manifest
     run = orjson.loads((trained.run / "run.json").read_bytes())
     assert (run["recipe"], run["seed"]) == ("tiny", 3)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +12,19 @@ import pytest
 import torch
 
 from model.encoding import EncodedRows
+from model.errors import FulcrumError
 from model.network.config import PLEConfig
 from model.network.heads import TaskHead
 from model.network.network import SideSpec, build_network
 from training import trainer
 from training.metrics import auc
-from training.recipe import Monitor, TrainingConfig
+from training.recipe import (
+    DecayedLossWeights,
+    FixedLossWeights,
+    Monitor,
+    TrainingConfig,
+    UncertaintyLossWeights,
+)
 from training.trainer import EncodedLog, fit, predict_rows
 
 HEADS = [TaskHead("vtr", "binary"), TaskHead("vcr", "regression")]
@@ -49,10 +58,11 @@ def planted(rows, seed):
 TRAIN, VALIDATION = planted(1000, 1), planted(300, 2)
 
 
-def network(seed=5):
+def network(seed=5, **changed):
     torch.manual_seed(seed)
-    config = PLEConfig(levels=1, expert=(16,), tower=(8,))
-    return build_network(config, user=SideSpec((6,), (4,)), item=SideSpec(numeric=1), tasks=HEADS)
+    config = PLEConfig(levels=1, expert=(16,), tower=(8,), **changed)
+    user = SideSpec((6,), (4,), entities=("id_dropout" in changed,))
+    return build_network(config, user=user, item=SideSpec(numeric=1), tasks=HEADS)
 
 
 def trained(train=TRAIN, weights=(1.0, 1.0), seed=5, **changed):
@@ -67,6 +77,43 @@ def trained(train=TRAIN, weights=(1.0, 1.0), seed=5, **changed):
         on_epoch=lambda _, best: kept.append(dict(best)),
     )
     return outcome, kept
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def stopped_after(steps, config, **network_config):
+    """The checkpoints of a training that ends after so many steps, as they would be read from a file."""
+    left, kept = steps, []
+
+    def count(*_):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        fit(
+            network(**network_config),
+            config,
+            [1.0, 0.5],
+            TRAIN,
+            VALIDATION,
+            on_step=count,
+            on_checkpoint=lambda state: kept.append(written(state)),
+        )
+    return kept
+
+
+def written(state):
+    file = io.BytesIO()
+    torch.save(dict(state), file)
+    return file.getvalue()
+
+
+def read(file):
+    return torch.load(io.BytesIO(file), weights_only=True)
 
 
 def equal(one, other):
@@ -187,8 +234,26 @@ def test_the_averaged_weights_are_the_ones_judged_and_kept():
 
 
 def test_a_gradient_clip_and_a_falling_step_change_the_way_and_not_the_goal():
-    for changed in ({"gradient_clip": 0.5}, {"schedule": "cosine"}, {"weight_decay": 0.1}):
+    falling = [{"schedule": schedule} for schedule in ("linear", "cosine", "exponential")]
+    for changed in ({"gradient_clip": 0.5}, {"weight_decay": 0.1}, *falling):
         assert trained(**changed)[0].best.validation["vtr"]["auc"] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("schedule", "middle", "last"),
+    [("constant", 1.0, 1.0), ("linear", 0.505, 0.01), ("cosine", 0.505, 0.01), ("exponential", 0.1, 0.01)],
+)
+def test_a_schedule_falls_to_a_hundredth_after_the_rise(schedule, middle, last):
+    config = CONFIG.model_copy(update={"schedule": schedule, "warmup": 0.1})
+    rates = [trainer._rate(config, step, 100) for step in range(101)]
+    # The rise takes a tenth of the steps, none of them with a rate of zero.
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[50] == pytest.approx(middle)
+    assert rates[100] == pytest.approx(last)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[10] == pytest.approx(
+        trainer._rate(CONFIG.model_copy(update={"schedule": schedule}), 10, 100)
+    )
 
 
 def test_weight_decay_of_embeddings_leaves_the_other_weights_rule_alone():
@@ -220,3 +285,171 @@ def test_every_row_is_trained_on_once_an_epoch():
 def test_no_rows_make_no_predictions():
     none = VALIDATION.take(np.zeros(300, bool))
     assert predict_rows(network(), none).shape == (0, 2)
+
+
+EVERYTHING = {
+    "average": 0.9,
+    "schedule": "cosine",
+    "warmup": 0.1,
+    "weight_decay": 0.1,
+    "id_weight_decay": 1.0,
+    "gradient_clip": 1.0,
+    "checkpoint_seconds": 0.0,
+}
+DROPOUTS = {"dropout": 0.2, "embedding_dropout": 0.1, "id_dropout": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("changed", "dropouts"),
+    [
+        ({"checkpoint_seconds": 0.0}, {}),
+        (EVERYTHING | {"loss_weights": FixedLossWeights()}, DROPOUTS),
+        (EVERYTHING | {"loss_weights": UncertaintyLossWeights(kind="uncertainty")}, DROPOUTS),
+        (
+            EVERYTHING
+            | {"loss_weights": DecayedLossWeights(kind="decayed", ratio={"vcr": 0.99}, every="step")},
+            DROPOUTS,
+        ),
+    ],
+    ids=["plain", "everything", "uncertainty", "decayed"],
+)
+def test_a_training_killed_anywhere_and_resumed_ends_as_if_it_had_not_been(changed, dropouts):
+    """48 steps, 16 an epoch: killed within an epoch, in its last step, in the next one's first, and late."""
+    config = CONFIG.model_copy(update={"epochs": 3} | changed)
+    whole = fit(network(**dropouts), config, [1.0, 0.5], TRAIN, VALIDATION)
+    chance = random.Random(11)
+    # At times an older checkpoint is all there is.
+    for steps, back in ((chance.randrange(2, 16), 1), (17, 1), (chance.randrange(34, 48), 1), (31, 9)):
+        kept = stopped_after(steps, config, **dropouts)
+        # Another seed: nothing of a fresh network may remain.
+        fresh, checkpoint = network(seed=99, **dropouts), read(kept[-back])
+        resumed = fit(fresh, config, [1.0, 0.5], TRAIN, VALIDATION, resume=checkpoint)
+        assert equal(resumed.network.state_dict(), whole.network.state_dict())
+        assert resumed.epochs == whole.epochs
+        assert resumed.best == whole.best
+
+
+def test_a_resumed_training_takes_only_the_steps_that_are_left():
+    config = CONFIG.model_copy(update={"epochs": 2, "batch": 300, "checkpoint_seconds": 0.0})
+    checkpoint = read(stopped_after(4, config)[-1])
+    # The fourth step was taken, but its checkpoint never made.
+    assert (checkpoint["epoch"], checkpoint["rows"], checkpoint["step"]) == (1, 900, 3)
+    done = []
+    fit(
+        network(),
+        config,
+        [1.0, 0.5],
+        TRAIN,
+        VALIDATION,
+        resume=checkpoint,
+        on_step=lambda epoch, rows, _: done.append((epoch, rows)),
+    )
+    assert done == [(1, 1000), *((2, rows) for rows in (300, 600, 900, 1000))]
+
+
+def test_resuming_neither_stops_later_nor_earlier_for_want_of_patience(monkeypatch):
+    verdicts = [0.5, 0.7, 0.6, 0.65, 0.9, 0.9]
+    config = CONFIG.model_copy(update={"epochs": 6, "patience": 2, "checkpoint_seconds": 1e9})
+    scripted(monkeypatch, verdicts)
+    whole, _ = trained(epochs=6, patience=2)
+    for after in (1, 2, 3):
+        scripted(monkeypatch, verdicts)
+        checkpoint = read(stopped_after(16 * after + 1, config)[-1])
+        assert len(checkpoint["epochs"]) == after
+        scripted(monkeypatch, verdicts[after:])
+        resumed = fit(network(), config, [1.0, 0.5], TRAIN, VALIDATION, resume=checkpoint)
+        assert [report.epoch for report in resumed.epochs] == [report.epoch for report in whole.epochs]
+        assert resumed.best.epoch == whole.best.epoch == 2
+
+
+def test_a_finished_training_resumed_has_its_outcome_and_trains_no_more():
+    kept = []
+    whole = fit(
+        network(),
+        CONFIG,
+        [1.0, 1.0],
+        TRAIN,
+        VALIDATION,
+        on_checkpoint=lambda state: kept.append(written(state)),
+    )
+    checkpoint = read(kept[-1])
+    assert checkpoint["finished"]
+    assert "optimizer" not in checkpoint
+    resumed = fit(
+        network(seed=99), CONFIG, [1.0, 1.0], TRAIN, VALIDATION, resume=checkpoint, on_step=pytest.fail
+    )
+    assert equal(resumed.network.state_dict(), whole.network.state_dict())
+    assert resumed.best == whole.best
+
+
+def test_checkpoints_lie_as_far_apart_as_asked_for_and_at_each_epochs_end(monkeypatch):
+    clock = iter(range(10_000))
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: next(clock))
+    places = []
+    fit(
+        network(),
+        CONFIG.model_copy(update={"epochs": 2, "checkpoint_seconds": 5.0}),
+        [1.0, 1.0],
+        TRAIN,
+        VALIDATION,
+        on_checkpoint=lambda state: places.append((state["epoch"], state["rows"])),
+    )
+    assert places == [(1, 320), (1, 640), (1, 960), (2, 0), (2, 320), (2, 640), (2, 960), (3, 0)]
+
+
+def test_checkpoints_change_nothing():
+    plain, _ = trained(epochs=2)
+    kept = []
+    config = CONFIG.model_copy(update={"epochs": 2, "checkpoint_seconds": 0.0})
+    with_them = fit(network(), config, [1.0, 1.0], TRAIN, VALIDATION, on_checkpoint=kept.append)
+    assert len(kept) == 34
+    assert equal(with_them.network.state_dict(), plain.network.state_dict())
+
+
+def test_the_checkpoint_of_another_network_is_refused():
+    checkpoint = read(stopped_after(20, CONFIG.model_copy(update={"checkpoint_seconds": 0.0}))[-1])
+    torch.manual_seed(1)
+    other = build_network(
+        PLEConfig(levels=2, expert=(16,), tower=(8,)),
+        user=SideSpec((6,), (4,)),
+        item=SideSpec(numeric=1),
+        tasks=HEADS,
+    )
+    with pytest.raises(FulcrumError, match="the checkpoint does not fit this network or version: "):
+        fit(other, CONFIG, [1.0, 1.0], TRAIN, VALIDATION, resume=checkpoint)
+    with pytest.raises(FulcrumError, match=r"the checkpoint does not fit .*'epochs'"):
+        fit(network(), CONFIG, [1.0, 1.0], TRAIN, VALIDATION, resume={})
+
+
+def test_decayed_weights_turn_the_training_away_from_a_task():
+    decayed = DecayedLossWeights(kind="decayed", ratio={"vcr": 1e-3}, every="step")
+    without, kept = trained(loss_weights=decayed), trained()
+    assert without[0].best.validation["vtr"]["auc"] > 0.95
+    assert without[0].best.validation["vcr"]["mse"] > 5 * kept[0].best.validation["vcr"]["mse"]
+    assert without[0].epochs[0].loss_weights == {"vtr": 1.0, "vcr": pytest.approx(1e-45, abs=1e-40)}
+    by_epoch = DecayedLossWeights(kind="decayed", ratio={"vcr": 0.5})
+    reports = trained(loss_weights=by_epoch, weights=(1.0, 3.0))[0].epochs
+    assert [report.loss_weights["vcr"] for report in reports] == [3.0, 1.5, 0.75, 0.375]
+
+
+def test_learned_weights_fall_with_a_tasks_noise_and_leave_with_the_training():
+    learned, kept = trained(
+        loss_weights=UncertaintyLossWeights(kind="uncertainty"), epochs=8, learning_rate=0.05
+    )
+    assert learned.best.validation["vtr"]["auc"] > 0.95
+    assert learned.best.validation["vcr"]["mse"] < 0.01
+    weights = learned.epochs[-1].loss_weights
+    # The regression's loss is far the smaller one, so its weight has grown.
+    assert weights["vcr"] > 2.0
+    assert set(kept[0]) == set(network().state_dict())
+
+
+def test_the_epochs_are_compared_by_the_weights_of_the_recipe(monkeypatch):
+    monkeypatch.setattr(trainer, "judge", lambda *_: {"vtr": {"logloss": 0.5}, "vcr": {"mse": 0.25}})
+    outcome, _ = trained(
+        monitor=Monitor(metric="loss", mode="min"),
+        weights=(2.0, 4.0),
+        epochs=3,
+        loss_weights=DecayedLossWeights(kind="decayed", ratio={"vcr": 0.1}),
+    )
+    assert [report.monitored for report in outcome.epochs] == [2.0] * 3

@@ -1,0 +1,156 @@
+"""Rows in Redis: only what changed is written, as often as one likes; a publishing may die at any point."""
+
+from __future__ import annotations
+
+import shutil
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from model.bundle import load_bundle
+from model.errors import FulcrumError
+from model.packed import open_tables
+from model.redis_rows import RedisTable, generation_key
+from tests.redis_server import redis_process, redis_server
+from training.publish import publish
+from training.redis_writer import RedisWriter
+
+__all__ = ["redis_process", "redis_server"]
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def bundle(trained):
+    return load_bundle(trained.bundle)
+
+
+@pytest.fixture
+def state(redis_server, bundle):
+    """`state()`: everything that Redis holds."""
+
+    def state() -> dict[bytes, bytes]:
+        client = redis_server.client
+        keys = client.keys("*")
+        return dict(zip(keys, client.mget(keys), strict=True)) if keys else {}
+
+    return state
+
+
+def commands(redis_server) -> dict[str, int]:
+    return {
+        name.removeprefix("cmdstat_"): stat["calls"]
+        for name, stat in redis_server.client.info("commandstats").items()
+    }
+
+
+def test_rows_are_those_of_a_folder(redis_server, bundle, trained, tmp_path):
+    published = publish(bundle, trained.data, redis_server.url, QUIET)
+    publish(bundle, trained.data, str(tmp_path), QUIET)
+    assert (published.users, published.items, published.changed) == (41, 60, 101)
+    for name, ids in (("users", range(41)), ("items", range(60))):
+        table, packed = RedisTable(bundle.encoder, name), open_tables(tmp_path, bundle.encoder)[1][name]
+        keys = [table.key(str(entity)) for entity in ids]
+        rows = [
+            table.row(key, value) for key, value in zip(keys, redis_server.client.mget(keys), strict=True)
+        ]
+        expected = packed.records[packed.find([str(entity) for entity in ids])]
+        assert table.records(rows).tobytes() == expected.tobytes()
+    assert redis_server.client.get(generation_key(bundle.encoder)).decode() == published.generation
+
+
+def test_publishing_the_same_again_writes_nothing(redis_server, bundle, trained, state):
+    publish(bundle, trained.data, redis_server.url, QUIET)
+    before = state()
+    redis_server.client.config_resetstat()
+    published = publish(bundle, trained.data, redis_server.url, QUIET)
+    assert published.changed == 0
+    assert state() == before
+    assert not {"set", "mset", "expire", "persist"} & set(commands(redis_server))
+
+
+def test_only_what_changed_is_written_and_what_the_data_lacks_stays(
+    redis_server, bundle, trained, state, tmp_path
+):
+    first = publish(bundle, trained.data, redis_server.url, QUIET)
+    before = state()
+    data = shutil.copytree(trained.data, tmp_path / "data")
+    items = pl.read_csv(data / "items.csv")
+    items.filter(pl.col("video_id") != 3).with_columns(
+        length_ms=pl.when(pl.col("video_id") == 5).then(pl.lit(61_000)).otherwise("length_ms")
+    ).write_csv(data / "items.csv")
+    log = pl.read_csv(data / "log.csv")
+    log.filter(pl.col("video_id") != 3).write_csv(data / "log.csv")
+    views = pl.read_csv(data / "views.csv")
+    views.filter(pl.col("video_id") != 3).write_csv(data / "views.csv")
+    second = publish(bundle, data, redis_server.url, QUIET)
+    after = state()
+    changed = {key for key in after if after[key] != before.get(key)}
+    assert second.changed == 1
+    assert changed == {RedisTable(bundle.encoder, "items").key("5"), generation_key(bundle.encoder)}
+    assert first.generation != second.generation
+    assert RedisTable(bundle.encoder, "items").key("3") in after
+
+
+def test_damaged_and_foreign_values_are_mended(redis_server, bundle, trained, state):
+    publish(bundle, trained.data, redis_server.url, QUIET)
+    before = state()
+    users = RedisTable(bundle.encoder, "users")
+    redis_server.client.set(users.key("1"), b"short")
+    redis_server.client.delete(users.key("2"), users.key("3"))
+    redis_server.client.rpush(users.key("2"), "a list")
+    assert publish(bundle, trained.data, redis_server.url, QUIET).changed == 3
+    after = state()
+    generation = generation_key(bundle.encoder)
+    assert before.pop(generation) != after.pop(generation)
+    assert after == before
+
+
+@pytest.mark.parametrize("batches", [0, 1, 3])
+def test_a_first_publishing_that_dies_leaves_no_generation_and_another_completes_it(
+    redis_server, bundle, trained, state, monkeypatch, batches
+):
+    monkeypatch.setattr("training.redis_writer._BATCH", 20)
+    whole, alive = RedisWriter.write, iter(range(batches))
+
+    def dying(self, *arguments):
+        for batch in whole(self, *arguments):
+            yield batch
+            if next(alive, None) is None:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RedisWriter, "write", dying)
+        with pytest.raises(KeyboardInterrupt):
+            publish(bundle, trained.data, redis_server.url, QUIET)
+    assert generation_key(bundle.encoder) not in state()
+    assert 0 < len(state()) < 101
+    published = publish(bundle, trained.data, redis_server.url, QUIET)
+    assert 0 < published.changed < 101
+    assert len(state()) == 102
+
+
+def test_rows_with_an_age_expire_unless_published_again_and_may_lose_it(redis_server, bundle, trained):
+    client = redis_server.client
+
+    def ages():
+        return {client.ttl(key) for key in client.keys("*")}
+
+    publish(bundle, trained.data, redis_server.url, QUIET, ttl_days=2)
+    assert ages() <= {2 * 86_400, 2 * 86_400 - 1}
+    client.expire(RedisTable(bundle.encoder, "users").key("1"), 5)
+    assert publish(bundle, trained.data, redis_server.url, QUIET, ttl_days=3).changed == 0
+    assert ages() <= {3 * 86_400, 3 * 86_400 - 1}
+    publish(bundle, trained.data, redis_server.url, QUIET)
+    assert ages() == {-1}
+
+
+def test_a_redis_that_takes_nothing_is_said_in_one_line(redis_server, bundle, trained):
+    redis_server.client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(FulcrumError, match=r"--to redis://127.*Redis refused.*(OOM|memory)") as refused:
+            publish(bundle, trained.data, redis_server.url, QUIET)
+        assert "\n" not in str(refused.value)
+    finally:
+        redis_server.client.config_set("maxmemory", "0")
