@@ -39,8 +39,14 @@ check: $(READY)  ## format, lint, types, architecture
 bench: $(READY)  ## what a ranking call costs, as ratios in one run
 	@$(BIN)/python -m benchmarks.serving
 
-faults: $(READY)  ## the long fault tests: 200 fusion edits under load
+faults: $(READY)  ## the long fault suite: edits and swaps under load, broken Redis, overload, rubbish (an hour)
 	FULCRUM_FUSION_EDITS=200 $(BIN)/python -m pytest tests/service/control -k edits_under_load
+	$(BIN)/python -m benchmarks.faults_control
+	$(BIN)/python -m benchmarks.faults_bundles
+	$(BIN)/python -m benchmarks.faults_execution redis
+	$(BIN)/python -m benchmarks.faults_execution overload
+	$(BIN)/python -m benchmarks.fuzz bodies
+	$(BIN)/python -m benchmarks.fuzz schema
 
 serve: $(READY)  ## serve the demo's bundle on port 8000 (after `make demo`)
 	@test -d build/demo/bundle || { echo "no bundle yet: run 'make demo' first"; exit 1; }

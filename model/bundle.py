@@ -31,7 +31,16 @@ from model.errors import FulcrumError, first_problem
 from model.inference import NetworkInputs
 from model.schema import Frozen, Schema
 
-__all__ = ["NETWORK", "Bundle", "FileEntry", "Manifest", "Sample", "load_bundle", "read_manifest", "write_manifest"]
+__all__ = [
+    "NETWORK",
+    "Bundle",
+    "FileEntry",
+    "Manifest",
+    "Sample",
+    "load_bundle",
+    "read_manifest",
+    "write_manifest",
+]
 
 MANIFEST, MANIFEST_SUM, SCHEMA, ENCODER = "manifest.json", "manifest.sha256", "schema.json", "encoder.json"
 NETWORK, NETWORK_DATA, FUSION, SAMPLE = "network.onnx", "network.onnx.data", "fusion.yaml", "sample.npz"

@@ -39,8 +39,10 @@ def first_problem(error: ValidationError) -> str:
 
 
 _TAGS = frozenset(
-    ("id", "categorical", "numeric", "binary", "regression", "by rule", "by time")
-    + ("fixed", "decayed", "uncertainty")
+    (
+        *("id", "categorical", "numeric", "binary", "regression"),
+        *("by rule", "by time", "fixed", "decayed", "uncertainty"),
+    )
 )
 """Tags of unions, which pydantic puts into paths and no file spells out."""
 

@@ -1,1 +1,3 @@
-"""The ranking service: a bundle, a feature store and a fusion config behind HTTP. Knows no training."""
+"""The HTTP service: candidates in, ranked candidates out. `ranker.py` is the life of a request."""
+
+import model  # noqa: F401 - before onnxruntime, whose environment it sets

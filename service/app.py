@@ -19,17 +19,24 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.control.fleet import Fleet
 from service.errors import InvalidRequestError, ServiceError, problem, problem_of
 from service.metrics import Metrics
-from service.middleware import BodyLimit, LastResort, Measured, RequestId
+from service.middleware import Abandoned, BodyLimit, LastResort, Measured, RequestId
+from service.model_routes import router as model_router
 from service.openapi import Examples, complete
+from service.request_log import RequestLog
 from service.routes import router
 from service.schemas import parse_rank_request
 from service.settings import Settings, load_settings
 from service.startup import Service, load_service
 from service.stopwatch import Stopwatch
+from service.traces import Traced
 
 __all__ = ["create_app"]
+
+_BODIES_INSIDE = 16
+"""Bodies of the largest size that may be in memory at a time."""
 
 log = structlog.get_logger(__name__)
 
@@ -42,11 +49,12 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
         service: loaded already, in place of settings.
     """
     settings = service.settings if service else settings or load_settings()
-    metrics = service.metrics if service else Metrics()
+    fleet = service.fleet if service else Fleet()
+    metrics = service.metrics if service else Metrics(fleet)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loaded = service if service else await asyncio.to_thread(load_service, settings, metrics)
+        loaded = service if service else await asyncio.to_thread(load_service, settings, metrics, fleet)
         examples = await _examples(loaded)
         app.openapi = lambda: _document(app, examples)  # type: ignore[method-assign]
         loaded.start()
@@ -55,24 +63,37 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
             yield
         finally:
             app.state.service = None
-            loaded.stop()
+            await loaded.stop()
 
     app = FastAPI(
         title="Fulcrum", summary="Ranks short videos.", version=version("fulcrum"), lifespan=lifespan
     )
     app.state.service = None
+    app.state.request_log = RequestLog(settings.slow_ms)
     app.include_router(router)
+    app.include_router(model_router)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_http)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)  # the last added is the outermost
+    app.add_middleware(  # the last added is the outermost
+        BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        timeout_s=settings.read_timeout_s,
+        max_bytes_inside=_BODIES_INSIDE * settings.max_body_bytes,
+    )
+    app.add_middleware(Abandoned)
     app.add_middleware(LastResort)
     app.add_middleware(Measured, report=metrics.answered)
+    if settings.otel_endpoint:
+        app.add_middleware(Traced)
     app.add_middleware(RequestId)
     return app
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
-    return problem_of(cast(ServiceError, error))
+async def _refuse(request: Request, error: Exception) -> Response:
+    answer = problem_of(cast(ServiceError, error))
+    if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        request.app.state.request_log.failed(answer.status_code, error)
+    return answer
 
 
 async def _refuse_http(request: Request, error: Exception) -> Response:
@@ -89,14 +110,15 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
 
 async def _examples(service: Service) -> Examples | None:
     """The bundle's example request with the answer it gets now: documentation that cannot be wrong."""
-    example = service.active.bundle.manifest.example
+    bundle = service.control.snapshot().active.bundle
+    example = bundle.manifest.example
     if not example:
         return None
     try:
         asked = parse_rank_request(example, service.settings.max_candidates)
         return example, (await service.ranker.rank(asked, Stopwatch())).body
     except InvalidRequestError as error:
-        log.warning("example_request_refused", bundle=str(service.active.bundle.path), error=str(error))
+        log.warning("example_request_refused", bundle=str(bundle.path), error=str(error))
         return None
 
 

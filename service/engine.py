@@ -2,13 +2,11 @@
 
 Knows neither raw features nor HTTP.
 
-Shapes: N candidates, of which the first `scored` were reached in time.
+Shapes: N candidates.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
@@ -20,12 +18,12 @@ from model.bundle import Bundle
 from model.errors import FulcrumError
 from model.inference import NetworkInputs, NetworkSession
 
-__all__ = ["CHUNK", "Engine", "Prediction", "Provider"]
+__all__ = ["CHUNK", "Engine", "Provider"]
 
 Provider = Literal["auto", "cpu", "cuda"]
 
 CHUNK = 500
-"""Candidates of one network call: the grain at which a deadline is kept."""
+"""Most candidates of one network call: the grain at which deadlines are kept and requests take turns."""
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _TOLERANCE = {_CPU: 1e-4, _CUDA: 1e-3}
@@ -34,19 +32,6 @@ _TOLERANCE = {_CPU: 1e-4, _CUDA: 1e-3}
 _WARM_UP = (1, 50, 500)
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the network said before the deadline.
-
-    Attributes:
-        tasks: predictions by task in the manifest's order, float32 [scored].
-        scored: how many candidates were reached, from the first on.
-    """
-
-    tasks: dict[str, npt.NDArray[np.float32]]
-    scored: int
 
 
 class Engine:
@@ -88,22 +73,13 @@ class Engine:
         engine._warm_up(bundle.sample.inputs)
         return engine
 
-    def predict(self, inputs: NetworkInputs, deadline: float | None = None) -> Prediction:
-        """Predict the candidates in chunks, none begun after `deadline` (of `time.perf_counter`)."""
-        total = len(inputs.row_to_user)
-        chunks, scored = [], 0
-        while scored < total and (deadline is None or time.perf_counter() < deadline):
-            stop = min(scored + CHUNK, total)
-            chunks.append(self._session.predict(inputs.rows(scored, stop)))
-            scored = stop
-        if len(chunks) == 1:
-            return Prediction({task: chunks[0][task] for task in self._tasks}, scored)
-        nothing = np.zeros(0, np.float32)
-        tasks = {task: np.concatenate([nothing, *(c[task] for c in chunks)]) for task in self._tasks}
-        return Prediction(tasks, scored)
+    def predict(self, inputs: NetworkInputs) -> dict[str, npt.NDArray[np.float32]]:
+        """Predictions by task in the manifest's order, float32 [N]. Safe to call from many threads."""
+        found = self._session.predict(inputs)
+        return {task: found[task] for task in self._tasks}
 
     def _prove(self, bundle: Bundle) -> None:
-        found = self.predict(bundle.sample.inputs).tasks
+        found = self.predict(bundle.sample.inputs)
         tolerance = _TOLERANCE.get(self.provider, max(_TOLERANCE.values()))
         for task, predictions in found.items():
             expected = bundle.sample.expected.get(task)

@@ -17,11 +17,18 @@ from starlette.responses import Response
 __all__ = [
     "PROBLEM_JSON",
     "BodyTooLargeError",
+    "ConflictError",
     "FieldProblem",
+    "ForbiddenError",
     "InvalidRequestError",
     "MediaTypeError",
+    "NotFoundError",
     "NotReadyError",
+    "OverloadedError",
     "ServiceError",
+    "SlowClientError",
+    "StateUnavailableError",
+    "UnauthorizedError",
     "invalid",
     "problem",
     "problem_of",
@@ -74,11 +81,54 @@ class NotReadyError(ServiceError):
     """The service has not loaded what it serves."""
 
 
+class SlowClientError(ServiceError):
+    """The body did not come in time."""
+
+
+class OverloadedError(ServiceError):
+    """There is more to do than can be done in time.
+
+    Attributes:
+        retry_after_s: seconds after which another try makes sense.
+    """
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class UnauthorizedError(ServiceError):
+    """The request does not carry the token that it needs."""
+
+
+class ForbiddenError(ServiceError):
+    """Nobody may do this here."""
+
+
+class NotFoundError(ServiceError):
+    """What the path names does not exist."""
+
+
+class ConflictError(ServiceError):
+    """It cannot be done as things are."""
+
+
+class StateUnavailableError(ServiceError):
+    """What was asked for could not be written down, so it was not done."""
+
+
 _TABLE: Mapping[type[ServiceError], tuple[HTTPStatus, str]] = {
     InvalidRequestError: (HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid"),
     BodyTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large"),
     MediaTypeError: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is not JSON"),
     NotReadyError: (HTTPStatus.SERVICE_UNAVAILABLE, "The service is not ready"),
+    SlowClientError: (HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly"),
+    OverloadedError: (HTTPStatus.SERVICE_UNAVAILABLE, "The service is overloaded"),
+    UnauthorizedError: (HTTPStatus.UNAUTHORIZED, "A token is needed"),
+    ForbiddenError: (HTTPStatus.FORBIDDEN, "Changes over HTTP are off"),
+    NotFoundError: (HTTPStatus.NOT_FOUND, "There is no such thing"),
+    ConflictError: (HTTPStatus.CONFLICT, "It cannot be done as things are"),
+    StateUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "The state cannot be written"),
 }
 
 
@@ -86,7 +136,14 @@ def problem_of(error: ServiceError) -> Response:
     """The answer to a request that failed so."""
     status, title = _TABLE[type(error)]
     problems = error.problems if isinstance(error, InvalidRequestError) else ()
-    return problem(status, title, str(error), problems)
+    headers: dict[str, str] = {}
+    if isinstance(error, OverloadedError):
+        headers["retry-after"] = str(error.retry_after_s)
+    if isinstance(error, SlowClientError):
+        headers["connection"] = "close"  # the rest of the body may still come
+    if isinstance(error, UnauthorizedError):
+        headers["www-authenticate"] = 'Bearer realm="fulcrum"'
+    return problem(status, title, str(error), problems, headers)
 
 
 def problem(

@@ -1,6 +1,15 @@
-"""Metrics: what Prometheus scrapes. Knows numbers of requests and rankings, decides nothing."""
+"""Metrics: what Prometheus scrapes. Knows numbers of requests and rankings, decides nothing.
+
+Of several workers each counts in files of the run directory, by its place; whoever is scraped adds them up.
+A replacement goes on where the worker before it stopped, so that no counter ever falls.
+"""
 
 from __future__ import annotations
+
+import os
+from collections import Counter as Tally
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -10,9 +19,16 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client import values as counting
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
-from service.control.fusion_file import ActiveFusion, FusionState, Reload
-from service.ranker import ActiveBundle, Ranking
+from service.admission import Shed
+from service.control.fleet import Fleet
+from service.control.fusion_file import Reload
+from service.control.rollout import Judgement
+from service.ranker import Ranking
 from service.stopwatch import Stopwatch
 
 __all__ = ["Metrics"]
@@ -36,73 +52,111 @@ _SECONDS = (
     5,
 )
 _CANDIDATES = (1, 10, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+_SCORES = tuple(10.0 ** (power / 3.0) for power in range(-18, 10))
 
 
 class Metrics:
-    """One service's numbers, in a registry of their own."""
+    """One service's numbers, in a registry of their own.
+
+    Args:
+        fleet: the workers of which this is one.
+    """
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "fulcrum_requests", "HTTP requests.", ["route", "status"], registry=self.registry
-        )
+    def __init__(self, fleet: Fleet) -> None:
+        self._scraped = registry = CollectorRegistry()
+        registry.register(_OfFleet(fleet))
+        if fleet.folder is not None:
+            registry = CollectorRegistry()
+            _count_in_files(fleet)
+            MultiProcessCollector(self._scraped, str(fleet.folder))  # type: ignore[no-untyped-call]
+        self._requests = Counter("fulcrum_requests", "HTTP requests.", ["route", "status"], registry=registry)
         self._seconds = Histogram(
             "fulcrum_request_seconds",
             "Seconds from arrival to the end of the answer.",
             ["route"],
             buckets=_SECONDS,
-            registry=self.registry,
+            registry=registry,
+        )
+        self._inside = Gauge(
+            "fulcrum_rank_inside",
+            "Ranking requests that wait or are worked on.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._shed = Counter(
+            "fulcrum_rank_shed",
+            "Ranking requests refused for lack of time, by reason.",
+            ["reason"],
+            registry=registry,
         )
         self._stages = Histogram(
             "fulcrum_rank_stage_seconds",
             "Seconds of a ranking by stage; wait is for a free thread.",
             ["stage"],
             buckets=_SECONDS,
-            registry=self.registry,
+            registry=registry,
         )
         self._candidates = Histogram(
-            "fulcrum_rank_candidates", "Candidates of a ranking.", buckets=_CANDIDATES, registry=self.registry
+            "fulcrum_rank_candidates", "Candidates of a ranking.", buckets=_CANDIDATES, registry=registry
+        )
+        self._score = Histogram(
+            "fulcrum_rank_best_score",
+            "The formula's value of a ranking's first item.",
+            buckets=_SCORES,
+            registry=registry,
         )
         self._degraded = Counter(
-            "fulcrum_rank_degraded", "Rankings degraded, by reason.", ["reason"], registry=self.registry
+            "fulcrum_rank_degraded", "Rankings degraded, by reason.", ["reason"], registry=registry
         )
         self._unscored = Counter(
-            "fulcrum_rank_unscored_candidates", "Candidates left unscored.", registry=self.registry
+            "fulcrum_rank_unscored_candidates", "Candidates left unscored.", registry=registry
         )
         self._defaults = Counter(
             "fulcrum_rank_default_features_candidates",
             "Candidates scored without stored features of the user or of themselves.",
-            registry=self.registry,
+            registry=registry,
+        )
+        self._cache = Counter(
+            "fulcrum_feature_cache",
+            "Candidates whose features a worker remembered, or had to ask the store for.",
+            ["outcome"],
+            registry=registry,
         )
         self._reloads = Counter(
             "fulcrum_fusion_reloads",
-            "Changes of the fusion file, by outcome.",
+            "Changes of the fusion file, by outcome, as each worker judged them.",
             ["outcome"],
-            registry=self.registry,
+            registry=registry,
         )
-        for outcome in ("loaded", "rejected"):
-            self._reloads.labels(outcome)
-        self._bundle = Gauge(
-            "fulcrum_bundle_info",
-            "1 for the bundle in service.",
-            ["name", "version", "variant", "provider", "generation"],
-            registry=self.registry,
+        self._bundles = Counter(
+            "fulcrum_bundle_changes",
+            "Bundles of the models folder put into service or refused, as each worker judged them.",
+            ["outcome"],
+            registry=registry,
         )
-        self._fusion = Gauge(
-            "fulcrum_fusion_info", "1 for the fusion config in force.", ["version"], registry=self.registry
-        )
-        self._fusion_rejected = Gauge(
-            "fulcrum_fusion_rejected",
-            "1 while the fusion file holds what was refused.",
-            registry=self.registry,
-        )
+        for counter, labels in (
+            (self._reloads, ("loaded", "rejected")),
+            (self._bundles, ("activated", "refused")),
+            (self._shed, ("queue_full", "wait_too_long")),
+            (self._cache, ("hit", "miss")),
+        ):
+            for label in labels:
+                counter.labels(label)
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """An HTTP request has its answer."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def inside(self) -> AbstractContextManager[object]:
+        """For as long as a ranking request waits or is worked on."""
+        return self._inside.track_inprogress()
+
+    def shed(self, reason: Shed) -> None:
+        """A ranking request was refused for lack of time."""
+        self._shed.labels(reason).inc()
 
     def ranked(self, ranking: Ranking, watch: Stopwatch) -> None:
         """A ranking was made."""
@@ -111,23 +165,64 @@ class Metrics:
         self._candidates.observe(ranking.candidates)
         self._defaults.inc(ranking.default_features)
         self._unscored.inc(ranking.candidates - ranking.body["scored"])
+        self._cache.labels("hit").inc(ranking.cache_hits)
+        self._cache.labels("miss").inc(ranking.cache_misses)
         for reason in ranking.body["degraded"]:
             self._degraded.labels(reason).inc()
+        if ranking.body["scored"] and ranking.body["items"]:
+            self._score.observe(ranking.body["items"][0]["score"])
 
     def reloaded(self, outcome: Reload) -> None:
         """The fusion file changed and was judged."""
         self._reloads.labels(outcome).inc()
 
-    def scrape(self, active: ActiveBundle, fusion: FusionState) -> bytes:
-        """Everything in the text format, with what is active at this moment."""
-        bundle = active.bundle
-        self._bundle.labels(
-            bundle.manifest.name, bundle.version, "fp32", active.engine.provider, active.store.generation
-        ).set(1)
-        self._name_fusion(fusion.active)
-        self._fusion_rejected.set(fusion.rejected is not None)
-        return generate_latest(self.registry)
+    def judged(self, outcome: Judgement) -> None:
+        """A bundle was put into service or refused."""
+        self._bundles.labels(outcome).inc()
 
-    def _name_fusion(self, active: ActiveFusion) -> None:
-        self._fusion.clear()
-        self._fusion.labels(active.version).set(1)
+    def scrape(self) -> bytes:
+        """Everything in the text format, of all workers, with what is active at this moment."""
+        return generate_latest(self._scraped)
+
+
+class _OfFleet(Collector):
+    """What the workers report of themselves."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing ahead of time."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """As of now."""
+        workers, headcount = self._fleet.workers(), self._fleet.headcount()
+        ready = [worker for worker in workers if worker.ready]
+        yield GaugeMetricFamily("fulcrum_workers", "Workers there should be.", headcount.workers)
+        yield GaugeMetricFamily("fulcrum_workers_ready", "Workers that answer.", len(ready))
+        yield CounterMetricFamily("fulcrum_workers_replaced", "Workers that died.", headcount.replaced)
+        for what, of, label in (
+            ("bundle", "the bundle", "version"),
+            ("fusion", "the fusion config", "version"),
+            ("generation", "the published features", "generation"),
+        ):
+            family = GaugeMetricFamily(f"fulcrum_active_{what}", f"Workers that run {of}.", labels=[label])
+            for name, number in sorted(Tally(getattr(worker, what) or "" for worker in ready).items()):
+                family.add_metric([name], number)
+            yield family
+        rejected = sum(worker.fusion_rejected is not None for worker in ready)
+        yield GaugeMetricFamily(
+            "fulcrum_fusion_rejected", "Workers that refuse what the fusion file holds now.", rejected
+        )
+        refused = {folder for worker in ready for folder in worker.refused}
+        yield GaugeMetricFamily(
+            "fulcrum_bundles_refused", "Bundles of the models folder that cannot serve.", len(refused)
+        )
+
+
+def _count_in_files(fleet: Fleet) -> None:
+    """From now on, new metrics of this process lie in files of the run directory."""
+    place = fleet.own.worker
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(fleet.folder)
+    counting.ValueClass = counting.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]

@@ -1,10 +1,11 @@
 """Middleware, pure ASGI: what every request gets, whatever its route. Knows no ranking.
 
-Outermost first: `RequestId`, `Measured`, `LastResort`, `BodyLimit`.
+Outermost first: `RequestId`, `Measured`, `LastResort`, `Abandoned`, `BodyLimit`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -16,9 +17,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import BodyTooLargeError, problem
+from service.errors import BodyTooLargeError, OverloadedError, SlowClientError, problem
 
-__all__ = ["ARRIVED_AT", "BodyLimit", "LastResort", "Measured", "RequestId"]
+__all__ = ["ARRIVED_AT", "Abandoned", "BodyLimit", "LastResort", "Measured", "RequestId"]
 
 ARRIVED_AT = "fulcrum.arrived_at"
 """Key of the scope: `time.perf_counter` when the request's head had been read."""
@@ -117,12 +118,66 @@ class LastResort:
             await answer(scope, receive, send)
 
 
-class BodyLimit:
-    """Refuses a body above the limit: by its announced length, else as soon as it has come."""
+class Abandoned:
+    """Stops the work on a request whose caller has gone."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        work = asyncio.current_task()
+        watcher: asyncio.Task[None] | None = None
+        gone = answered = False
+
+        async def watch() -> None:
+            nonlocal gone
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            if work is not None and not answered:
+                gone = work.cancel()
+
+        async def receive_watched() -> Message:
+            nonlocal watcher
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body") and watcher is None:
+                watcher = asyncio.create_task(watch())
+            return message
+
+        async def send_watched(message: Message) -> None:
+            nonlocal answered
+            answered = answered or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive_watched, send_watched)
+        except asyncio.CancelledError:
+            if not gone or work is None or work.uncancel():
+                raise  # another than us wants the end
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+
+
+class BodyLimit:
+    """Refuses a body above the limit, one that does not come in time, and any while too many bytes wait.
+
+    Args:
+        app: what is inside.
+        max_bytes: of one body: by its announced length, else as soon as they have come.
+        timeout_s: seconds from the end of the head to the end of the body.
+        max_bytes_inside: of all bodies whose requests are not answered yet.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float, max_bytes_inside: int) -> None:
         self.app = app
         self.max_bytes = max_bytes
+        self.timeout_s = timeout_s
+        self.max_bytes_inside = max_bytes_inside
+        self.bytes_inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -131,16 +186,33 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "")
         too_large = announced.isdecimal() and int(announced) > self.max_bytes
+        late = asyncio.get_running_loop().time() + self.timeout_s
         came = 0
 
         async def receive_limited() -> Message:
             nonlocal came
-            message = {} if too_large else await receive()
-            came += len(message.get("body", b""))
-            if too_large or came > self.max_bytes:
-                raise BodyTooLargeError(
-                    f"the body has more than {self.max_bytes} bytes, the most this service takes"
-                )
+            if too_large:
+                raise self._too_large()
+            try:
+                async with asyncio.timeout_at(late):
+                    message = await receive()
+            except TimeoutError:
+                raise SlowClientError(f"the body did not come within {self.timeout_s:g} s") from None
+            size = len(message.get("body", b""))
+            came += size
+            self.bytes_inside += size
+            if came > self.max_bytes:
+                raise self._too_large()
+            if self.bytes_inside > self.max_bytes_inside:
+                raise OverloadedError("too many bytes of requests are being read; try again later", 1)
             return message
 
-        await self.app(scope, receive_limited, send)
+        try:
+            await self.app(scope, receive_limited, send)
+        finally:
+            self.bytes_inside -= came
+
+    def _too_large(self) -> BodyTooLargeError:
+        return BodyTooLargeError(
+            f"the body has more than {self.max_bytes} bytes, the most this service takes"
+        )

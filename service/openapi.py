@@ -15,7 +15,10 @@ from service.errors import PROBLEM_JSON
 from service.responses import Problem
 from service.schemas import RankRequest
 
-__all__ = ["Examples", "complete", "problems"]
+__all__ = ["BEARER", "Examples", "complete", "problems"]
+
+BEARER = "bearer"
+"""Name of the way in which a request proves that it may change something."""
 
 Examples = tuple[Mapping[str, Any], Mapping[str, Any]]
 """A request's body and the answer to it."""
@@ -33,6 +36,7 @@ def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 def complete(document: dict[str, Any], examples: Examples | None) -> dict[str, Any]:
     """Add what the framework cannot know: the routes read bodies and write problems themselves."""
     components = document.setdefault("components", {}).setdefault("schemas", {})
+    document["components"]["securitySchemes"] = {BEARER: {"type": "http", "scheme": "bearer"}}
     for model in (RankRequest, Problem):
         components |= _schemas(model)
     rank = document["paths"]["/v1/rank"]["post"]

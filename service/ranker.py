@@ -1,45 +1,45 @@
 """Ranker: the life of a request, top to bottom. Knows no HTTP; read this first.
 
-    snapshot -> stored features -> the request's own -> network -> fusion -> the best k -> answer
+    admission -> snapshot -> stored features -> the request's own -> network -> fusion -> the best k -> answer
 
 Everything of one request is computed from one bundle and one fusion config, taken at its beginning, and each
-candidate's numbers from the user, the context and itself alone.
+candidate's numbers from the user, the context and itself alone. A request's time is a budget: the store may
+take half of what is left, the network chunk by chunk what remains, and no answer is ever empty.
 
 Shapes: N candidates, S of them scored, k in the answer.
 """
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from model.bundle import Bundle
 from model.fusion import DEFAULT_SCENE, Explanation, explain, top_k
 from model.inference import NetworkInputs
-from service.control.fusion_file import ActiveFusion, FusionFile
-from service.engine import Engine
+from service.admission import Admission, Ticket
+from service.control.snapshot import Snapshot, Snapshots
+from service.engine import CHUNK
+from service.execution import Execution
 from service.exposure import new_exposure_id
-from service.features.store import FeatureStore, StoredRows
+from service.features.store import LookUp
 from service.items import scored_items, unscored_items
 from service.overrides import encode_context, override_items, override_lengths, override_user
 from service.schemas import RankRequest
 from service.stopwatch import Stopwatch
 
-__all__ = ["ActiveBundle", "Ranker", "Ranking"]
+__all__ = ["Ranker", "Ranking"]
 
 
-@dataclass(frozen=True)
-class ActiveBundle:
-    """A bundle with what serves it: its network on a provider, its users and items."""
+_FEATURES_SHARE = 0.5
+"""Share of a request's remaining time that the feature store may take."""
 
-    bundle: Bundle
-    engine: Engine
-    store: FeatureStore
+_T = TypeVar("_T")
+_Steps = Generator[None, None, _T]
 
 
 @dataclass(frozen=True)
@@ -50,54 +50,70 @@ class Ranking:
         body: as `schemas.RankResponse` describes it.
         candidates: N.
         default_features: candidates scored without stored features of the user or of themselves.
+        cache_hits: candidates whose features this process remembered.
+        cache_misses: candidates for which it had to ask a store beyond it.
     """
 
     body: dict[str, Any]
     candidates: int
     default_features: int
+    cache_hits: int
+    cache_misses: int
 
 
 class Ranker:
     """Ranks with the active bundle and the active fusion config.
 
     Args:
-        active: the bundle in service.
-        fusion: says which fusion config is in force.
-        pool: threads to compute in, so that the event loop stays free.
+        control: says what is active.
+        execution: computes, so that the event loop stays free.
+        admission: says which requests are taken on.
     """
 
-    def __init__(self, active: ActiveBundle, fusion: FusionFile, pool: Executor) -> None:
-        self._active = active
-        self._fusion = fusion
-        self._pool = pool
+    def __init__(self, control: Snapshots, execution: Execution, admission: Admission) -> None:
+        self._control = control
+        self._execution = execution
+        self._admission = admission
 
     async def rank(self, request: RankRequest, watch: Stopwatch) -> Ranking:
         """Answer one request.
 
         Raises:
             InvalidRequestError: a feature is unknown to the bundle or of the wrong kind.
+            OverloadedError: the request would wait too long for its turn.
         """
-        snapshot = _Snapshot(self._active, self._fusion.state.active)
-        stored = await _look_up(request, snapshot)
-        watch.lap("features")
-        in_pool = asyncio.get_running_loop().run_in_executor
-        return await in_pool(self._pool, _compute, request, snapshot, stored, watch)
+        budget = _Budget(watch, request.timeout_ms)
+        with self._admission.admit(len(request.ids), budget.left_s) as ticket:
+            snapshot = self._control.snapshot()
+            looked_up = await _look_up(request, snapshot, budget)
+            watch.lap("features")
+            steps = _compute(request, snapshot, looked_up, budget, ticket)
+            ranking, busy_s = await self._execution.run(steps, budget.deadline)
+        self._admission.cost.learn(ticket.rows_done, ticket.network_s, busy_s - ticket.network_s)
+        return ranking
 
 
-@dataclass(frozen=True)
-class _Snapshot:
-    """What one request is answered with, whatever becomes active meanwhile."""
+class _Budget:
+    """A request's time.
 
-    active: ActiveBundle
-    fusion: ActiveFusion
+    Attributes:
+        watch: counts it.
+        deadline: of `time.perf_counter`, None without one.
+    """
 
+    def __init__(self, watch: Stopwatch, timeout_ms: float | None) -> None:
+        self.watch = watch
+        self.deadline = None if timeout_ms is None else watch.arrived_at + timeout_ms / 1000.0
 
-@dataclass(frozen=True)
-class _Stored:
-    """What the store had: the user (one row) and the candidates [N]."""
+    @property
+    def left_s(self) -> float | None:
+        """Seconds left, negative when they are over; None without a deadline."""
+        return None if self.deadline is None else self.deadline - time.perf_counter()
 
-    user: StoredRows
-    items: StoredRows
+    def allows(self, seconds: float) -> bool:
+        """Whether there is time for work of so many seconds."""
+        left_s = self.left_s
+        return left_s is None or left_s > seconds
 
 
 @dataclass(frozen=True)
@@ -127,7 +143,7 @@ class _Scored:
 
     rows: npt.NDArray[np.int64]
     tasks: dict[str, npt.NDArray[np.float32]]
-    degraded: list[str]
+    degraded: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -147,23 +163,27 @@ class _Fused:
     degraded: list[str]
 
 
-async def _look_up(request: RankRequest, snapshot: _Snapshot) -> _Stored:
-    store = snapshot.active.store
-    return _Stored(await store.users([request.user_id]), await store.items(request.ids))
+async def _look_up(request: RankRequest, snapshot: Snapshot, budget: _Budget) -> LookUp:
+    left_s = budget.left_s
+    share_s = None if left_s is None else max(0.0, left_s) * _FEATURES_SHARE
+    return await snapshot.active.store.look_up(request.user_id, request.ids, share_s)
 
 
-def _compute(request: RankRequest, snapshot: _Snapshot, stored: _Stored, watch: Stopwatch) -> Ranking:
+def _compute(
+    request: RankRequest, snapshot: Snapshot, stored: LookUp, budget: _Budget, ticket: Ticket
+) -> _Steps[Ranking]:
+    watch = budget.watch
     watch.lap("wait")
     features = _override(request, snapshot, stored)
     watch.lap("features")
-    scored = _predict(request, snapshot, features, watch)
+    scored = yield from _predict(snapshot, features, budget, ticket)
     watch.lap("network")
     fused = _fuse(request, snapshot, features, scored)
     watch.lap("fusion")
-    return _answer(request, snapshot, features, scored, fused, watch)
+    return _answer(request, snapshot, stored, features, scored, fused, watch)
 
 
-def _override(request: RankRequest, snapshot: _Snapshot, stored: _Stored) -> _Features:
+def _override(request: RankRequest, snapshot: Snapshot, stored: LookUp) -> _Features:
     """The store's features with the request's own written over them."""
     encoder = snapshot.active.bundle.encoder
     user, items, video_len_s = stored.user.rows, stored.items.rows, stored.items.video_len_s
@@ -177,22 +197,40 @@ def _override(request: RankRequest, snapshot: _Snapshot, stored: _Stored) -> _Fe
     return _Features(inputs, video_len_s, ~(stored.items.found & stored.user.found))
 
 
-def _predict(request: RankRequest, snapshot: _Snapshot, features: _Features, watch: Stopwatch) -> _Scored:
-    """The network's predictions, as far as the deadline lets it come."""
-    deadline = None if request.timeout_ms is None else watch.arrived_at + request.timeout_ms / 1000.0
-    predicted = snapshot.active.engine.predict(features.inputs, deadline)
-    degraded = [] if predicted.scored == len(features.default) else ["deadline"]
-    finite = np.ones(predicted.scored, np.bool_)
-    for predictions in predicted.tasks.values():
+def _predict(snapshot: Snapshot, features: _Features, budget: _Budget, ticket: Ticket) -> _Steps[_Scored]:
+    """The network's predictions, chunk by chunk, as far as the deadline lets it come."""
+    total = len(features.default)
+    chunks: list[dict[str, npt.NDArray[np.float32]]] = []
+    start = 0
+    # The first chunk is worth some delay, the others are not.
+    while start < total and budget.allows(ticket.expected_s(CHUNK) if start else 0.0):
+        stop = min(start + CHUNK, total)
+        began = time.perf_counter()
+        chunks.append(snapshot.active.engine.predict(features.inputs.rows(start, stop)))
+        ticket.scored(stop - start, time.perf_counter() - began)
+        start = stop
+        if start < total:
+            budget.watch.lap("network")
+            yield
+            budget.watch.lap("wait")
+    names = snapshot.active.bundle.task_names
+    nothing = np.zeros(0, np.float32)
+    tasks = {name: np.concatenate([nothing, *(chunk[name] for chunk in chunks)]) for name in names}
+    return _without_damage(_Scored(np.arange(start), tasks, [] if start == total else ["deadline"]))
+
+
+def _without_damage(scored: _Scored) -> _Scored:
+    """A damaged row must not rank by a score that is no number, nor take the other candidates with it."""
+    finite = np.ones(len(scored.rows), np.bool_)
+    for predictions in scored.tasks.values():
         finite &= np.isfinite(predictions)
     if finite.all():
-        return _Scored(np.arange(predicted.scored), predicted.tasks, degraded)
-    # A damaged row must not rank by a score that is no number, nor take the other candidates with it.
-    tasks = {task: predictions[finite] for task, predictions in predicted.tasks.items()}
-    return _Scored(np.flatnonzero(finite), tasks, [*degraded, "non_finite_predictions"])
+        return scored
+    tasks = {task: predictions[finite] for task, predictions in scored.tasks.items()}
+    return _Scored(scored.rows[finite], tasks, [*scored.degraded, "non_finite_predictions"])
 
 
-def _fuse(request: RankRequest, snapshot: _Snapshot, features: _Features, scored: _Scored) -> _Fused:
+def _fuse(request: RankRequest, snapshot: Snapshot, features: _Features, scored: _Scored) -> _Fused:
     """One score a candidate, and the k best of them."""
     scene, known = snapshot.fusion.config.scene(request.scene)
     explanation = explain(scene, scored.tasks, features.video_len_s[scored.rows])
@@ -204,7 +242,8 @@ def _fuse(request: RankRequest, snapshot: _Snapshot, features: _Features, scored
 
 def _answer(
     request: RankRequest,
-    snapshot: _Snapshot,
+    snapshot: Snapshot,
+    stored: LookUp,
     features: _Features,
     scored: _Scored,
     fused: _Fused,
@@ -228,8 +267,14 @@ def _answer(
             "scene": fused.scene,
             "experiments": [],
         },
-        "degraded": scored.degraded + fused.degraded,
+        "degraded": [*stored.failures, *scored.degraded, *fused.degraded],
         "scored": len(scored.rows),
         "items": items,
     }
-    return Ranking(body, len(features.default), int(features.default[scored.rows].sum()))
+    return Ranking(
+        body,
+        candidates=len(features.default),
+        default_features=int(features.default[scored.rows].sum()),
+        cache_hits=stored.cache_hits,
+        cache_misses=stored.cache_misses,
+    )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["FusionReport", "Problem", "RankResponse"]
+__all__ = ["FusionReport", "ModelReport", "ModelsReport", "Problem", "RankResponse", "Readiness"]
 
 
 class _Contract(BaseModel):
@@ -75,7 +75,8 @@ class RankResponse(_Contract):
     model: ModelName
     fusion: FusionName
     degraded: list[str] = Field(
-        description="What went wrong: deadline, unknown_scene, non_finite_predictions."
+        description="What went wrong: feature_store_timeout, feature_store_unreachable, "
+        "feature_store_missing, feature_store_corrupt, deadline, unknown_scene, non_finite_predictions."
     )
     scored: int = Field(description="Candidates scored; items holds top_k of all.")
     items: list[RankedItem]
@@ -102,6 +103,48 @@ class FusionReport(_Contract):
     rejected: RejectedFusion | None = Field(
         description="A newer content of the file that was refused; null once a good one replaced it."
     )
+
+
+class Workers(_Contract):
+    """The processes that answer."""
+
+    wanted: int
+    ready: int
+    replaced: int = Field(description="Died and were replaced since the start.")
+
+
+class Readiness(_Contract):
+    """The service can rank."""
+
+    status: Literal["ready"]
+    bundle: str = Field(description="Version of the bundle that the answering worker serves.")
+    fusion: str = Field(description="Version of its fusion config.")
+    workers: Workers
+    bundles: dict[str, int] = Field(description="By version: ready workers that serve it.")
+    fusions: dict[str, int] = Field(description="By version: ready workers that score with it.")
+
+
+class ModelReport(_Contract):
+    """A bundle and what became of it."""
+
+    name: str | None = Field(description="Recipe and network; null where the manifest cannot be read.")
+    version: str | None = Field(description="sha256 of network, encoder and schema.")
+    created: str | None = Field(description="UTC, ISO 8601.")
+    path: str
+    status: Literal["active", "previous", "available", "refused"]
+    reason: str | None = Field(description="Why it is refused; null if it is not.")
+    tasks: list[str]
+    metrics: dict[str, Any] = Field(description="Validation metrics, from the manifest.")
+    workers: int = Field(description="Workers that serve it now.")
+
+
+class ModelsReport(_Contract):
+    """The bundles at hand, the newest first."""
+
+    active: str = Field(description="Version that the answering worker serves.")
+    desired: str | None = Field(description="Version that was activated; null for the newest.")
+    problem: str | None = Field(description="What is wrong with the desired state; null if nothing is.")
+    models: list[ModelReport]
 
 
 class FieldError(_Contract):

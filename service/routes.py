@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter as Tally
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
@@ -16,20 +17,24 @@ from service.control.fusion_file import ActiveFusion
 from service.errors import MediaTypeError, NotReadyError
 from service.middleware import ARRIVED_AT
 from service.openapi import problems
-from service.responses import FusionReport, RankResponse
+from service.responses import FusionReport, RankResponse, Readiness
 from service.schemas import RankRequest, parse_rank_request
 from service.startup import Service
 from service.stopwatch import Stopwatch
+from service.traces import WATCH
 
-__all__ = ["router"]
+__all__ = ["active_service", "json_answer", "router"]
 
 router = APIRouter()
+
+_SMALL_BYTES = 8 * 1024
 
 
 @router.post(
     "/v1/rank",
     response_model=RankResponse,
     responses=problems(
+        HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.UNPROCESSABLE_ENTITY,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -38,26 +43,27 @@ router = APIRouter()
 )
 async def rank(request: Request) -> Response:
     """Rank candidate videos for a user."""
-    service = _service(request)
+    service = active_service(request)
     _refuse_other_than_json(request)
     body = await request.body()
-    watch = Stopwatch(request.scope[ARRIVED_AT])
-    in_pool = asyncio.get_running_loop().run_in_executor
-    asked = await in_pool(service.pool, _parse, body, service.settings.max_candidates, watch)
-    ranking = await service.ranker.rank(asked, watch)
-    answer = _json(ranking.body)
+    request.scope[WATCH] = watch = Stopwatch(request.scope[ARRIVED_AT])
+    with service.metrics.inside():
+        asked = await _read(service, body, watch)
+        ranking = await service.ranker.rank(asked, watch)
+    answer = json_answer(ranking.body)
     watch.lap("respond")
     service.metrics.ranked(ranking, watch)
+    request.app.state.request_log.ranked(ranking, watch)
     return answer
 
 
 @router.get("/v1/fusion", response_model=FusionReport, responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
 async def fusion(request: Request) -> Response:
     """The fusion config in force, and what became of the file since."""
-    service = _service(request)
-    state = service.fusion.state
+    service = active_service(request)
+    state = service.control.fusion
     active = state.active
-    return _json(
+    return json_answer(
         {
             "revision": None,
             "version": active.version,
@@ -65,7 +71,7 @@ async def fusion(request: Request) -> Response:
             "loaded_at": active.loaded_at,
             "scenes": sorted(active.config.scenes),
             "config": orjson.loads(canonical(active.config)),
-            "left_out": _left_out(active, service.active.bundle.task_names),
+            "left_out": _left_out(active, service.control.snapshot().active.bundle.task_names),
             "rejected": None if state.rejected is None else asdict(state.rejected),
         }
     )
@@ -74,29 +80,58 @@ async def fusion(request: Request) -> Response:
 @router.get("/livez")
 async def livez() -> Response:
     """The process answers."""
-    return _json({"status": "alive"})
+    return json_answer({"status": "alive"})
 
 
-@router.get("/readyz", responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
+@router.get("/readyz", response_model=Readiness, responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
 async def readyz(request: Request) -> Response:
-    """The service can rank."""
-    service = _service(request)
-    return _json({"status": "ready", "bundle": service.active.bundle.version})
+    """The service can rank; how many of its workers can, and what they run."""
+    service = active_service(request)
+    ready = [report for report in service.fleet.workers() if report.ready]
+    headcount = service.fleet.headcount()
+    return json_answer(
+        {
+            "status": "ready",
+            "bundle": service.fleet.own.bundle,
+            "fusion": service.fleet.own.fusion,
+            "workers": {"wanted": headcount.workers, "ready": len(ready), "replaced": headcount.replaced},
+            "bundles": Tally(report.bundle for report in ready),
+            "fusions": Tally(report.fusion for report in ready),
+        }
+    )
 
 
 @router.get("/metrics", responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
 async def metrics(request: Request) -> Response:
-    """Numbers for Prometheus."""
-    service = _service(request)
-    text = service.metrics.scrape(service.active, service.fusion.state)
+    """Numbers for Prometheus, of all workers."""
+    service = active_service(request)
+    text = await asyncio.to_thread(service.metrics.scrape)
     return Response(text, media_type=service.metrics.content_type)
 
 
-def _service(request: Request) -> Service:
+def active_service(request: Request) -> Service:
+    """What answers.
+
+    Raises:
+        NotReadyError: it is not loaded, or gone already.
+    """
     service: Service | None = request.app.state.service
     if service is None:
         raise NotReadyError("the bundle is not loaded, or the service is shutting down")
     return service
+
+
+def json_answer(body: dict[str, Any]) -> Response:
+    """A plain answer."""
+    return Response(orjson.dumps(body), media_type="application/json")
+
+
+async def _read(service: Service, body: bytes, watch: Stopwatch) -> RankRequest:
+    """What the body asks; a small one is parsed in less time than it takes to hand it over."""
+    most = service.settings.max_candidates
+    if len(body) <= _SMALL_BYTES:
+        return _parse(body, most, watch)
+    return await service.execution.aside(_parse, body, most, watch)
 
 
 def _parse(body: bytes, max_candidates: int, watch: Stopwatch) -> RankRequest:
@@ -119,7 +154,3 @@ def _left_out(active: ActiveFusion, tasks: list[str]) -> dict[str, list[str]]:
         name: [task for task in tasks if task not in scene.tasks or scene.tasks[task].weight == 0.0]
         for name, scene in sorted(active.config.scenes.items())
     }
-
-
-def _json(body: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(body), media_type="application/json")

@@ -1,26 +1,45 @@
-"""The server process: load and prove everything, then listen. Knows uvicorn; nothing of ranking."""
+"""The server process: load and prove everything, then listen. Knows uvicorn; nothing of ranking.
+
+Several workers are several such processes on one socket: see `service/workers.py`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
+import os
 import socket
 import sys
+from collections.abc import Callable
 
 import structlog
 import uvicorn
 
-from model.errors import FulcrumError
 from service.app import create_app
+from service.connection import impatient_protocol
+from service.control.fleet import Fleet
+from service.control.tidying import bound_heaps
+from service.listener import BACKLOG, bind, listen, refuse_newcomers, url_of
 from service.logs import configure_logs
 from service.metrics import Metrics
 from service.settings import Settings
-from service.startup import load_service
+from service.startup import Service, load_service
+from service.workers import supervise
 
-__all__ = ["run"]
+__all__ = ["DRAIN_S", "run"]
 
-_DRAIN_S = 10
+DRAIN_S = 10
 """Seconds that running requests have to end after a signal to stop."""
+
+_ACCEPT_S = 0.05
+"""Seconds after that signal in which connections are accepted that had begun."""
+
+_FAREWELL_S = 0.25
+"""Seconds after these in which open connections may still ask, and are told that it was the last time."""
+
+_BEAT_TICKS = 10
+"""Ticks of uvicorn, a tenth of a second each, between two heartbeats."""
 
 log = structlog.get_logger(__name__)
 
@@ -32,57 +51,104 @@ def run(settings: Settings) -> None:
         FulcrumError: something cannot be loaded, or the port is taken. Nothing listened until then.
     """
     configure_logs(settings.log_format)
-    service = load_service(settings, Metrics())
+    with bind(settings.host, settings.port) as listener:
+        url = url_of(listener)
+
+        def greet(name: str) -> None:
+            sys.stdout.write(f"Fulcrum serves {name} on {url}\n")
+            sys.stdout.flush()
+
+        def work(fleet: Fleet, ready: Callable[[str], None]) -> None:
+            _serve(settings, listener, fleet, ready, os.getppid())
+
+        if settings.workers == 1:
+            _serve(settings, listener, Fleet(), greet)
+        else:
+            supervise(settings.workers, listener, work, greet, DRAIN_S)
+
+
+def _serve(
+    settings: Settings,
+    listener: socket.socket,
+    fleet: Fleet,
+    ready: Callable[[str], None],
+    parent: int | None = None,
+) -> None:
+    """Serve in this process.
+
+    Args:
+        settings: what to serve.
+        listener: bound; listens from now on.
+        fleet: the workers of which this is one.
+        ready: called with the bundle's name once requests are answered.
+        parent: process without which this one ends.
+    """
+    bound_heaps()
+    service = load_service(settings, Metrics(fleet), fleet)
     # What is loaded stays: the collector need not walk it again, which would stop a request for 50 ms.
     gc.collect()
     gc.freeze()
-    listener = _listen(settings.host, settings.port)
-    url = _url(listener)
+    listen(listener)
+    active = service.control.snapshot().active
     log.info(
         "serving",
-        url=url,
-        bundle=service.active.bundle.version,
-        fusion=service.fusion.state.active.version,
-        generation=service.active.store.generation,
-        provider=service.active.engine.provider,
+        url=url_of(listener),
+        worker=fleet.own.worker,
+        bundle=active.bundle.version,
+        fusion=service.control.fusion.active.version,
+        generation=active.store.generation,
+        provider=active.engine.provider,
         threads=settings.threads,
     )
     config = uvicorn.Config(
         create_app(service=service),
+        http=impatient_protocol(settings.read_timeout_s),
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=DRAIN_S,
+        backlog=BACKLOG,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         lifespan="on",
-        timeout_graceful_shutdown=_DRAIN_S,
     )
-    greeting = f"Fulcrum serves {service.active.bundle.manifest.name} on {url}\n"
     # uvicorn drains on SIGINT, then raises it again.
     with contextlib.suppress(KeyboardInterrupt):
-        _Server(config, greeting).run([listener])
+        _Server(config, service, ready, parent).run([listener])
 
 
 class _Server(uvicorn.Server):
-    """Says on stdout where it listens, once it does."""
+    """Says when it is ready and that it is alive, and takes its leave before it closes connections."""
 
-    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+    def __init__(
+        self, config: uvicorn.Config, service: Service, ready: Callable[[str], None], parent: int | None
+    ) -> None:
         super().__init__(config)
-        self._greeting = greeting
+        self._service = service
+        self._ready = ready
+        self._parent = parent
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        sys.stdout.write(self._greeting)
-        sys.stdout.flush()
+        self._ready(self._service.control.snapshot().active.bundle.manifest.name)
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _BEAT_TICKS == 0:
+            self._service.fleet.beat()
+            if self._parent is not None and os.getppid() != self._parent:
+                log.error("supervisor_gone")
+                self.should_exit = True
+        return await super().on_tick(counter)
 
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
-    except OSError as error:
-        raise FulcrumError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._parent is None:
+            for listener in sockets or []:
+                refuse_newcomers(listener)  # of several workers, the supervisor does
+        await asyncio.sleep(_ACCEPT_S)
+        for server in self.servers:
+            server.close()
+        # A connection that closes while its caller sends would lose the request: better that the caller hears
+        # of it in an answer.
+        self.server_state.default_headers.append((b"connection", b"close"))
+        await asyncio.sleep(_FAREWELL_S)
+        await super().shutdown(sockets)

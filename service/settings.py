@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.errors import FulcrumError, first_problem
@@ -18,22 +18,56 @@ from service.cores import available_cores
 __all__ = ["Settings", "load_settings"]
 
 _PREFIX = "FULCRUM_"
-_NOT_BUILT = {
-    "models": "a folder of several bundles; give one with bundle",
-    "state": "shared state of several workers",
-    "admin_token": "changes over HTTP; edit the fusion file",
-}
+_REDIS = ("redis://", "rediss://", "unix://")
+_OTEL = "OTEL_EXPORTER_OTLP_ENDPOINT"
+"""How all programs are told where traces go; followed where our own setting is absent."""
 
 
 class Settings(BaseSettings):
     """Everything the service can be told."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        allow_inf_nan=False,
     )
 
-    bundle: Path = Field(description="Folder of the bundle to serve.")
-    features: str = Field(description="Folder of the feature store, written by `fulcrum publish`.")
+    bundle: Path | None = Field(default=None, description="Folder of the bundle to serve, for good.")
+    models: Path | None = Field(
+        default=None,
+        description="Folder of bundles, in place of one: watched; the newest serves unless one is activated.",
+    )
+    state: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Where the version of the activated bundle is kept: a file, or redis://... for several "
+        "hosts. Default: state.json in the folder of bundles.",
+    )
+    admin_token: SecretStr | None = Field(
+        default=None, description="Bearer token for changes over HTTP; without one, there are none."
+    )
+    features: str = Field(
+        description="Feature store written by `fulcrum publish`: a folder, redis://..., rediss://... or unix://..."
+    )
+    feature_timeout_ms: float = Field(
+        default=50.0,
+        gt=0,
+        le=10_000,
+        description="Milliseconds that a request waits for Redis at most; one with a timeout of its own "
+        "gives it half of what is left.",
+    )
+    feature_connections: int = Field(
+        default=16, ge=1, le=1024, description="Connections to Redis of a worker."
+    )
+    feature_cache_items: int = Field(
+        default=100_000, ge=0, description="Items of Redis that a worker remembers at most; 0 remembers none."
+    )
+    feature_cache_ttl_s: float = Field(
+        default=60.0, gt=0, description="Seconds for which a worker remembers an item, publishings apart."
+    )
     fusion: Path | None = Field(
         default=None, description="Fusion config file, watched while serving. Default: the bundle's own."
     )
@@ -41,13 +75,13 @@ class Settings(BaseSettings):
         default="auto", description="Where the network runs; auto takes CUDA where onnxruntime offers it."
     )
     variant: str = Field(default="auto", description="Variant of the network; auto is fp32.")
+    workers: int = Field(default=1, ge=1, le=1024, description="Server processes, which share one port.")
     threads: int = Field(
-        default_factory=available_cores,
+        default_factory=lambda given: max(1, available_cores() // given.get("workers", 1)),
         ge=1,
         le=1024,
-        description="Threads of one inference. Default: the cores this process may use.",
+        description="Threads of one inference. Default: a worker's share of the cores this process may use.",
     )
-    workers: int = Field(default=1, ge=1, description="Server processes.")
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
     max_body_bytes: int = Field(
@@ -56,18 +90,40 @@ class Settings(BaseSettings):
     max_candidates: int = Field(
         default=10_000, ge=5_000, description="Most candidates of one request; more are refused with 422."
     )
+    max_queue: int = Field(
+        default=128, ge=1, description="Requests that wait for a thread at most; more get 503."
+    )
+    max_queue_wait_ms: float = Field(
+        default=1000.0,
+        gt=0,
+        description="Milliseconds for which a request may be expected to wait; a longer wait is 503.",
+    )
+    read_timeout_s: float = Field(
+        default=10.0, gt=0, description="Seconds in which a request's head must have come, and then its body."
+    )
+    keep_alive_s: int = Field(
+        default=75, ge=1, description="Seconds for which an idle connection is kept open."
+    )
     log_format: Literal["json", "console"] = Field(
         default="json", description="Logs on stderr: json for machines, console for people."
+    )
+    slow_ms: float = Field(
+        default=1000.0, gt=0, description="A ranking that takes more milliseconds is logged as slow."
+    )
+    otel_endpoint: str | None = Field(
+        default=None,
+        description="OpenTelemetry collector, OTLP over HTTP, such as http://collector:4318. Default: what "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says; where that is absent too, there are no traces.",
     )
 
     @field_validator("features")
     @classmethod
-    def _a_folder(cls, features: str) -> str:
-        if "://" in features:
-            kind = features.split("://", 1)[0]
-            raise ValueError(f"a {kind}:// feature store is not built yet; give a folder")
+    def _a_store(cls, features: str) -> str:
+        scheme, separator, _ = features.partition("://")
+        if separator and f"{scheme}://" not in _REDIS:
+            raise ValueError(f"{scheme}:// is no feature store; give a folder or {', '.join(_REDIS)}")
         if not features:
-            raise ValueError("expected a folder, found nothing")
+            raise ValueError("expected a folder or a Redis URL, found nothing")
         return features
 
     @field_validator("variant")
@@ -76,13 +132,6 @@ class Settings(BaseSettings):
         if variant not in {"auto", "fp32"}:
             raise ValueError(f"variant {variant!r} is not built yet; use auto or fp32")
         return variant
-
-    @field_validator("workers")
-    @classmethod
-    def _one_worker(cls, workers: int) -> int:
-        if workers != 1:
-            raise ValueError(f"{workers} workers are not built yet; use 1")
-        return workers
 
     @field_validator("port", mode="before")
     @classmethod
@@ -94,6 +143,14 @@ class Settings(BaseSettings):
             )
         return port
 
+    @model_validator(mode="after")
+    def _one_source_of_bundles(self) -> Self:
+        if (self.bundle is None) == (self.models is None):
+            raise ValueError("expected either bundle, a folder, or models, a folder of such folders")
+        if self.state is not None and self.models is None:
+            raise ValueError("state says which of several bundles serves; it needs models in place of bundle")
+        return self
+
 
 def load_settings(**given: Any) -> Settings:
     """Settings from the command line's options (None: not given) over the environment's.
@@ -102,9 +159,8 @@ def load_settings(**given: Any) -> Settings:
         FulcrumError: an option is unknown, not built yet or out of bounds; names it.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    for name, what in _NOT_BUILT.items():
-        if name in given or _PREFIX + name.upper() in os.environ:
-            raise FulcrumError(f"settings: {name} is not built yet ({what})")
+    if not os.environ.get(_PREFIX + "OTEL_ENDPOINT") and os.environ.get(_OTEL):
+        given = {"otel_endpoint": os.environ[_OTEL], **given}
     try:
         return Settings(**given)
     except ValidationError as error:

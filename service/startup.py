@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-from model.bundle import load_bundle
-from service.control.fusion_file import FusionFile
-from service.engine import Engine
-from service.features.embedded import EmbeddedStore
+from model.bundle import Bundle
+from model.errors import FulcrumError
+from service.admission import Admission
+from service.control.catalog import Catalog
+from service.control.control import Control
+from service.control.fleet import Fleet
+from service.control.loading import Loader
+from service.control.rollout import Rollout
+from service.control.snapshot import ActiveBundle
+from service.control.state import open_state
+from service.control.trial import Trials
+from service.cores import available_cores
+from service.engine import CHUNK, Engine
+from service.execution import Execution
+from service.features.stores import FeatureStores
 from service.metrics import Metrics
-from service.ranker import ActiveBundle, Ranker
+from service.ranker import Ranker
 from service.settings import Settings
+from service.traces import Traces
 
 __all__ = ["Service", "load_service"]
-
-_POOL_THREADS = 2
-"""Requests computed at a time: one parses or answers while another's network runs without the interpreter."""
 
 
 @dataclass(frozen=True)
@@ -26,38 +33,87 @@ class Service:
 
     Attributes:
         settings: what it was told.
-        active: the bundle in service.
-        fusion: the fusion config in force.
-        pool: threads for work that would hold up the event loop.
+        fleet: the workers of which this is one.
+        control: what is active.
+        rollout: brings other bundles into service; None where there is but one.
+        execution: threads for work that would hold up the event loop.
+        stores: connections to features.
+        traces: where spans go; None where nobody wants them.
     """
 
     settings: Settings
-    active: ActiveBundle
-    fusion: FusionFile
+    fleet: Fleet
+    control: Control
+    rollout: Rollout | None
     ranker: Ranker
+    execution: Execution
+    stores: FeatureStores
     metrics: Metrics
-    pool: ThreadPoolExecutor
+    traces: Traces | None
 
     def start(self) -> None:
-        """Begin to watch the fusion file."""
-        self.fusion.start()
+        """Begin to watch what may change."""
+        self.control.start()
+        if self.rollout is not None:
+            self.rollout.start()
+        self.fleet.report(ready=True)
 
-    def stop(self) -> None:
-        """End threads."""
-        self.fusion.stop()
-        self.pool.shutdown()
+    async def stop(self) -> None:
+        """End threads and connections."""
+        self.fleet.report(ready=False)
+        if self.rollout is not None:
+            self.rollout.stop()
+        self.control.stop()
+        self.execution.close()
+        await self.stores.close()
+        if self.traces is not None:
+            self.traces.close()
 
 
-def load_service(settings: Settings, metrics: Metrics) -> Service:
+def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
     """Load bundle, store and fusion config, and prove the network; `metrics` will count what it does.
 
     Raises:
         FulcrumError: one of them cannot be used; says which and why.
     """
-    bundle = load_bundle(settings.bundle)
-    store = EmbeddedStore(Path(settings.features), bundle.encoder)
-    fusion = FusionFile(settings.fusion or bundle.fusion_path, bundle.task_names, metrics.reloaded)
-    engine = Engine.load(bundle, settings.provider, settings.threads)
-    active = ActiveBundle(bundle, engine, store)
-    pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="rank")
-    return Service(settings, active, fusion, Ranker(active, fusion, pool), metrics, pool)
+    traces = Traces(settings.otel_endpoint) if settings.otel_endpoint else None
+    stores = FeatureStores(settings)
+
+    def load_engine(bundle: Bundle) -> Engine:
+        return Engine.load(bundle, settings.provider, settings.threads)
+
+    def begin(active: ActiveBundle) -> Control:
+        return Control(active, settings.fusion, fleet, metrics.reloaded)
+
+    loader = Loader(stores.open, load_engine)
+    rollout = None
+    if settings.models is not None:
+        rollout = Rollout(
+            Catalog(settings.models),
+            open_state(settings.state or str(settings.models / "state.json")),
+            loader,
+            Trials(settings.provider, fleet.folder),
+            fleet,
+            begin,
+            metrics.judged,
+        )
+        control = rollout.control
+    elif settings.bundle is not None:
+        control = begin(loader.load(settings.bundle))
+    else:
+        raise FulcrumError("settings: expected either bundle or models")
+    threads = _requests_at_a_time(settings)
+    execution = Execution(threads)
+    admission = Admission(
+        threads, settings.max_queue, settings.max_queue_wait_ms / 1000.0, CHUNK, metrics.shed
+    )
+    ranker = Ranker(control, execution, admission)
+    return Service(settings, fleet, control, rollout, ranker, execution, stores, metrics, traces)
+
+
+def _requests_at_a_time(settings: Settings) -> int:
+    """Two where there is a core to spare: one is prepared or answered while the network runs for another.
+
+    On one core they would only slow each other down, and so would those of several workers.
+    """
+    return 2 if settings.workers == 1 and available_cores() > 1 else 1

@@ -1,10 +1,12 @@
-"""Publishing: users and items, encoded by the bundle's encoder, into a feature store.
+"""Publishing: users and items, encoded by the bundle's encoder, into a feature store: a folder or Redis.
 
-Knows the packed format (`model.packed`) and how entities are prepared, not how they are served.
+What the store has already, bit by bit, is not written again; entities that the data lacks keep their rows.
+Knows how entities are prepared, not how they are served.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +14,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
 
 from model.bundle import Bundle
 from model.encoding import Column
 from model.errors import FulcrumError
-from model.packed import PackedLayout, TableName, write_store
+from model.packed import PackedLayout, TableName, current_generation, update_store
 from model.schema import Side
 from training.columns import key_strings
 from training.datasets import read_source
 from training.datasets.source import LogSource
 from training.preparation import Entities, prepare_entities
+from training.redis_writer import RedisWriter, is_redis
 
 __all__ = ["Published", "publish"]
 
@@ -32,36 +36,87 @@ _Table = tuple[TableName, Sequence[str], npt.NDArray[np.void]]
 
 @dataclass(frozen=True)
 class Published:
-    """What a publishing wrote: the generation's folder and rows a table."""
+    """What a publishing did.
 
-    generation: Path
+    Attributes:
+        generation: its name; that of the publishing before where nothing changed.
+        users: users of the data.
+        items: items of the data.
+        changed: rows that were new or different, of both.
+        seconds: that writing took, packing included.
+    """
+
+    generation: str
     users: int
     items: int
+    changed: int
+    seconds: float
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows compared and written a second."""
+        return (self.users + self.items) / max(self.seconds, 1e-9)
 
 
-def publish(bundle: Bundle, folder: Path | None, target: str, console: Console) -> Published:
-    """Encode all users and items of a data set and make them the store's current generation.
+def publish(
+    bundle: Bundle, folder: Path | None, target: str, console: Console, ttl_days: float | None = None
+) -> Published:
+    """Encode all users and items of a data set and bring a store up to date with them.
 
     Args:
         bundle: whose encoder packs the rows.
         folder: `--data`; None where the data set needs none.
-        target: the store's folder.
+        target: the store's folder, or a Redis URL.
         console: where progress goes.
+        ttl_days: days after which a row in Redis vanishes unless it is published again; None for never.
 
     Raises:
-        FulcrumError: the data does not fit the bundle's schema, or the target is no folder.
+        FulcrumError: the data does not fit the bundle's schema, or the target cannot be written.
     """
-    if "://" in target:
-        raise FulcrumError(f"--to {target}: this release publishes to a folder; Redis is not built yet")
-    root = Path(target)
-    if root.exists() and not root.is_dir():
-        raise FulcrumError(f"--to {target}: expected a folder, found a file")
+    if is_redis(target):
+        ttl_s = None if ttl_days is None else max(1, round(ttl_days * 86_400))
+        writer: RedisWriter | None = RedisWriter(target, bundle.encoder, ttl_s)
+    else:
+        writer = None
+        _check_folder(target, ttl_days)
     source = read_source(bundle.schema.data, folder)
-    written: dict[str, int] = {}
-    with Progress(console=console, transient=True) as progress:
-        tables = _tables(bundle, source, progress, written)
-        generation = write_store(root, bundle.encoder, tables)
-    return Published(generation, written["users"], written["items"])
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
+    with Progress(*columns, console=console, transient=True) as progress:
+        began, rows = time.perf_counter(), dict.fromkeys(("users", "items"), 0)
+        tables = _tables(bundle, source, progress, rows)
+        if writer is None:
+            changed = sum(update_store(Path(target), bundle.encoder, tables).values())
+            generation = current_generation(Path(target), bundle.encoder) or ""
+        else:
+            changed = _write(writer, tables, progress)
+            generation = writer.finish(bool(changed))
+    return Published(generation, rows["users"], rows["items"], changed, time.perf_counter() - began)
+
+
+class _Rate(ProgressColumn):
+    """Rows a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} rows/s" if task.speed else "")
+
+
+def _check_folder(target: str, ttl_days: float | None) -> None:
+    if "://" in target:
+        raise FulcrumError(f"--to {target}: expected a folder, redis://, rediss:// or unix://")
+    if ttl_days is not None:
+        raise FulcrumError(f"--to {target}: rows in a folder do not expire; --ttl-days is for Redis")
+    if Path(target).exists() and not Path(target).is_dir():
+        raise FulcrumError(f"--to {target}: expected a folder, found a file")
+
+
+def _write(writer: RedisWriter, tables: Iterator[_Table], progress: Progress) -> int:
+    changed = 0
+    for name, keys, records in tables:
+        bar = progress.add_task(f"writing {name}", total=len(keys))
+        for rows, news in writer.write(name, keys, records):
+            progress.advance(bar, rows)
+            changed += news
+    return changed
 
 
 def _tables(

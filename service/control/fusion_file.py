@@ -1,16 +1,16 @@
 """The active fusion config: a file, watched. A good edit is taken within a second, a bad one never.
 
-Serving reads one immutable `FusionState`; the poller replaces it whole. Content is compared, not time stamps:
-writes in place, renames over the file and swapped symlinks all look the same. Knows no HTTP.
+Serving reads one immutable `FusionState`; a poll replaces it whole. Content is compared, not time stamps:
+writes in place, renames over the file and swapped symlinks all look the same. Knows no HTTP and no threads:
+who calls `poll` and `fit` sees to it that they do not meet.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -18,13 +18,11 @@ import structlog
 
 from model.document import MAX_BYTES
 from model.fusion import FusionConfig, FusionError, check_tasks, parse_fusion, version
+from service.control.records import now, replace_file
 
 __all__ = ["ActiveFusion", "FusionFile", "FusionState", "RejectedFusion", "Reload"]
 
 Reload = Literal["loaded", "rejected"]
-
-POLL_S = 0.1
-"""Seconds between two looks. A change is judged once two looks in a row saw it: no half-written file."""
 
 log = structlog.get_logger(__name__)
 
@@ -83,42 +81,53 @@ class FusionFile:
     Args:
         path: the file.
         tasks: the bundle's tasks.
-        on_reload: told of each judged change, in the poller's thread.
+        on_reload: told of each judged change.
+        keep: where the last good content is kept for a worker that starts while the file holds a bad one.
 
     Raises:
-        FusionError: the file cannot be used now; there is no older config to fall back to.
+        FusionError: the file cannot be used now, and no older config is kept.
     """
 
     def __init__(
-        self, path: Path, tasks: Sequence[str], on_reload: Callable[[Reload], None] | None = None
+        self,
+        path: Path,
+        tasks: Sequence[str],
+        on_reload: Callable[[Reload], None] | None = None,
+        keep: Path | None = None,
     ) -> None:
         self._path = path
         self._tasks = list(tasks)
         self._on_reload = on_reload
-        self._stopped = threading.Event()
-        self._poller: threading.Thread | None = None
+        self._keep = keep
         look = self._look()
-        self._state = FusionState(self._parse(look))
-        self._judged = self._seen = look
+        try:
+            self._state = FusionState(self._parse(look))
+        except FusionError as error:
+            if keep is None or not keep.is_file():
+                raise
+            self._state = FusionState(self._parse(_Look(keep.read_bytes())), _rejection(look, error))
+            log.error("fusion_rejected", error=str(error), serving=self._state.active.version)
+        self._seen = look
+        self._judged: _Look | None = look
 
     @property
     def state(self) -> FusionState:
         """The present state; take it once for each piece of work."""
         return self._state
 
-    def start(self) -> None:
-        """Watch the file until `stop`."""
-        self._poller = threading.Thread(target=self._watch, name="fusion-file", daemon=True)
-        self._poller.start()
+    def fit(self, tasks: Sequence[str]) -> None:
+        """Judge by another bundle's tasks from now on.
 
-    def stop(self) -> None:
-        """Watch no longer."""
-        self._stopped.set()
-        if self._poller is not None:
-            self._poller.join()
+        Raises:
+            FusionError: the config in force names a task that is not among them; nothing has changed.
+        """
+        check_tasks(self._state.active.config, tasks, source=self._state.active.source)
+        self._tasks = list(tasks)
+        if self._state.rejected is not None:
+            self._judged = None  # what was refused may fit now
 
     def poll(self) -> None:
-        """Look once; judge what has changed and was the same at the last look."""
+        """Look once; judge what has changed. Only what two looks in a row saw is whole, not half written."""
         look = self._look()
         settled = look == self._seen
         self._seen = look
@@ -126,19 +135,11 @@ class FusionFile:
             self._judged = look
             self._judge(look)
 
-    def _watch(self) -> None:
-        while not self._stopped.wait(POLL_S):
-            self.poll()
-
     def _judge(self, look: _Look) -> None:
         try:
             active = self._parse(look)
-        except Exception as error:  # whatever a content does to the parser, the next one must find a poller
-            content = look.content
-            digest = None if content is None else hashlib.sha256(content).hexdigest()
-            self._state = FusionState(
-                self._state.active, RejectedFusion(str(error) or repr(error), _now(), digest)
-            )
+        except Exception as error:  # whatever a content does to the parser, the next one must be looked at
+            self._state = FusionState(self._state.active, _rejection(look, error))
             log.error("fusion_rejected", error=str(error), serving=self._state.active.version)
             self._report("rejected")
         else:
@@ -172,8 +173,12 @@ class FusionFile:
             ) from None
         config = parse_fusion(text, source=source)
         check_tasks(config, self._tasks, source=source)
-        return ActiveFusion(config, version(config), source, _now())
+        if self._keep is not None:
+            with contextlib.suppress(OSError):  # a full disk makes no config bad
+                replace_file(self._keep, look.content)
+        return ActiveFusion(config, version(config), source, now())
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def _rejection(look: _Look, error: Exception) -> RejectedFusion:
+    digest = None if look.content is None else hashlib.sha256(look.content).hexdigest()
+    return RejectedFusion(str(error) or repr(error), now(), digest)

@@ -5,28 +5,39 @@ Shapes: K ids asked for.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+import structlog
 
 from model.encoding import EncodedRows, Encoder
-from model.packed import PackedTable, open_tables
-from service.features.store import StoredRows
+from model.errors import FulcrumError
+from model.packed import PackedTable, current_generation, open_tables
+from service.features.store import LookUp, StoredRows, stored_rows
 
 __all__ = ["EmbeddedStore"]
 
+_POLL_S = 0.2
+"""Seconds between two looks for a newer generation."""
+
+log = structlog.get_logger(__name__)
+
 
 class EmbeddedStore:
-    """The generation of `root` that is current at the time of opening.
+    """The current generation of `root`, followed while serving: a request after a publishing has its rows.
 
     Raises:
         FulcrumError: the folder lacks this encoder's rows, or a file is damaged.
     """
 
     def __init__(self, root: Path, encoder: Encoder) -> None:
-        self._generation, tables = open_tables(root, encoder)
-        self._users, self._items = tables["users"], tables["items"]
+        self._root = root
+        self._encoder = encoder
+        self._generation, self._tables = open_tables(root, encoder)
+        self._seen = self._generation
+        self._next_look = time.monotonic() + _POLL_S
         self._user_defaults = encoder.sides["user"].defaults
         self._item_defaults = encoder.sides["item"].defaults
 
@@ -35,23 +46,36 @@ class EmbeddedStore:
         """Name of the published rows in use."""
         return self._generation
 
-    async def users(self, ids: Sequence[str]) -> StoredRows:
-        """The users of these ids."""
-        return _gather(self._users, self._user_defaults, ids)
+    async def look_up(self, user_id: str, item_ids: Sequence[str], budget_s: float | None = None) -> LookUp:
+        """The rows of a user and of items, all of one generation."""
+        if time.monotonic() >= self._next_look:
+            await self._follow(budget_s)
+        tables = self._tables
+        return LookUp(
+            _gather(tables["users"], self._user_defaults, [user_id]),
+            _gather(tables["items"], self._item_defaults, item_ids),
+        )
 
-    async def items(self, ids: Sequence[str]) -> StoredRows:
-        """The items of these ids."""
-        return _gather(self._items, self._item_defaults, ids)
+    async def _follow(self, budget_s: float | None) -> None:
+        """Open what was published meanwhile; whoever cannot wait for that goes on with the rows before."""
+        self._next_look = time.monotonic() + _POLL_S
+        current = current_generation(self._root, self._encoder)
+        if current is None or current == self._seen:
+            return
+        self._seen = current
+        opening = asyncio.get_running_loop().run_in_executor(None, self._open)
+        await asyncio.wait({opening}, timeout=budget_s)
+
+    def _open(self) -> None:
+        try:
+            self._generation, self._tables = open_tables(self._root, self._encoder)
+        except FulcrumError as error:
+            log.error("generation_refused", error=str(error), serving=self._generation)
+        else:
+            log.info("generation_opened", generation=self._generation)
 
 
 def _gather(table: PackedTable, defaults: EncodedRows, ids: Sequence[str]) -> StoredRows:
     places = table.find(ids)  # [K], -1 where absent
     found = places >= 0
-    rows = defaults.take(np.zeros(len(ids), np.int64))
-    video_len_s = np.full(len(ids), np.nan)
-    records = table.records[places[found]]
-    rows.ids[found] = records["ids"]
-    rows.numeric[found] = records["numeric"]
-    if "video_len_s" in (records.dtype.names or ()):
-        video_len_s[found] = records["video_len_s"]
-    return StoredRows(rows, video_len_s, found)
+    return stored_rows(defaults, found, table.records[places[found]])

@@ -6,15 +6,21 @@ Shapes: K ids asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from model.encoding import EncodedRows
 
-__all__ = ["FeatureStore", "StoredRows"]
+__all__ = ["Failure", "FeatureStore", "LookUp", "StoredRows", "stored_rows"]
+
+Failure = Literal[
+    "feature_store_timeout", "feature_store_unreachable", "feature_store_missing", "feature_store_corrupt"
+]
+"""Why rows are missing that the store may well have, as `degraded` names it: it did not answer in time; it
+cannot be reached or does not talk sense; this bundle's rows are gone from it; a value in it is no row."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,25 @@ class StoredRows:
     found: npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class LookUp:
+    """What a store had for one request.
+
+    Attributes:
+        user: the user, one row.
+        items: the candidates.
+        failures: what went wrong; the rows that it cost are as if the store lacked them.
+        cache_hits: items that this process remembered.
+        cache_misses: items that it had to ask for.
+    """
+
+    user: StoredRows
+    items: StoredRows
+    failures: list[Failure] = field(default_factory=list)
+    cache_hits: int = 0
+    cache_misses: int = 0
+
+
 class FeatureStore(Protocol):
     """Encoded users and items by id. Asynchronous, since a store may lie beyond a network."""
 
@@ -39,8 +64,25 @@ class FeatureStore(Protocol):
     def generation(self) -> str:
         """Name of the published rows in use."""
 
-    async def users(self, ids: Sequence[str]) -> StoredRows:
-        """The users of these ids."""
+    async def look_up(self, user_id: str, item_ids: Sequence[str], budget_s: float | None = None) -> LookUp:
+        """The rows of a user and of items, within `budget_s` seconds; never fails."""
 
-    async def items(self, ids: Sequence[str]) -> StoredRows:
-        """The items of these ids."""
+
+def stored_rows(
+    defaults: EncodedRows, found: npt.NDArray[np.bool_], records: npt.NDArray[np.void] | None = None
+) -> StoredRows:
+    """Rows from records.
+
+    Args:
+        defaults: the row of which nothing is known [1, ...].
+        found: which ids have a record [K].
+        records: theirs, in their order; none where absent.
+    """
+    rows = defaults.take(np.zeros(len(found), np.int64))
+    video_len_s = np.full(len(found), np.nan)
+    if records is not None:
+        rows.ids[found] = records["ids"]
+        rows.numeric[found] = records["numeric"]
+        if "video_len_s" in (records.dtype.names or ()):
+            video_len_s[found] = records["video_len_s"]
+    return StoredRows(rows, video_len_s, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from model.encoding import Column, EncodedRows, Encoder
 from model.errors import FulcrumError
-from model.packed import PackedLayout, open_tables, write_store
+from model.packed import PackedLayout, current_generation, open_tables, update_store, write_store
 from model.schema import Schema
 
 
@@ -222,3 +223,90 @@ def test_a_pointer_to_a_generation_that_is_gone_is_refused(tmp_path):
     (tmp_path / ENCODER.fingerprint / "CURRENT").write_text("20000101T000000-abcdef")
     with pytest.raises(FulcrumError, match=r"20000101T000000-abcdef/users\.rows\.npy is missing or damaged"):
         open_tables(tmp_path, ENCODER)
+
+
+def rows_of(root, name, keys):
+    table = current(root)[name]
+    return table.records[table.find(keys)]
+
+
+def test_an_update_changes_what_differs_and_adds_what_is_new(tmp_path):
+    first = update_store(tmp_path, ENCODER, tables())
+    before = current_generation(tmp_path, ENCODER)
+    users = rows_of(tmp_path, "users", ["u0", "u2"]).copy()
+    # u1 has another word, u3 is new; of the items nothing changes.
+    changed = update_store(tmp_path, ENCODER, tables(words=("b", "b", None, "a")))
+    assert (first, changed) == ({"users": 3, "items": 2}, {"users": 2, "items": 0})
+    assert current_generation(tmp_path, ENCODER) != before
+    assert rows_of(tmp_path, "users", ["u0", "u2"]).tobytes() == users.tobytes()
+    assert rows_of(tmp_path, "users", ["u1", "u3"])["ids"].tolist() == [[3], [2]]
+
+
+def test_an_update_with_nothing_new_makes_no_generation(tmp_path):
+    update_store(tmp_path, ENCODER, tables())
+    before = sorted(tmp_path.rglob("*"))
+    assert update_store(tmp_path, ENCODER, tables()) == {"users": 0, "items": 0}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_rows_that_an_update_does_not_name_stay(tmp_path):
+    update_store(tmp_path, ENCODER, tables())
+    before = rows_of(tmp_path, "users", ["u1", "u2"]).copy()
+    update_store(tmp_path, ENCODER, tables(words=("a",), likes=()))
+    assert len(current(tmp_path)["users"]) == 3
+    assert rows_of(tmp_path, "users", ["u1", "u2"]).tobytes() == before.tobytes()
+    assert (current(tmp_path)["items"].find(["v0", "v1"]) >= 0).all()
+
+
+def test_a_table_that_did_not_change_is_linked(tmp_path):
+    update_store(tmp_path, ENCODER, tables())
+    update_store(tmp_path, ENCODER, tables(words=("a",)))
+    assert {path.stat().st_nlink for path in tmp_path.rglob("items.*")} == {2}
+
+
+def test_an_update_of_a_damaged_store_makes_it_anew(tmp_path):
+    folder = write_store(tmp_path, ENCODER, tables())
+    (folder / "users.rows.npy").write_bytes(b"no array")
+    assert update_store(tmp_path, ENCODER, tables()) == {"users": 3, "items": 2}
+    assert len(current(tmp_path)["users"]) == 3
+
+
+def test_many_updates_give_what_one_would(tmp_path):
+    random = np.random.default_rng(4)
+    expected = {}
+    layout = PackedLayout.of(ENCODER, "items")
+    empty = np.zeros(0, PackedLayout.of(ENCODER, "users").dtype)
+    for _ in range(20):
+        names = [f"v{number}" for number in random.choice(500, 40, replace=False)]
+        records = np.zeros(40, layout.dtype)
+        records["numeric"] = random.normal(size=(40, layout.numeric))
+        records["video_len_s"] = np.where(random.random(40) < 0.3, np.nan, 12.5)
+        expected |= dict(zip(names, records, strict=True))
+        update_store(tmp_path, ENCODER, [("users", [], empty), ("items", names, records)])
+    found = rows_of(tmp_path, "items", list(expected))
+    assert found.tobytes() == b"".join(record.tobytes() for record in expected.values())
+    assert len(current(tmp_path)["items"]) == len(expected)
+
+
+def test_what_a_killed_publishing_left_behind_is_cleared_away(tmp_path):
+    write_store(tmp_path, ENCODER, tables())
+    home = tmp_path / ENCODER.fingerprint
+    (home / ".unfinished-killed").mkdir()
+    (home / ".unfinished-killed" / "users.rows.npy").write_bytes(b"half")
+    update_store(tmp_path, ENCODER, tables(words=("a",)))
+    assert not list(home.glob(".unfinished-*"))
+
+
+def test_two_publishings_at_once_lose_nothing(tmp_path):
+    """Each adds an item of its own to what is there."""
+    layout = PackedLayout.of(ENCODER, "items")
+    empty = np.zeros(0, PackedLayout.of(ENCODER, "users").dtype)
+
+    def add(number: int) -> None:
+        update_store(
+            tmp_path, ENCODER, [("users", [], empty), ("items", [f"n{number}"], np.zeros(1, layout.dtype))]
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(24)))
+    assert (current(tmp_path)["items"].find([f"n{number}" for number in range(24)]) >= 0).all()

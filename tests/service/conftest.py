@@ -23,7 +23,11 @@ from model.inference import NetworkInputs, NetworkSession
 from model.packed import PackedLayout, write_store
 from model.schema import Schema
 from service.app import create_app
+from service.connection import impatient_protocol
 from service.settings import Settings
+from tests.redis_server import redis_process, redis_server
+
+__all__ = ["redis_process", "redis_server"]
 
 TASKS = ("vtr", "vcr", "shr", "cmr")
 USERS, ITEMS, WIDTH = 40, 800, 4
@@ -154,7 +158,14 @@ def served(serve: Callable[..., Any]) -> Iterator[Served]:
 
 @contextmanager
 def _listening(settings: Settings) -> Iterator[str]:
-    config = uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False, lifespan="on")
+    config = uvicorn.Config(
+        create_app(settings),
+        port=0,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        http=impatient_protocol(settings.read_timeout_s),
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     with ExitStack() as stack:

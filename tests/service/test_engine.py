@@ -67,25 +67,7 @@ def test_a_parity_sample_without_a_task_is_refused(bundle):
         Engine.load(broken, "cpu", 1)
 
 
-def test_chunks_give_what_one_call_would(bundle):
-    engine = Engine.load(bundle, "cpu", 1)
-    chunked = engine.predict(inputs_of(bundle, 2 * CHUNK + 7))
-    repeated = np.resize(bundle.sample.expected["vtr"], 2 * CHUNK + 7)
-    assert chunked.scored == 2 * CHUNK + 7
-    assert list(chunked.tasks) == bundle.task_names
-    assert chunked.tasks["vtr"] == pytest.approx(repeated, abs=1e-6)
-
-
-def test_no_chunk_begins_after_the_deadline(bundle):
-    found = Engine.load(bundle, "cpu", 1).predict(inputs_of(bundle, 3), deadline=0.0)
-    assert found.scored == 0
-    assert {len(values) for values in found.tasks.values()} == {0}
-
-
-def test_the_deadline_is_kept_between_chunks(bundle, monkeypatch):
-    engine = Engine.load(bundle, "cpu", 1)
-    clock = iter([0.0, 1.0, 2.0])
-    monkeypatch.setattr("service.engine.time.perf_counter", lambda: next(clock))
-    found = engine.predict(inputs_of(bundle, 3 * CHUNK), deadline=1.5)
-    assert found.scored == 2 * CHUNK
-    assert {len(values) for values in found.tasks.values()} == {2 * CHUNK}
+def test_predictions_come_in_the_manifests_order(bundle):
+    found = Engine.load(bundle, "cpu", 1).predict(inputs_of(bundle, CHUNK + 7))
+    assert list(found) == bundle.task_names
+    assert found["vtr"] == pytest.approx(np.resize(bundle.sample.expected["vtr"], CHUNK + 7), abs=1e-6)

@@ -68,15 +68,15 @@ def test_what_nobody_expected_is_a_plain_500(serve, monkeypatch):
 
 def test_a_damaged_row_costs_its_own_candidate_alone(serve, monkeypatch):
     """No score that is not a number ever ranks."""
-    from service.engine import Engine, Prediction
+    from service.engine import Engine
 
     whole = Engine.predict
 
-    def one_nan(self, inputs, deadline=None):
-        found = whole(self, inputs, deadline)
-        broken = found.tasks["shr"].copy()
+    def one_nan(self, inputs):
+        found = whole(self, inputs)
+        broken = found["shr"].copy()
         broken[1] = float("nan")
-        return Prediction({**found.tasks, "shr": broken}, found.scored)
+        return {**found, "shr": broken}
 
     with serve() as served:
         monkeypatch.setattr(Engine, "predict", one_nan)

@@ -8,13 +8,23 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.responses import FusionReport, RankResponse
+from service.responses import FusionReport, RankResponse, Readiness
 from service.settings import Settings
 
 
 def test_live_and_ready(served, world):
     assert served.http.get("/livez").json() == {"status": "alive"}
-    assert served.http.get("/readyz").json() == {"status": "ready", "bundle": world.load().version}
+    bundle, fusion = world.load().version, served.http.get("/v1/fusion").json()["version"]
+    report = served.http.get("/readyz").json()
+    Readiness.model_validate(report)
+    assert report == {
+        "status": "ready",
+        "bundle": bundle,
+        "fusion": fusion,
+        "workers": {"wanted": 1, "ready": 1, "replaced": 0},
+        "bundles": {bundle: 1},
+        "fusions": {fusion: 1},
+    }
 
 
 def test_not_ready_before_all_is_loaded(world):
@@ -67,7 +77,7 @@ def test_every_reference_of_the_document_leads_somewhere(served):
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/", 404), ("GET", "/v1/models", 404), ("GET", "/v1/rank", 405), ("DELETE", "/v1/fusion", 405)],
+    [("GET", "/", 404), ("GET", "/v1/model", 404), ("GET", "/v1/rank", 405), ("DELETE", "/v1/fusion", 405)],
 )
 def test_wrong_paths_and_methods_are_problems_too(served, method, path, status):
     answer = served.http.request(method, path)
@@ -115,7 +125,14 @@ def test_metrics_tell_of_requests_stages_and_what_is_active(serve, world):
         'fulcrum_rank_degraded_total{reason="unknown_scene"} 1.0',
         'fulcrum_rank_degraded_total{reason="deadline"} 1.0',
         'fulcrum_fusion_reloads_total{outcome="rejected"} 0.0',
-        f'fulcrum_fusion_info{{version="{fusion}"}} 1.0',
-        f'version="{world.load().version}"}} 1.0',
+        'fulcrum_rank_shed_total{reason="queue_full"} 0.0',
+        'fulcrum_feature_cache_total{outcome="hit"} 0.0',
+        "fulcrum_rank_best_score_count 1.0",
+        "fulcrum_rank_inside 0.0",
+        "fulcrum_workers 1.0",
+        "fulcrum_workers_ready 1.0",
+        f'fulcrum_active_bundle{{version="{world.load().version}"}} 1.0',
+        f'fulcrum_active_fusion{{version="{fusion}"}} 1.0',
+        "fulcrum_fusion_rejected 0.0",
     ):
         assert line in text, line

@@ -27,12 +27,12 @@ def test_options_stand_over_the_environment_and_that_over_defaults(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"features": "redis://localhost"}, "features: a redis:// feature store is not built yet"),
+        ({"features": "http://localhost"}, "features: http:// is no feature store"),
         ({"variant": "int8"}, "variant: variant 'int8' is not built yet"),
-        ({"workers": 4}, "workers: 4 workers are not built yet"),
-        ({"models": "folder"}, "models is not built yet"),
-        ({"state": "file"}, "state is not built yet"),
-        ({"admin_token": "x"}, "admin_token is not built yet"),
+        ({"workers": 0}, "workers: input should be greater"),
+        ({"models": "folder"}, "either bundle, a folder, or models"),
+        ({"bundle": None}, "either bundle, a folder, or models"),
+        ({"state": "file"}, "state says which of several bundles serves"),
         ({"provider": "tpu"}, "provider: input should be"),
         ({"port": 70_000}, "port: input should be less than"),
         ({"threads": 0}, "threads: input should be greater"),
@@ -48,14 +48,34 @@ def test_what_cannot_be_is_refused_by_name(given, says):
 
 
 def test_a_missing_setting_is_named():
-    with pytest.raises(FulcrumError, match="bundle: required"):
-        load_settings(features="store")
+    with pytest.raises(FulcrumError, match="features: required"):
+        load_settings(bundle="bundle")
 
 
-def test_what_is_not_built_is_refused_from_the_environment_too(monkeypatch):
-    monkeypatch.setenv("FULCRUM_STATE", "redis://")
-    with pytest.raises(FulcrumError, match="state is not built yet"):
-        load_settings(**NEEDED)
+def test_what_the_environment_leaves_empty_is_not_set(monkeypatch):
+    for name in ("MODELS", "STATE", "ADMIN_TOKEN", "OTEL_ENDPOINT"):
+        monkeypatch.setenv(f"FULCRUM_{name}", "")
+    settings = load_settings(**NEEDED)
+    assert settings.models is settings.state is settings.admin_token is settings.otel_endpoint is None
+
+
+def test_a_token_does_not_show(monkeypatch):
+    monkeypatch.setenv("FULCRUM_ADMIN_TOKEN", "correct horse")
+    assert "correct horse" not in repr(load_settings(**NEEDED))
+
+
+def test_workers_share_the_cores(monkeypatch):
+    monkeypatch.setattr("service.settings.available_cores", lambda: 8)
+    assert load_settings(**NEEDED).threads == 8
+    assert load_settings(**NEEDED, workers=4).threads == 2
+    assert load_settings(**NEEDED, workers=16).threads == 1
+
+
+def test_traces_go_where_the_standard_variable_says(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+    assert load_settings(**NEEDED).otel_endpoint == "http://collector:4318"
+    monkeypatch.setenv("FULCRUM_OTEL_ENDPOINT", "http://ours:4318")
+    assert load_settings(**NEEDED).otel_endpoint == "http://ours:4318"
 
 
 def test_kubernetes_service_links_are_explained(monkeypatch):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from model.errors import FulcrumError
+from model.packed import PackedLayout, open_tables, update_store
 from service.features.embedded import EmbeddedStore
 
 
@@ -22,8 +23,12 @@ def store(world, encoder):
     return EmbeddedStore(world.features, encoder)
 
 
+def items(store, ids):
+    return asyncio.run(store.look_up("u1", ids)).items
+
+
 def test_known_ids_give_their_rows_in_the_order_asked_for(store):
-    one, other = (asyncio.run(store.items(ids)) for ids in (["v5", "v9"], ["v9", "v5"]))
+    one, other = (items(store, ids) for ids in (["v5", "v9"], ["v9", "v5"]))
     assert one.found.all()
     assert np.array_equal(one.rows.ids, other.rows.ids[::-1])
     assert np.array_equal(one.rows.numeric, other.rows.numeric[::-1])
@@ -32,7 +37,7 @@ def test_known_ids_give_their_rows_in_the_order_asked_for(store):
 
 
 def test_unknown_ids_give_defaults(store, encoder):
-    found = asyncio.run(store.items(["v5", "nobody", ""]))
+    found = items(store, ["v5", "nobody", ""])
     defaults = encoder.sides["item"].defaults
     assert found.found.tolist() == [True, False, False]
     assert np.array_equal(found.rows.ids[1:], np.repeat(defaults.ids, 2, axis=0))
@@ -41,20 +46,69 @@ def test_unknown_ids_give_defaults(store, encoder):
 
 
 def test_an_unknown_length_is_nan(store):
-    assert np.isnan(asyncio.run(store.items(["v49"])).video_len_s).all()
+    assert np.isnan(items(store, ["v49"]).video_len_s).all()
 
 
 def test_users_are_not_items(store):
-    assert asyncio.run(store.users(["u3", "v3"])).found.tolist() == [True, False]
+    assert items(store, ["u3", "v3"]).found.tolist() == [False, True]
+    assert asyncio.run(store.look_up("u3", [])).user.found.tolist() == [True]
+    assert asyncio.run(store.look_up("v3", [])).user.found.tolist() == [False]
 
 
 def test_rows_are_the_callers_own(store):
-    first = asyncio.run(store.items(["v5"]))
+    first = items(store, ["v5"])
     first.rows.ids[:] = -1
     first.video_len_s[:] = -1
-    again = asyncio.run(store.items(["v5"]))
+    again = items(store, ["v5"])
     assert (again.rows.ids >= 0).all()
     assert again.video_len_s[0] > 0
+
+
+@pytest.fixture
+def growing(world, encoder, tmp_path):
+    """A store of its own, and `add(name)`: publishes v5's row under that name."""
+    root = shutil.copytree(world.features, tmp_path / "store")
+    row = open_tables(root, encoder)[1]["items"].records[:1].copy()
+
+    def add(name: str) -> None:
+        nobody = np.zeros(0, PackedLayout.of(encoder, "users").dtype)
+        update_store(root, encoder, [("users", [], nobody), ("items", [name], row)])
+
+    return EmbeddedStore(root, encoder), add
+
+
+def test_what_is_published_while_serving_is_found_within_a_second(growing):
+    store, add = growing
+
+    async def ask():
+        before = store.generation
+        for number in range(5):
+            add(f"new{number}")
+            await asyncio.sleep(0.25)
+            found = await store.look_up("u1", ["v5", f"new{number}", "never"])
+            assert found.items.found.tolist() == [True, True, False]
+        return before, store.generation
+
+    before, after = asyncio.run(ask())
+    assert before != after
+
+
+def test_a_damaged_generation_leaves_the_one_before_in_service(growing, tmp_path):
+    store, add = growing
+
+    async def ask():
+        add("new")
+        for file in (tmp_path / "store").rglob("items.rows.npy"):
+            file.replace(file.with_suffix(".kept"))
+            file.write_bytes(b"no array")
+        await asyncio.sleep(0.25)
+        found = await store.look_up("u1", ["v5", "new"])
+        assert found.items.found.tolist() == [True, False]
+        add("newer")
+        await asyncio.sleep(0.25)
+        return await store.look_up("u1", ["newer"])
+
+    assert asyncio.run(ask()).items.found.tolist() == [True]
 
 
 def test_a_store_of_another_encoder_is_refused(tmp_path, encoder):

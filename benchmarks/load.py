@@ -1,0 +1,114 @@
+"""Load: requests at a given rate whatever becomes of them, and what came back. Knows HTTP, no ranking.
+
+An open loop: a service that slows down does not slow its callers down, as in real life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+__all__ = ["Callers", "Reply", "milliseconds"]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What became of a request.
+
+    Attributes:
+        began: when it was due, of `time.perf_counter`.
+        seconds: from then to the end of its answer.
+        status: of HTTP, 0 without an answer.
+        body: the answer's.
+    """
+
+    began: float
+    seconds: float
+    status: int
+    body: bytes
+
+    @property
+    def answer(self) -> Any:
+        """The body as JSON."""
+        return orjson.loads(self.body)
+
+    @property
+    def degraded(self) -> list[str]:
+        """Why the ranking is degraded."""
+        return list(self.answer["degraded"]) if self.status == 200 else []
+
+
+class Callers:
+    """Connections to one service, as many as are needed at a time."""
+
+    def __init__(self, url: str) -> None:
+        self._host, _, port = url.removeprefix("http://").partition(":")
+        self._port = int(port)
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def post(self, body: bytes, path: str = "/v1/rank", due: float | None = None) -> Reply:
+        """One request."""
+        began = time.perf_counter() if due is None else due
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        try:
+            status, answer = await self._exchange(
+                f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+            )
+        except (OSError, asyncio.IncompleteReadError):
+            status, answer = 0, b""
+        return Reply(began, time.perf_counter() - began, status, answer)
+
+    async def at_rate(self, rate: float, seconds: float, body: Callable[[int], bytes]) -> list[Reply]:
+        """Requests at equal distances for so long; the replies in the order of the requests."""
+        began, running = time.perf_counter(), []
+        for number in range(int(rate * seconds)):
+            due = began + number / rate
+            if (ahead := due - time.perf_counter()) > 0:
+                await asyncio.sleep(ahead)
+            running.append(asyncio.create_task(self.post(body(number), due=due)))
+        return list(await asyncio.gather(*running))
+
+    async def one_after_another(self, callers: int, bodies: Iterable[bytes]) -> list[Reply]:
+        """A closed loop of so many callers, who take their bodies from one supply."""
+        supply, replies = iter(bodies), list[Reply]()
+
+        async def call() -> None:
+            for body in supply:
+                reply = await self.post(body)
+                replies.append(reply)
+
+        await asyncio.gather(*(call() for _ in range(callers)))
+        return replies
+
+    async def _exchange(self, request: bytes) -> tuple[int, bytes]:
+        reader, writer = self._idle.pop() if self._idle else await self._connect()
+        try:
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            body = await reader.readexactly(length)
+        except BaseException:
+            writer.close()
+            raise
+        if b"connection: close" in head:
+            writer.close()
+        else:
+            self._idle.append((reader, writer))
+        return int(head[9:12]), body
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(self._host, self._port, limit=1 << 22)
+
+
+def milliseconds(replies: Iterable[Reply], *percentiles: float) -> str:
+    """Percentiles of the replies' times: `12.1 / 30.4`."""
+    seconds = [reply.seconds for reply in replies]
+    if not seconds:
+        return ""
+    return " / ".join(f"{value * 1e3:.1f}" for value in np.percentile(seconds, percentiles))

@@ -1,0 +1,82 @@
+"""Connection: uvicorn's HTTP protocol, less its patience. Knows no requests.
+
+A head that does not come in time, or does not end, is cut: nobody may hold a connection by a byte a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.errors import PROBLEM_JSON
+
+__all__ = ["impatient_protocol"]
+
+_MAX_HEAD_BYTES = 64 * 1024
+
+
+def impatient_protocol(read_timeout_s: float) -> type[HttpToolsProtocol]:
+    """A protocol for `uvicorn.Config(http=...)` that waits so many seconds for a request's head."""
+
+    class ImpatientProtocol(HttpToolsProtocol):
+        _alarm: asyncio.TimerHandle | None = None
+        _head_bytes = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._alarm = self.loop.call_later(read_timeout_s, self._too_slow)
+
+        def data_received(self, data: bytes) -> None:
+            idle = self.cycle is None or self.cycle.response_complete
+            if idle:
+                if self._alarm is None:
+                    self._alarm = self.loop.call_later(read_timeout_s, self._too_slow)
+                self._head_bytes += len(data)
+            super().data_received(data)
+            if self._alarm is not None and self._head_bytes > _MAX_HEAD_BYTES:
+                self._cut(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {_MAX_HEAD_BYTES} bytes")
+
+        def on_headers_complete(self) -> None:
+            self._disarm()
+            super().on_headers_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._disarm()
+            super().connection_lost(exc)
+
+        def _disarm(self) -> None:
+            self._head_bytes = 0
+            if self._alarm is not None:
+                self._alarm.cancel()
+                self._alarm = None
+
+        def _too_slow(self) -> None:
+            self._cut(HTTPStatus.REQUEST_TIMEOUT, f"it did not come within {read_timeout_s:g} s")
+
+        def _cut(self, status: HTTPStatus, why: str) -> None:
+            silent = not self._head_bytes  # nothing came: nothing is asked
+            self._disarm()
+            if self.transport.is_closing():
+                return
+            if silent:
+                self.transport.close()
+                return
+            body: dict[str, Any] = {
+                "type": "about:blank",
+                "title": status.phrase,
+                "status": int(status),
+                "detail": f"the request's head: {why}",
+            }
+            content = orjson.dumps(body)
+            head = (
+                f"HTTP/1.1 {int(status)} {status.phrase}\r\ncontent-type: {PROBLEM_JSON}\r\n"
+                f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(head.encode() + content)
+            self.transport.close()
+
+    return ImpatientProtocol

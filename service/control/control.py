@@ -1,0 +1,125 @@
+"""Control: what is active in this process, as one snapshot, and the watched fusion file. Knows no HTTP.
+
+Fusion and bundle may change at the same time; whichever comes second must fit the first, so both take one
+lock. Requests take none: they read one attribute.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from model.fusion import check_tasks
+from service.control.fleet import Fleet
+from service.control.fusion_file import FusionFile, FusionState, Reload
+from service.control.snapshot import ActiveBundle, Snapshot
+
+__all__ = ["Control"]
+
+_POLL_S = 0.1
+
+log = structlog.get_logger(__name__)
+
+
+class Control:
+    """The active bundle with the active fusion config.
+
+    Args:
+        active: the first bundle.
+        fusion: the fusion file; None for each bundle's own.
+        fleet: told of what is active.
+        on_reload: told of each judged change of the fusion file.
+
+    Raises:
+        FusionError: the fusion file cannot be used.
+    """
+
+    def __init__(
+        self,
+        active: ActiveBundle,
+        fusion: Path | None,
+        fleet: Fleet,
+        on_reload: Callable[[Reload], None] | None = None,
+    ) -> None:
+        self._path = fusion
+        self._keep = fleet.folder / "fusion-good" if fusion and fleet.folder else None
+        self._on_reload = on_reload
+        self._fleet = fleet
+        self._fusion = self._watched(active)
+        self._snapshot = Snapshot(active, self._fusion.state.active)
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="fusion", daemon=True)
+        self._tell()
+
+    def snapshot(self) -> Snapshot:
+        """What is active now; take it once a request."""
+        return self._snapshot
+
+    @property
+    def fusion(self) -> FusionState:
+        """The fusion config in force, and what was refused since."""
+        return self._fusion.state
+
+    def check(self, tasks: Sequence[str]) -> None:
+        """Raise FusionError if a bundle of these tasks could not serve with the fusion file."""
+        if self._path:
+            check_tasks(self.fusion.active.config, tasks, source=self._path)
+
+    def swap(self, active: ActiveBundle) -> None:
+        """Serve this bundle from the next request on; the one before goes when its last request ends.
+
+        Raises:
+            FusionError: the fusion config in force names tasks that the bundle lacks; nothing has changed.
+        """
+        own = None if self._path else self._watched(active)
+        with self._lock:
+            if own is None:
+                self._fusion.fit(active.bundle.task_names)
+            else:
+                self._fusion = own
+            previous = self._snapshot.active.bundle.version
+            self._snapshot = Snapshot(active, self._fusion.state.active)
+        self._fleet.report(previous=previous)
+        self._tell()
+
+    def start(self) -> None:
+        """Begin to watch the fusion file."""
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._stopped.set()
+        if self._watcher.is_alive():
+            self._watcher.join()
+
+    def _watched(self, active: ActiveBundle) -> FusionFile:
+        path = self._path or active.bundle.fusion_path
+        return FusionFile(path, active.bundle.task_names, self._on_reload, self._keep)
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_POLL_S):
+            try:
+                self._poll()
+            except Exception:  # a full disk must not end the watching
+                log.exception("fusion_watch_failed")
+
+    def _poll(self) -> None:
+        with self._lock:
+            self._fusion.poll()
+            active = self._snapshot.active
+            if self._fusion.state.active is not self._snapshot.fusion:
+                self._snapshot = Snapshot(active, self._fusion.state.active)
+        self._tell()
+
+    def _tell(self) -> None:
+        snapshot, rejected = self._snapshot, self._fusion.state.rejected
+        self._fleet.report(
+            bundle=snapshot.active.bundle.version,
+            fusion=snapshot.fusion.version,
+            fusion_rejected=rejected and rejected.error,
+            generation=snapshot.active.store.generation,
+        )

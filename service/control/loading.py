@@ -1,0 +1,57 @@
+"""Loading: from a bundle's folder to a bundle in service, each part proven. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.bundle import Bundle, load_bundle
+from model.encoding import Encoder
+from model.errors import FulcrumError
+from service.control.snapshot import ActiveBundle
+from service.engine import Engine
+from service.features.store import FeatureStore
+
+__all__ = ["Loader", "NoRowsError"]
+
+
+class NoRowsError(FulcrumError):
+    """The feature store lacks this bundle's rows: publishing them, not another bundle, mends it."""
+
+
+@dataclass(frozen=True)
+class Loader:
+    """How bundles are loaded here.
+
+    Attributes:
+        open_store: the feature store with the rows of an encoder; FulcrumError where it lacks them.
+        load_engine: the network, checked on the bundle's parity sample and warm.
+    """
+
+    open_store: Callable[[Encoder], FeatureStore]
+    load_engine: Callable[[Bundle], Engine]
+
+    def load(self, path: Path) -> ActiveBundle:
+        """Verify and load everything.
+
+        Raises:
+            FulcrumError: the bundle cannot serve here; says why.
+        """
+        bundle = load_bundle(path)
+        return self.complete(bundle, self.open(bundle))
+
+    def open(self, bundle: Bundle) -> FeatureStore:
+        """The rows of a verified bundle.
+
+        Raises:
+            NoRowsError: the store lacks them.
+        """
+        try:
+            return self.open_store(bundle.encoder)
+        except FulcrumError as error:
+            raise NoRowsError(str(error)) from error
+
+    def complete(self, bundle: Bundle, store: FeatureStore) -> ActiveBundle:
+        """Load the network of a verified bundle with rows."""
+        return ActiveBundle(bundle, self.load_engine(bundle), store)

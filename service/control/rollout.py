@@ -1,0 +1,343 @@
+"""Rollout: which bundle of the models folder this worker serves, and how it gets there. Knows no HTTP.
+
+    scan the folder, read the desired state -> the wanted bundle -> verify, rows, trial, network -> swap
+
+A bundle that fails any of these is refused, and what serves goes on. A refusal is remembered: the same files
+are not tried again, save for a bundle that waits for its rows or for a fusion config that fits it. Workers
+swap one after the other, so that all but one answer at full speed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from model.bundle import Bundle, load_bundle
+from model.errors import FulcrumError
+from model.fusion import FusionError
+from service.control.catalog import Catalog, Model, Signature
+from service.control.control import Control
+from service.control.fleet import Fleet
+from service.control.loading import Loader, NoRowsError
+from service.control.snapshot import ActiveBundle
+from service.control.state import Desired, StateError, StateStore
+from service.control.tidying import tidy
+from service.control.trial import Trials
+
+__all__ = ["AmbiguousVersionError", "Judgement", "Rollout", "UnknownVersionError"]
+
+Judgement = Literal["activated", "refused"]
+
+_POLL_S = 0.25
+_AGAIN_S = 1.0
+"""Seconds until a bundle is tried again that waits for its rows, or for a fusion config that it fits."""
+
+_LEAVE_S = 2.0
+"""Seconds that a load has to end at a stop; it changes nothing any more."""
+
+log = structlog.get_logger(__name__)
+
+
+class UnknownVersionError(FulcrumError):
+    """The models folder holds no such bundle."""
+
+
+class AmbiguousVersionError(FulcrumError):
+    """Several bundles begin with what was given."""
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a bundle does not serve.
+
+    Attributes:
+        signature: the files that were refused.
+        reason: in one line.
+        waiting: the verified bundle, where nothing is amiss but its rows.
+        again_at: when to try again, of `time.monotonic`; None for not before the files change.
+    """
+
+    signature: Signature
+    reason: str
+    waiting: Bundle | None = None
+    again_at: float | None = None
+
+    @property
+    def due(self) -> bool:
+        return self.again_at is not None and time.monotonic() >= self.again_at
+
+
+class Rollout:
+    """Brings this worker to the desired bundle.
+
+    Args:
+        catalog: the models folder.
+        state: says which bundle is wanted.
+        loader: loads bundles.
+        trials: tries them elsewhere first.
+        fleet: told of refusals, and asked what the others run.
+        begin: puts the first bundle into service.
+        on_judged: told of each bundle that was put into service or refused.
+
+    Raises:
+        FulcrumError: no bundle can serve.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        state: StateStore,
+        loader: Loader,
+        trials: Trials,
+        fleet: Fleet,
+        begin: Callable[[ActiveBundle], Control],
+        on_judged: Callable[[Judgement], None],
+    ) -> None:
+        self.catalog = catalog
+        self._state = state
+        self._loader = loader
+        self._trials = trials
+        self._fleet = fleet
+        self._on_judged = on_judged
+        self._desired: Desired | None = None
+        self._problem: str | None = None
+        self._refusals: dict[Path, _Refusal] = {}
+        self._untidy = False
+        self._changing = threading.Lock()
+        self._stopped = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="rollout", daemon=True)
+        self._control: Control | None = None
+        self._control = self._first(begin)
+
+    @property
+    def control(self) -> Control:
+        """What is active."""
+        assert self._control is not None, "only while the first bundle is sought"  # noqa: S101
+        return self._control
+
+    @property
+    def desired(self) -> str | None:
+        """The version that the state names; None for the newest."""
+        return self._desired.bundle if self._desired else None
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the desired state, None if nothing is."""
+        return self._problem
+
+    def start(self) -> None:
+        """Begin to watch folder and state."""
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._stopped.set()
+        if self._watcher.is_alive():
+            self._watcher.join(_LEAVE_S)
+
+    def poll(self) -> None:
+        """Look once, and go on to the wanted bundle if it is another and can serve."""
+        with self._changing:
+            self.catalog.scan()
+            self._read_state()
+            for model in self._wanted():
+                if _version(model) == self.control.snapshot().active.bundle.version or self._take(model):
+                    break
+            self._forget()
+
+    def activate(self, wanted: str) -> None:
+        """Serve this bundle, and want it from now on in all workers.
+
+        Args:
+            wanted: a version, or the beginning of one.
+
+        Raises:
+            UnknownVersionError: there is none such.
+            AmbiguousVersionError: there are several.
+            StateError: the desired state cannot be written; nothing has changed.
+            FulcrumError: the bundle is refused; nothing has changed.
+        """
+        with self._changing:
+            self.catalog.scan()
+            model = self._find(wanted)
+            version = _version(model)
+            active = None
+            if version != self.control.snapshot().active.bundle.version:
+                self._refusals.pop(model.path, None)
+                with self._in_turn():
+                    active = self._load(model)
+                if active is None:
+                    raise FulcrumError(self._refusals[model.path].reason)
+            self._state.write(Desired(bundle=version))
+            self._desired, self._problem = Desired(bundle=version), None
+            if active is not None:
+                self._swap(active)
+
+    def refusals(self) -> dict[Path, str]:
+        """Why bundles are refused, by any worker."""
+        reasons: dict[Path, str] = {}
+        for report in self._fleet.workers():
+            reasons |= {Path(path): reason for path, reason in report.refused.items()}
+        return reasons
+
+    def _first(self, begin: Callable[[ActiveBundle], Control]) -> Control:
+        """The wanted bundle in service; where it cannot serve, the newest that can."""
+        self._read_state()
+        models = [model for model in self.catalog.models if model.manifest]
+        # Where the state cannot be read, what the others run is the best guess at it.
+        running = {report.bundle for report in self._fleet.workers()}
+        first = self._wanted() if self._desired else [m for m in models if _version(m) in running]
+        for model in [*first, *(model for model in models if model not in first)]:
+            active = self._load(model)
+            if active is None:
+                continue
+            try:
+                control = begin(active)
+            except FusionError as error:
+                self._refuse(model, str(error))
+                continue
+            if first and model is not first[0]:
+                log.error("another_bundle_serves", version=active.bundle.version, wanted=_version(first[0]))
+            return control
+        reasons = [refusal.reason for refusal in self._refusals.values()]
+        reasons += [model.problem for model in self.catalog.models if model.problem]
+        why = "; ".join(dict.fromkeys(reasons)) or "it holds none; `fulcrum train --out` writes one into it"
+        raise FulcrumError(f"models folder {self.catalog.folder}: no bundle can serve: {why}")
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_POLL_S):
+            try:
+                if self._untidy:  # since the last look, in which the last requests of the old bundle ended
+                    self._untidy = False
+                    tidy()
+                self.poll()
+            except Exception:
+                log.exception("rollout_failed")
+                self._stopped.wait(10 * _POLL_S)
+
+    def _read_state(self) -> None:
+        """What is wanted; while the state cannot be read, what was wanted before."""
+        problem = None
+        try:
+            self._desired = self._state.read()
+        except StateError as error:
+            problem = str(error)
+        else:
+            if self.desired and not self._wanted():
+                problem = (
+                    f"{self._state.name} wants {self.desired}, which {self.catalog.folder} does not hold"
+                )
+        if problem and problem != self._problem:
+            log.error("desired_state", problem=problem)
+        self._problem = problem
+
+    def _wanted(self) -> list[Model]:
+        """The bundles that will do, the most wanted first; none while nothing is known."""
+        if self._desired is None:
+            return []
+        return [m for m in self.catalog.models if m.manifest and self.desired in (None, m.manifest.version)]
+
+    def _find(self, wanted: str) -> Model:
+        known = {_version(model): model for model in reversed(self.catalog.models) if model.manifest}
+        prefix = wanted if wanted.startswith("sha256:") else f"sha256:{wanted}"
+        found = [version for version in known if version.startswith(prefix)]
+        if not found:
+            raise UnknownVersionError(
+                f"no bundle {wanted!r} in {self.catalog.folder}; it holds {', '.join(known) or 'none'}"
+            )
+        if len(found) > 1:
+            raise AmbiguousVersionError(f"{wanted!r} may be {' or '.join(found)}; give more of it")
+        return known[found[0]]
+
+    def _take(self, model: Model) -> bool:
+        """Whether this bundle serves now."""
+        refusal = self._refusals.get(model.path)
+        if refusal and refusal.signature == model.signature and not refusal.due:
+            return False
+        with self._in_turn():
+            active = self._load(model)
+            if active is None:
+                return False
+            try:
+                self._swap(active)
+            except FusionError as error:
+                self._refuse(model, str(error), again_s=_AGAIN_S)
+                return False
+        return True
+
+    def _load(self, model: Model) -> ActiveBundle | None:
+        """The bundle, ready to serve; None if it is refused."""
+        began = time.monotonic()
+        refusal = self._refusals.get(model.path)
+        bundle = refusal.waiting if refusal and refusal.signature == model.signature else None
+        try:
+            if model.manifest and self._control is not None:
+                self._control.check([task.name for task in model.manifest.tasks])
+            bundle = bundle or load_bundle(model.path)
+            store = self._loader.open(bundle)
+            self._trials.run(model)
+            active = self._loader.complete(bundle, store)
+        except FusionError as error:
+            self._refuse(model, str(error), again_s=_AGAIN_S)
+        except NoRowsError as error:
+            self._refuse(model, str(error), waiting=bundle, again_s=_AGAIN_S)
+        except FulcrumError as error:
+            self._refuse(model, str(error))
+        except Exception as error:  # whatever a bundle holds, it must not end the watching
+            log.exception("bundle_refused", path=str(model.path))
+            self._refuse(model, f"bundle {model.path}: {error!r}")
+        else:
+            self._refusals.pop(model.path, None)
+            log.info("bundle_loaded", version=bundle.version, seconds=round(time.monotonic() - began, 3))
+            return active
+        return None
+
+    def _swap(self, active: ActiveBundle) -> None:
+        self.control.swap(active)
+        self._untidy = True
+        self._on_judged("activated")
+        log.info("bundle_activated", path=str(active.bundle.path), version=active.bundle.version)
+
+    def _refuse(
+        self, model: Model, reason: str, waiting: Bundle | None = None, again_s: float | None = None
+    ) -> None:
+        before = self._refusals.get(model.path)
+        again_at = None if again_s is None else time.monotonic() + again_s
+        self._refusals[model.path] = _Refusal(model.signature, reason, waiting, again_at)
+        if before is None or before.reason != reason:
+            log.error("bundle_refused", path=str(model.path), version=_version(model), reason=reason)
+            self._on_judged("refused")
+        self._tell()
+
+    def _forget(self) -> None:
+        """What is gone or has changed is refused no longer."""
+        signatures = {model.path: model.signature for model in self.catalog.models}
+        kept = {path: r for path, r in self._refusals.items() if signatures.get(path) == r.signature}
+        if kept != self._refusals:
+            self._refusals = kept
+        self._tell()
+
+    def _tell(self) -> None:
+        self._fleet.report(refused={str(path): refusal.reason for path, refusal in self._refusals.items()})
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """One worker at a time; the system lets go for a worker that dies."""
+        if self._fleet.folder is None:
+            yield
+            return
+        with (self._fleet.folder / "swap.lock").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            yield
+
+
+def _version(model: Model) -> str:
+    return model.manifest.version if model.manifest else "unknown"

@@ -1,0 +1,110 @@
+"""Trial: load a bundle in a process of its own first. What would crash or hang this one is refused instead.
+
+A network is a program of a sort: checksums say that nobody damaged it on the way, not that it is harmless.
+
+    python -m service.control.trial BUNDLE PROVIDER      says on stdout what is wrong, and exits 1
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import cast
+
+import onnxruntime
+
+from model.bundle import load_bundle
+from model.errors import FulcrumError
+from service.control.catalog import Model
+from service.control.records import replace_file
+from service.engine import Engine, Provider
+
+__all__ = ["Trials"]
+
+_CUDA = "CUDAExecutionProvider"
+_TIMEOUT_S = 120.0
+_MEMORY_BYTES = 16 << 30
+"""Address space of a trial on the CPU: far above any bundle's need, below what takes a host down."""
+
+
+class Trials:
+    """Tries bundles, each content once.
+
+    Args:
+        provider: where the network shall run.
+        folder: keeps outcomes for the other workers and for those that come after; None without others.
+    """
+
+    def __init__(self, provider: Provider, folder: Path | None) -> None:
+        self._provider = provider
+        self._folder = folder
+        self._outcomes: dict[str, str] = {}
+
+    def run(self, model: Model) -> None:
+        """Load the bundle elsewhere.
+
+        Raises:
+            FulcrumError: it cannot be used; says why.
+        """
+        content = f"{model.path} {model.signature}"
+        if content not in self._outcomes:
+            self._outcomes[content] = (
+                self._shared(model, self._folder) if self._folder else _try(model.path, self._provider)
+            )
+        if self._outcomes[content]:
+            raise FulcrumError(self._outcomes[content])
+
+    def _shared(self, model: Model, folder: Path) -> str:
+        """The outcome of whichever worker tried first."""
+        name = hashlib.sha256(f"{model.path} {model.signature}".encode()).hexdigest()
+        outcome = folder / f"trial-{name[:32]}"
+        with (folder / "trial.lock").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            if not outcome.exists():
+                replace_file(outcome, _try(model.path, self._provider).encode())
+            return outcome.read_text()
+
+
+def _try(path: Path, provider: Provider) -> str:
+    """What is wrong with the bundle; nothing if nothing is."""
+    command = [sys.executable, "-m", __name__, str(path), provider]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        done = subprocess.run(  # noqa: S603
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        return f"bundle {path}: a trial load took more than {_TIMEOUT_S:.0f} s"
+    if done.returncode == 0:
+        return ""
+    said = done.stdout.decode(errors="replace").strip()
+    if done.returncode == 1 and said:
+        return said
+    if done.returncode < 0:
+        return f"bundle {path}: a trial load was ended by {signal.Signals(-done.returncode).name}"
+    last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    return f"bundle {path}: a trial load failed ({last or f'exit code {done.returncode}'})"
+
+
+def _main(path: str, provider: str) -> int:
+    signal.alarm(math.ceil(_TIMEOUT_S))  # whoever started this may be gone by then
+    os.nice(5)
+    if provider == "cpu" or _CUDA not in onnxruntime.get_available_providers():
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    try:
+        Engine.load(load_bundle(Path(path)), cast(Provider, provider), threads=1)
+    except FulcrumError as error:
+        sys.stdout.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1], sys.argv[2]))

@@ -1,0 +1,217 @@
+"""Redis link: keys to values over a bounded pool, and a name for each way in which that fails. Knows no rows.
+
+An exchange with Redis runs in a task of its own, to its end or to its time limit: a caller that is cancelled,
+or whose time is up, leaves it alone. So no connection goes back to the pool with half an answer on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+import structlog
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from model.errors import FulcrumError
+from service.features.breaker import Breaker
+from service.features.store import Failure
+
+__all__ = ["Answer", "LinkError", "RedisLink", "shown_url"]
+
+_PATIENCE = 4
+"""An exchange may take this many times as long as a request waits for it, then its connection is closed."""
+
+_CONNECT_S = 1.0
+"""Seconds in which a connection must stand; the requests meanwhile go on without it."""
+
+_CHECK_S = 5.0
+"""Seconds for the check at loading, which no request waits for."""
+
+log = structlog.get_logger(__name__)
+
+
+class LinkError(Exception):
+    """No answer from Redis, and why."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(failure)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Redis holds.
+
+    Attributes:
+        values: of each key, None where there is none.
+        foreign: whether a key without a value holds something that is no string.
+    """
+
+    values: list[bytes | None]
+    foreign: bool
+
+
+class RedisLink:
+    """One process's connections to one Redis, for the stores of all bundles; opened by the first request.
+
+    Args:
+        url: redis://, rediss:// or unix://.
+        timeout_s: seconds that a request waits at most.
+        connections: most connections.
+
+    Raises:
+        FulcrumError: the URL is none of Redis.
+    """
+
+    def __init__(self, url: str, timeout_s: float, connections: int) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._connections = connections
+        self._breaker: Breaker[Failure] = Breaker()
+        self._free = asyncio.Semaphore(connections)
+        self._exchanges: set[asyncio.Task[Answer]] = set()
+        self._client: Any = None  # redis.asyncio.Redis, whose own types leave values open
+        try:
+            self._new_client()
+        except (ValueError, TypeError) as error:
+            raise FulcrumError(f"feature store {shown_url(url)}: not a Redis URL ({error})") from error
+
+    @property
+    def healthy(self) -> bool:
+        """Whether Redis answers, as far as the last requests know."""
+        return not self._breaker.open
+
+    async def fetch(self, keys: Sequence[bytes], budget_s: float | None = None) -> Answer:
+        """The values of `keys`, read at one moment.
+
+        Raises:
+            LinkError: there is no answer within the time, or none at all.
+        """
+        refused = self._breaker.refuses()
+        if refused is not None:
+            raise LinkError(refused)
+        wait_s = self._timeout_s if budget_s is None else min(budget_s, self._timeout_s)
+        time_is_up = asyncio.get_running_loop().time() + wait_s
+        try:
+            async with asyncio.timeout_at(time_is_up):
+                await self._free.acquire()
+                exchange = self._begin(keys)
+                await asyncio.wait({exchange})
+        except TimeoutError:
+            if wait_s >= self._timeout_s:  # a caller in a greater hurry says nothing about Redis
+                self._failed("feature_store_timeout", f"no answer within {wait_s:g} s")
+            raise LinkError("feature_store_timeout") from None
+        return exchange.result()
+
+    def read(self, key: bytes) -> bytes | None:
+        """One value, at once and on a connection of its own: for loading, off the event loop.
+
+        Raises:
+            FulcrumError: Redis does not answer.
+        """
+        try:
+            with redis.Redis.from_url(
+                self._url,
+                socket_timeout=_CHECK_S,
+                socket_connect_timeout=_CHECK_S,
+                driver_info=None,
+                protocol=2,
+            ) as client:
+                value = client.get(key)
+        except (RedisError, OSError) as error:
+            raise FulcrumError(
+                f"feature store {shown_url(self._url)}: no answer from Redis ({error}); "
+                "start it, or mend the URL of --features"
+            ) from error
+        return value if isinstance(value, bytes) else None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for exchange in self._exchanges:
+            exchange.cancel()
+        await asyncio.gather(*self._exchanges, return_exceptions=True)
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    def _begin(self, keys: Sequence[bytes]) -> asyncio.Task[Answer]:
+        exchange = asyncio.create_task(self._exchange(keys))
+        self._exchanges.add(exchange)
+        exchange.add_done_callback(self._ended)
+        return exchange
+
+    async def _exchange(self, keys: Sequence[bytes]) -> Answer:
+        began = time.monotonic()
+        try:
+            answer = await self._ask(keys)
+        except (redis.exceptions.TimeoutError, TimeoutError) as error:
+            self._failed("feature_store_timeout", str(error))
+            raise LinkError("feature_store_timeout") from error
+        except LinkError as error:
+            self._failed(error.failure, "an answer to another question")
+            raise
+        except Exception as error:  # what a garbled answer does to the client is not only a RedisError
+            self._failed("feature_store_unreachable", str(error) or repr(error))
+            raise LinkError("feature_store_unreachable") from error
+        if time.monotonic() - began <= self._timeout_s:
+            self._succeeded()
+        return answer
+
+    async def _ask(self, keys: Sequence[bytes]) -> Answer:
+        if self._client is None:
+            self._client = self._new_client()
+        values = await self._client.execute_command("MGET", *keys)
+        if (
+            not isinstance(values, list)
+            or len(values) != len(keys)
+            or not all(value is None or isinstance(value, bytes) for value in values)
+        ):
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+            raise LinkError("feature_store_corrupt")
+        absent = [key for key, value in zip(keys, values, strict=True) if value is None]
+        # MGET says nothing of a list or a hash in the place of a row.
+        return Answer(values, bool(absent) and await self._client.execute_command("EXISTS", *absent) > 0)
+
+    def _new_client(self) -> redis.asyncio.Redis:
+        pool = redis.asyncio.ConnectionPool.from_url(
+            self._url,
+            max_connections=self._connections,
+            socket_timeout=self._timeout_s * _PATIENCE,
+            socket_connect_timeout=_CONNECT_S,
+            retry=Retry(NoBackoff(), 0),
+            driver_info=None,
+            protocol=2,
+        )
+        return redis.asyncio.Redis.from_pool(pool)
+
+    def _ended(self, exchange: asyncio.Task[Answer]) -> None:
+        self._exchanges.discard(exchange)
+        self._free.release()
+        if not exchange.cancelled():
+            exchange.exception()  # seen: its caller may have gone
+
+    def _succeeded(self) -> None:
+        if self._breaker.open:
+            log.info("feature_store_back", store=shown_url(self._url))
+        self._breaker.succeeded()
+
+    def _failed(self, failure: Failure, why: str) -> None:
+        was_open = self._breaker.open
+        self._breaker.failed(failure)
+        if self._breaker.open and not was_open:
+            log.error("feature_store_away", store=shown_url(self._url), reason=failure, error=why)
+
+
+def shown_url(url: str) -> str:
+    """The URL without its password and its options."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"

@@ -1,0 +1,120 @@
+"""The routes of bundles: what there is, and which shall serve. Decides nothing about either."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from model.bundle import Manifest
+from model.errors import FulcrumError
+from service.control.rollout import UnknownVersionError
+from service.control.state import StateError
+from service.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    StateUnavailableError,
+    UnauthorizedError,
+)
+from service.openapi import BEARER, problems
+from service.responses import ModelsReport
+from service.routes import active_service, json_answer
+from service.startup import Service
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+
+@router.get("/v1/models", response_model=ModelsReport, responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
+async def models(request: Request) -> Response:
+    """The bundles at hand, which of them serves, and why others do not."""
+    return json_answer(_report(active_service(request)))
+
+
+@router.post(
+    "/v1/models/{version}/activate",
+    response_model=ModelsReport,
+    responses=problems(
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+    openapi_extra={"security": [{BEARER: []}]},
+)
+async def activate(request: Request, version: str) -> Response:
+    """Serve this bundle, and keep to it. The answer comes once this worker does; the others follow.
+
+    The version may be shortened as long as it is unique.
+    """
+    service = active_service(request)
+    _authorize(request, service)
+    if service.rollout is None:
+        raise ConflictError("this service was started with one bundle; start it with --models to change it")
+    try:
+        await asyncio.to_thread(service.rollout.activate, version)
+    except UnknownVersionError as error:
+        raise NotFoundError(str(error)) from error
+    except StateError as error:
+        raise StateUnavailableError(str(error)) from error
+    except FulcrumError as error:
+        raise ConflictError(str(error)) from error
+    return json_answer(_report(service))
+
+
+def _authorize(request: Request, service: Service) -> None:
+    token = service.settings.admin_token
+    if token is None:
+        raise ForbiddenError("no token is set; set FULCRUM_ADMIN_TOKEN and send it as a bearer token")
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    wanted = token.get_secret_value().encode()
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), wanted):
+        raise UnauthorizedError("send the token as `Authorization: Bearer TOKEN`")
+
+
+def _report(service: Service) -> dict[str, Any]:
+    workers = service.fleet.workers()
+    own, previous = service.fleet.own, {worker.previous for worker in workers}
+    refused: dict[Path, str] = {}
+    known: list[tuple[Path, Manifest | None, str | None]]
+    if service.rollout is None:
+        bundle = service.control.snapshot().active.bundle
+        known = [(bundle.path, bundle.manifest, None)]
+    else:
+        refused = service.rollout.refusals()
+        known = [(model.path, model.manifest, model.problem) for model in service.rollout.catalog.models]
+
+    def describe(path: Path, manifest: Manifest | None, problem: str | None) -> dict[str, Any]:
+        version = manifest.version if manifest else None
+        reason = problem or refused.get(path)
+        if version == own.bundle:
+            status = "active"
+        elif reason is not None:
+            status = "refused"
+        else:
+            status = "previous" if version in previous else "available"
+        return {
+            "name": manifest.name if manifest else None,
+            "version": version,
+            "created": manifest.created if manifest else None,
+            "path": str(path),
+            "status": status,
+            "reason": reason,
+            "tasks": [task.name for task in manifest.tasks] if manifest else [],
+            "metrics": manifest.metrics if manifest else {},
+            "workers": sum(worker.bundle == version and worker.ready for worker in workers),
+        }
+
+    return {
+        "active": own.bundle,
+        "desired": service.rollout.desired if service.rollout else None,
+        "problem": service.rollout.problem if service.rollout else None,
+        "models": [describe(*one) for one in known],
+    }

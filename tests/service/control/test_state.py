@@ -1,0 +1,101 @@
+"""The desired state: in a file and in Redis alike, and what is made of damage and absence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.control.state import KEY, Desired, FileState, RedisState, StateError, open_state
+from tests.redis_server import RedisServer, free_port, redis_process, redis_server
+
+__all__ = ["redis_process", "redis_server"]
+
+VERSION = f"sha256:{'ab' * 32}"
+
+
+def test_nothing_written_means_the_newest(tmp_path, redis_server):
+    assert FileState(tmp_path / "state.json").read() == Desired()
+    assert RedisState(redis_server.url).read() == Desired()
+
+
+def test_what_was_written_is_read_elsewhere(tmp_path, redis_server):
+    for where in (str(tmp_path / "state.json"), redis_server.url):
+        open_state(where).write(Desired(bundle=VERSION))
+        assert open_state(where).read().bundle == VERSION
+    assert list(tmp_path.iterdir()) == [tmp_path / "state.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"[]", "valid dictionary"),
+        (b'{"schema_version": 2}', "schema_version"),
+        (b'{"bundle": "newest"}', "bundle: "),
+        (b'{"bundles": []}', "bundles: "),
+        (b" " * 70_000, "more than"),
+    ],
+)
+def test_damage_is_told_with_its_place(tmp_path, redis_server, content, says):
+    file = tmp_path / "state.json"
+    file.write_bytes(content)
+    with pytest.raises(StateError, match=says) as refused:
+        FileState(file).read()
+    assert str(file) in str(refused.value)
+    redis_server.client.set(KEY, content)
+    with pytest.raises(StateError, match=says):
+        RedisState(redis_server.url).read()
+
+
+def test_a_key_of_another_type_is_told(redis_server):
+    redis_server.client.lpush(KEY, "x")
+    with pytest.raises(StateError, match="cannot be read"):
+        RedisState(redis_server.url).read()
+
+
+def test_a_redis_that_is_away_is_told_at_once_and_without_the_password():
+    state = RedisState(f"redis://user:secret@127.0.0.1:{free_port()}/0")
+    for attempt in (state.read, lambda: state.write(Desired())):
+        with pytest.raises(StateError) as refused:
+            attempt()
+        assert "secret" not in str(refused.value)
+
+
+def test_a_redis_that_comes_back_is_read_again(redis_process: RedisServer):
+    server = RedisServer(redis_process.binary)
+    state = RedisState(server.url)
+    server.start()
+    state.write(Desired(bundle=VERSION))
+    server.stop()
+    with pytest.raises(StateError):
+        state.read()
+    server.start()
+    assert state.read() == Desired()
+    server.stop()
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path):
+    with pytest.raises(StateError, match="cannot be written"):
+        FileState(tmp_path / "absent" / "state.json").write(Desired())
+
+
+def test_a_url_that_is_none_is_refused():
+    with pytest.raises(StateError, match="state: "):
+        open_state("http://somewhere")
+
+
+def test_a_failed_write_leaves_what_was(tmp_path, monkeypatch):
+    file = tmp_path / "state.json"
+    state = FileState(file)
+    state.write(Desired(bundle=VERSION))
+
+    def full(*_: object) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(StateError, match="No space left"):
+        state.write(Desired())
+    assert state.read().bundle == VERSION
+    assert list(tmp_path.iterdir()) == [file]

@@ -1,0 +1,61 @@
+"""Trials: what would take the service down is refused by what it did to another process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.errors import FulcrumError
+from service.control import trial
+from service.control.catalog import Catalog
+from service.control.trial import Trials
+from tests.bundle_variants import write_variant
+
+
+@pytest.fixture
+def model(world, tmp_path):
+    write_variant(world.bundle, tmp_path / "models" / "good", 1)
+    return Catalog(tmp_path / "models").models[0]
+
+
+def python_that(does: str, folder: Path) -> str:
+    script = folder / "python"
+    script.write_text(f"#!/bin/sh\n{does}\n")
+    script.chmod(0o755)
+    return str(script)
+
+
+def test_a_good_bundle_passes_and_is_tried_once(model, tmp_path, monkeypatch):
+    trials = Trials("cpu", tmp_path)
+    trials.run(model)
+    monkeypatch.setattr(sys, "executable", "/nowhere")
+    trials.run(model)
+    Trials("cpu", tmp_path).run(model)
+
+
+def test_a_bundle_that_misses_its_sample_is_refused_in_its_words(world, tmp_path):
+    write_variant(world.bundle, tmp_path / "models" / "bad", 1, flaw="misfit")
+    with pytest.raises(FulcrumError, match="predictions of vtr differ from the parity sample"):
+        Trials("cpu", None).run(Catalog(tmp_path / "models").models[0])
+
+
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        ("kill -SEGV $$", "ended by SIGSEGV"),
+        ("kill -KILL $$", "ended by SIGKILL"),
+        ("echo 'MemoryError: too much' >&2; exit 1", "MemoryError: too much"),
+        ("exit 3", "exit code 3"),
+        ("exec sleep 20", r"took more than 0 s"),
+    ],
+)
+def test_a_crash_or_a_hang_is_a_refusal(model, tmp_path, monkeypatch, does, says):
+    monkeypatch.setattr(sys, "executable", python_that(does, tmp_path))
+    monkeypatch.setattr(trial, "_TIMEOUT_S", 0.3)
+    trials = Trials("cpu", tmp_path)
+    for _ in range(2):
+        with pytest.raises(FulcrumError, match=says) as refused:
+            trials.run(model)
+        assert str(model.path) in str(refused.value)

@@ -1,0 +1,109 @@
+"""Slow clients: a head or a body that does not come is cut, and nobody else waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+
+import pytest
+
+BODY = b'{"user_id": "u1", "candidate_ids": ["v1"]}'
+HEAD = b"POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+REQUEST = HEAD % len(BODY) + BODY
+
+
+@pytest.fixture(scope="module")
+def impatient(serve):
+    with serve(read_timeout_s=0.3) as served:
+        yield served
+
+
+@contextlib.contextmanager
+def connected(served):
+    with socket.create_connection(("127.0.0.1", served.http.base_url.port), timeout=5) as caller:
+        yield caller
+
+
+def read_to_the_end(caller: socket.socket) -> bytes:
+    answer = b""
+    with contextlib.suppress(ConnectionResetError):
+        while data := caller.recv(65536):
+            answer += data
+    return answer
+
+
+def problem_in(answer: bytes) -> dict:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head
+    assert b"connection: close" in head
+    return json.loads(body)
+
+
+def drip(caller: socket.socket, data: bytes) -> None:
+    """A byte every 20 ms, as long as someone listens."""
+    with contextlib.suppress(OSError):
+        for place in range(len(data)):
+            caller.sendall(data[place : place + 1])
+            time.sleep(0.02)
+
+
+def test_a_head_that_drips_is_cut(impatient):
+    with connected(impatient) as caller:
+        began = time.monotonic()
+        drip(caller, REQUEST[:40])
+        assert problem_in(read_to_the_end(caller))["status"] == 408
+        assert time.monotonic() - began < 2
+
+
+def test_a_head_that_stops_is_cut(impatient):
+    with connected(impatient) as caller:
+        caller.sendall(REQUEST[:40])
+        assert "did not come within 0.3 s" in problem_in(read_to_the_end(caller))["detail"]
+
+
+def test_a_connection_that_says_nothing_is_closed_in_silence(impatient):
+    with connected(impatient) as caller:
+        assert read_to_the_end(caller) == b""
+
+
+def test_a_body_that_stops_is_cut(impatient):
+    with connected(impatient) as caller:
+        caller.sendall(REQUEST[:-5])
+        problem = problem_in(read_to_the_end(caller))
+        assert (problem["status"], problem["title"]) == (408, "The body came too slowly")
+
+
+def test_a_body_that_drips_is_cut(impatient):
+    with connected(impatient) as caller:
+        caller.sendall(HEAD % 1000)
+        drip(caller, b" " * 40)
+        assert problem_in(read_to_the_end(caller))["status"] == 408
+
+
+def test_a_head_without_end_is_cut_by_its_size(impatient):
+    with connected(impatient) as caller:
+        with contextlib.suppress(OSError):
+            caller.sendall(b"GET /livez HTTP/1.1\r\n" + b"x-more: and more\r\n" * 20_000)
+        assert problem_in(read_to_the_end(caller))["status"] == 431
+
+
+def test_a_connection_is_kept_between_requests_for_longer_than_a_head_may_take(impatient):
+    with connected(impatient) as caller:
+        for pause in (0.0, 0.6, 0.6):
+            time.sleep(pause)
+            caller.sendall(REQUEST)
+            assert caller.recv(65536).startswith(b"HTTP/1.1 200")
+        caller.sendall(REQUEST[:30])
+        assert problem_in(read_to_the_end(caller))["status"] == 408
+
+
+def test_slow_clients_hold_nobody_up(impatient):
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(connected(impatient)).sendall(REQUEST[:-5])
+        began = time.monotonic()
+        assert impatient.http.post("/v1/rank", content=BODY).status_code == 200
+        assert time.monotonic() - began < 1
+    assert impatient.http.get("/livez").status_code == 200

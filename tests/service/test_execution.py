@@ -1,0 +1,173 @@
+"""Execution: jobs take turns, one whose deadline has come goes first, and one that nobody waits for ends."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from service.errors import OverloadedError
+from service.execution import Execution
+
+
+@pytest.fixture
+def execution() -> Iterator[Execution]:
+    execution = Execution(1)
+    yield execution
+    execution.close()
+
+
+class Script:
+    """Jobs that write down each of their steps, and wait for nothing before the gate is open."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.gate = threading.Event()
+
+    def job(self, name: str, steps: int = 1, seconds: float = 0.0):
+        for number in range(steps):
+            self.gate.wait()
+            time.sleep(seconds)
+            self.steps.append(name)
+            if number < steps - 1:
+                yield
+        return name
+
+
+async def settled() -> None:
+    await asyncio.sleep(0.02)
+
+
+def test_a_job_gives_its_result_and_the_time_it_took(execution):
+    def job():
+        time.sleep(0.02)
+        yield
+        time.sleep(0.02)
+        return "done"
+
+    result, busy_s = asyncio.run(execution.run(job()))
+    assert result == "done"
+    assert 0.04 <= busy_s < 0.2
+
+
+def test_a_jobs_failure_is_its_callers(execution):
+    def job():
+        yield
+        raise ZeroDivisionError("inside")
+
+    async def main():
+        with pytest.raises(ZeroDivisionError, match="inside"):
+            await execution.run(job())
+        script = Script()
+        script.gate.set()
+        return await execution.run(script.job("next"))
+
+    assert asyncio.run(main())[0] == "next"
+
+
+def test_jobs_take_turns_step_by_step(execution):
+    script = Script()
+
+    async def main():
+        running = [asyncio.create_task(execution.run(script.job("large", 4)))]
+        await settled()
+        running += [asyncio.create_task(execution.run(script.job(name))) for name in ("s1", "s2")]
+        await settled()
+        script.gate.set()
+        await asyncio.gather(*running)
+
+    asyncio.run(main())
+    assert script.steps == ["large", "s1", "s2", "large", "large", "large"]
+
+
+def test_a_job_whose_deadline_has_come_goes_first(execution):
+    script = Script()
+
+    async def main():
+        names = ("running", "second", "third")
+        running = [asyncio.create_task(execution.run(script.job(name))) for name in names]
+        running.append(asyncio.create_task(execution.run(script.job("hurried"), time.perf_counter() + 0.01)))
+        await asyncio.sleep(0.05)
+        script.gate.set()
+        await asyncio.gather(*running)
+
+    asyncio.run(main())
+    assert script.steps == ["running", "hurried", "second", "third"]
+
+
+def test_a_job_that_is_overdue_keeps_its_thread(execution):
+    script = Script()
+
+    async def main():
+        late = asyncio.create_task(execution.run(script.job("late", 3, 0.02), time.perf_counter() + 0.01))
+        await settled()
+        other = asyncio.create_task(execution.run(script.job("other")))
+        await settled()
+        script.gate.set()
+        await asyncio.gather(late, other)
+
+    asyncio.run(main())
+    assert script.steps == ["late", "late", "late", "other"]
+
+
+def test_a_job_that_nobody_waits_for_ends_at_its_next_step(execution):
+    script = Script()
+
+    async def main():
+        running = asyncio.create_task(execution.run(script.job("left", 5, 0.02)))
+        queued = asyncio.create_task(execution.run(script.job("never begun")))
+        await settled()
+        running.cancel()
+        queued.cancel()
+        await asyncio.gather(running, queued, return_exceptions=True)
+        script.gate.set()
+        await execution.run(script.job("next"))
+
+    asyncio.run(main())
+    assert script.steps == ["left", "next"]
+    assert execution.waiting == 0
+
+
+def test_short_work_does_not_wait_for_jobs(execution):
+    script = Script()
+
+    async def main():
+        blocked = asyncio.create_task(execution.run(script.job("blocked")))
+        await settled()
+        assert await asyncio.wait_for(execution.aside(lambda: "aside"), 1.0) == "aside"
+        script.gate.set()
+        await blocked
+
+    asyncio.run(main())
+
+
+def test_short_work_is_bounded(execution):
+    gate = threading.Event()
+
+    async def main():
+        waiting = [asyncio.create_task(execution.aside(gate.wait)) for _ in range(64)]
+        await settled()
+        with pytest.raises(OverloadedError, match="64 requests wait to be read"):
+            await execution.aside(gate.wait)
+        gate.set()
+        await asyncio.gather(*waiting)
+        assert await execution.aside(lambda: 1) == 1
+
+    asyncio.run(main())
+
+
+def test_closing_lets_queued_jobs_end():
+    execution, script = Execution(1), Script()
+
+    async def main():
+        running = [asyncio.create_task(execution.run(script.job(str(number)))) for number in range(5)]
+        await settled()
+        threading.Timer(0.05, script.gate.set).start()
+        await asyncio.to_thread(execution.close)
+        await asyncio.gather(*running)
+
+    asyncio.run(main())
+    assert script.steps == ["0", "1", "2", "3", "4"]

@@ -1,0 +1,243 @@
+"""Several workers as one service: real processes, real signals, real HTTP."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from tests.service_process import ServiceProcess, serving, wait_until
+
+BODY = {"user_id": "u1", "candidate_ids": [f"v{n}" for n in range(40)], "top_k": 5}
+
+
+class Load:
+    """Callers that ask without a pause. One that keeps its connection does as all clients of HTTP and asks
+    once more where it had been closed while idle; one with a fresh connection each time does not.
+    `lost` are requests without an answer."""
+
+    def __init__(self, url: str, callers: int = 4, fresh: bool = False) -> None:
+        self._limits = httpx.Limits(max_keepalive_connections=0) if fresh else httpx.Limits()
+        self._tries = (False,) if fresh else (True, False)
+        self.answers: list[httpx.Response] = []
+        self.lost: list[Exception] = []
+        self._url = url
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _call(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=20, limits=self._limits) as http:
+            while not self._stop.is_set():
+                for again in self._tries:
+                    try:
+                        self.answers.append(http.post("/v1/rank", json=BODY))
+                    except httpx.ConnectError:
+                        return  # nobody listens any more
+                    except httpx.TransportError as error:
+                        if again:
+                            continue
+                        self.lost.append(error)
+                    break
+
+
+@pytest.fixture
+def start(world, tmp_path):
+    def start(**given):
+        settings = {"bundle": world.bundle, "features": world.features, "workers": 2, **given}
+        return serving(tmp_path / "log", **settings)
+
+    return start
+
+
+def readiness(service: ServiceProcess) -> dict:
+    return httpx.get(f"{service.url}/readyz").json()
+
+
+def test_a_killed_worker_is_replaced_and_takes_along_only_its_own_requests(start):
+    with start(workers=3) as service, Load(service.url) as load:
+        wait_until(lambda: len(load.answers) > 50, within_s=30.0)
+        victim = service.workers()[1]
+        before = len(load.answers)
+        os.kill(victim, signal.SIGKILL)
+        killed_at = time.monotonic()
+        wait_until(
+            lambda: readiness(service)["workers"] == {"wanted": 3, "ready": 3, "replaced": 1}, within_s=2.0
+        )
+        assert time.monotonic() - killed_at < 2.0
+        wait_until(lambda: len(load.answers) > before + 50, within_s=30.0)
+        assert victim not in service.workers()
+        assert load.lost == []  # what the killed one had in hand was asked again, and answered
+        assert {answer.status_code for answer in load.answers} == {200}
+    died = service.events("worker_died")
+    assert [(event["worker"], event["reason"], event["next_in_s"]) for event in died] == [
+        (1, "ended by SIGKILL", 0.0)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("workers", "sent", "fresh"),
+    [(1, signal.SIGTERM, True), (2, signal.SIGTERM, True), (2, signal.SIGINT, False)],
+)
+def test_a_signal_to_stop_loses_no_accepted_request(start, workers, sent, fresh):
+    with start(workers=workers) as service:
+        with Load(service.url, callers=6, fresh=fresh) as load:
+            wait_until(lambda: len(load.answers) > 50, within_s=30.0)
+            children = service.workers()
+            service.process.send_signal(sent)
+            code = service.process.wait(20)
+        assert load.lost == []
+        assert {answer.status_code for answer in load.answers} == {200}
+        assert code in ({0} if workers > 1 else {0, -sent})
+        for pid in children:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+
+
+def test_slow_requests_are_finished_before_the_end(start):
+    body = {"user_id": "u1", "candidate_ids": [f"x{n}" for n in range(10_000)], "top_k": 10_000}
+    with start() as service:
+        answers: list[httpx.Response] = []
+        callers = [
+            threading.Thread(
+                target=lambda: answers.append(httpx.post(f"{service.url}/v1/rank", json=body, timeout=30))
+            )
+            for _ in range(6)
+        ]
+        for caller in callers:
+            caller.start()
+        wait_until(lambda: "fulcrum_rank_inside 0.0" not in httpx.get(f"{service.url}/metrics").text)
+        service.stop()
+        for caller in callers:
+            caller.join()
+    assert [(answer.status_code, len(answer.json()["items"])) for answer in answers] == [(200, 10_000)] * 6
+
+
+def test_metrics_are_the_sum_over_workers_and_survive_them(start):
+    def counted(service: ServiceProcess) -> float:
+        text = httpx.get(f"{service.url}/metrics").text
+        found = re.search(r'fulcrum_requests_total\{route="/v1/rank",status="200"\} (\S+)', text)
+        return float(found[1]) if found else 0.0
+
+    with start(workers=3) as service:
+        # A connection each: any worker may take it.
+        with httpx.Client(limits=httpx.Limits(max_keepalive_connections=0)) as http:
+            for _ in range(60):
+                assert http.post(f"{service.url}/v1/rank", json=BODY).status_code == 200
+        assert counted(service) == 60.0
+        text = httpx.get(f"{service.url}/metrics").text
+        assert "fulcrum_rank_candidates_count 60.0" in text
+        assert "fulcrum_rank_candidates_sum 2400.0" in text
+        assert "fulcrum_rank_inside 0.0" in text
+        for pid in service.workers():
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: readiness(service)["workers"] == {"wanted": 3, "ready": 3, "replaced": 3})
+        assert counted(service) == 60.0
+        httpx.post(f"{service.url}/v1/rank", json=BODY)
+        assert counted(service) == 61.0
+        text = httpx.get(f"{service.url}/metrics").text
+        assert "fulcrum_workers_replaced_total 3.0" in text
+        assert re.search(r'fulcrum_active_bundle\{version="sha256:\w+"\} 3\.0', text)
+
+
+def test_all_workers_take_a_fusion_edit(start, fusion_config, tmp_path):
+    file = tmp_path / "fusion.yaml"
+    file.write_text(yaml.safe_dump(fusion_config))
+    with start(fusion=file, workers=3) as service:
+        before = readiness(service)["fusion"]
+        file.write_text(yaml.safe_dump({"schema_version": 1, "scenes": {"default": {"tasks": {}}}}))
+        fusions = wait_until(
+            lambda: (found := readiness(service)["fusions"]) and before not in found and found, within_s=3.0
+        )
+        assert list(fusions.values()) == [3]
+
+
+def test_a_replacement_starts_with_the_last_good_config_while_the_file_is_bad(start, fusion_config, tmp_path):
+    file = tmp_path / "fusion.yaml"
+    file.write_text(yaml.safe_dump(fusion_config))
+    with start(fusion=file) as service:
+        version = readiness(service)["fusion"]
+        file.write_text("scenes: [")
+        wait_until(lambda: "fulcrum_fusion_rejected 2.0" in httpx.get(f"{service.url}/metrics").text)
+        os.kill(service.workers()[0], signal.SIGKILL)
+        wait_until(lambda: readiness(service)["workers"]["replaced"] == 1)
+        wait_until(lambda: readiness(service)["fusions"] == {version: 2}, within_s=2.0)
+
+
+def test_a_worker_that_cannot_start_is_reported_and_does_not_spin(start, world, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(world.bundle, bundle)
+    with start(bundle=bundle) as service:
+        network = bundle / "network.onnx"
+        content = network.read_bytes()
+        network.rename(bundle / "away")
+        time.sleep(1.1)
+        os.kill(service.workers()[0], signal.SIGKILL)
+        wait_until(lambda: len(service.events("worker_died")) == 2)
+        time.sleep(0.5)
+        died = service.events("worker_died")
+        assert len(died) == 2
+        assert "network.onnx is missing" in died[1]["reason"]
+        assert died[1]["next_in_s"] == 1.0
+        assert readiness(service)["workers"]["ready"] == 1
+        assert httpx.post(f"{service.url}/v1/rank", json=BODY).status_code == 200
+        network.write_bytes(content)
+        (bundle / "away").unlink()
+        wait_until(lambda: readiness(service)["workers"]["ready"] == 2, within_s=5.0)
+
+
+def test_nothing_listens_until_a_worker_can_answer_and_a_failed_start_is_one_error(world, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with (
+        pytest.raises(AssertionError, match=r"is not a bundle"),
+        serving(tmp_path / "log", bundle=tmp_path, features=world.features, workers=3, port=port),
+    ):
+        pass
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    assert (
+        "Traceback" in (tmp_path / "log").read_text()
+    )  # of the program, which the command line turns into a line
+    assert (tmp_path / "log").read_text().count("is not a bundle") == 1
+
+
+def test_workers_end_when_their_supervisor_is_killed(start):
+    with start() as service:
+        children = service.workers()
+        service.process.kill()
+        service.process.wait()
+        for pid in children:
+            wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), within_s=5.0)
+
+
+def test_no_worker_is_left_without_work(start):
+    with start(workers=2) as service, Load(service.url, callers=8) as load:
+        wait_until(lambda: len(load.answers) > 500, within_s=60.0)
+        used = [cpu_s(pid) for pid in service.workers()]
+    assert min(used) > 0.1 * max(used)
+    assert Counter(answer.status_code for answer in load.answers).keys() == {200}
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
