@@ -164,7 +164,7 @@ class Execution:
         while not job.abandoned:
             if not job.step():
                 return
-            if self._queue and not job.overdue:
+            if self._queue and not (job.overdue or job.abandoned):
                 self._put(job)
                 return
         job.steps.close()

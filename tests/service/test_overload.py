@@ -64,7 +64,7 @@ def test_three_times_the_capacity_is_shed_at_once_and_the_rest_comes_in_time(ser
         assert len(whole) > 0.7 * 25 * 2, statuses
         assert sorted(whole)[len(whole) // 2] < 0.6
         refused = [answer for status, _, answer in answers if status == 503]
-        assert sorted(seconds for status, seconds, _ in answers if status == 503)[len(refused) // 2] < 0.1
+        assert sorted(seconds for status, seconds, _ in answers if status == 503)[len(refused) // 2] < 0.3
         assert {answer.headers["content-type"] for answer in refused} == {"application/problem+json"}
         assert {answer.headers["retry-after"] for answer in refused} == {"1"}
         # At once everything is as before.
