@@ -22,6 +22,7 @@ from model.errors import FulcrumError
 from model.fusion import FusionConfig, SceneConfig, check_tasks, load_fusion, score, version
 from model.inference import NetworkInputs, NetworkSession
 from model.schema import Schema, TaskSpec
+from training.batches import EncodedLog
 from training.datasets import read_source
 from training.datasets.source import LogSource
 from training.evaluation.calibration import by_length, by_prediction, calibration_error
@@ -33,7 +34,6 @@ from training.metrics import GroupedScorer, auc, grouped_auc, task_metrics
 from training.preparation import PreparedLog, prepare_log
 from training.threads import usable_cores
 from training.train import finite
-from training.trainer import EncodedLog
 
 __all__ = ["Evaluation", "evaluate_bundle", "predict_log"]
 

@@ -37,8 +37,8 @@ from model.errors import FulcrumError
 from model.fusion import canonical, default_fusion
 from model.inference import INPUTS, NetworkInputs, NetworkSession
 from model.network.network import RankingNetwork
+from training.batches import EncodedLog
 from training.run_folder import environment
-from training.trainer import EncodedLog
 
 __all__ = ["PARITY_ROWS", "PARITY_TOLERANCE", "check_replaceable", "write_bundle"]
 

@@ -26,13 +26,14 @@ from model.errors import FulcrumError
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork, SideSpec, build_network
 from model.schema import CategoricalFeature, RegressionTask, Schema, Side
+from training.batches import EncodedLog
 from training.datasets import read_source
 from training.export import check_replaceable, write_bundle
 from training.preparation import PreparedLog, prepare_log
 from training.recipe import Recipe
 from training.run_folder import RunFolder, check_startable
 from training.threads import usable_cores
-from training.trainer import Checkpoint, EncodedLog, EpochReport, fit
+from training.trainer import Checkpoint, EpochReport, fit
 
 __all__ = ["TrainedBundle", "encode_log", "train_bundle"]
 

@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from model.encoding import EncodedRows
 from model.errors import FulcrumError
 from model.network.heads import TaskHead
 from model.network.losses import joint_loss
 from model.network.network import RankingNetwork
+from training.batches import EncodedLog, TrainingRows
 from training.loss_weights import TaskWeights, task_weights
 from training.metrics import task_metrics
 from training.recipe import TrainingConfig
 
-__all__ = ["Checkpoint", "EncodedLog", "EpochReport", "Trained", "fit", "predict_rows"]
+__all__ = ["Checkpoint", "EpochReport", "Trained", "fit", "predict_rows"]
 
 _JUDGED_ROWS = 8192
 _RAREST = 1e-5
@@ -36,40 +36,6 @@ _LAST_RATE = 0.01
 
 Checkpoint = Mapping[str, Any]
 """A training between two steps, as tensors and plain values: what `fit` hands out and goes on from."""
-
-
-@dataclass(frozen=True)
-class EncodedLog:
-    """Rows of a log as the trainer takes them.
-
-    Attributes:
-        user, item: encoded columns, [rows, ...].
-        labels: float32 [rows, T]; anything where the mask is False.
-        masks: bool [rows, T].
-        group, user_number: int64 [rows], for AUC within groups and intervals by user.
-    """
-
-    user: EncodedRows
-    item: EncodedRows
-    labels: npt.NDArray[np.float32]
-    masks: npt.NDArray[np.bool_]
-    group: npt.NDArray[np.int64]
-    user_number: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, rows: npt.NDArray[np.bool_]) -> EncodedLog:
-        """The rows that are marked."""
-        kept = np.flatnonzero(rows)
-        return EncodedLog(
-            self.user.take(kept),
-            self.item.take(kept),
-            self.labels[kept],
-            self.masks[kept],
-            self.group[kept],
-            self.user_number[kept],
-        )
 
 
 @dataclass(frozen=True)
@@ -104,49 +70,11 @@ class Trained:
     epochs: list[EpochReport] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Tensors:
-    """An `EncodedLog` in torch's hands, sharing its memory."""
-
-    user_ids: Tensor
-    user_numeric: Tensor
-    item_ids: Tensor
-    item_numeric: Tensor
-    labels: Tensor
-    masks: Tensor
-
-    @classmethod
-    def of(cls, log: EncodedLog) -> _Tensors:
-        arrays = (log.user.ids, log.user.numeric, log.item.ids, log.item.numeric, log.labels, log.masks)
-        return cls(*(torch.from_numpy(array) for array in arrays))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def _each(self, pick: Callable[[Tensor], Tensor]) -> _Tensors:
-        return _Tensors(*(pick(getattr(self, place.name)) for place in fields(self)))
-
-    def rows(self, rows: Tensor) -> _Tensors:
-        """These rows, in this order."""
-        # Indexing with brackets gives the same and takes five times as long.
-        return self._each(lambda tensor: tensor.index_select(0, rows))
-
-    def slice(self, start: int, stop: int) -> _Tensors:
-        """Neighbouring rows, without a copy."""
-        return self._each(lambda tensor: tensor[start:stop])
-
-    @property
-    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """What the network takes: each row with a user of its own."""
-        numbers = torch.arange(len(self))
-        return self.user_ids, self.user_numeric, self.item_ids, self.item_numeric, numbers
-
-
 def fit(
     network: RankingNetwork,
     config: TrainingConfig,
     weights: list[float],
-    train: EncodedLog,
+    train: TrainingRows,
     validation: EncodedLog,
     *,
     on_step: Callable[[int, int, float], None] = lambda _epoch, _rows, _loss: None,
@@ -201,15 +129,15 @@ class _Training:
     """All that changes from step to step, so that a checkpoint of it is whole."""
 
     def __init__(
-        self, network: RankingNetwork, config: TrainingConfig, weights: list[float], train: EncodedLog
+        self, network: RankingNetwork, config: TrainingConfig, weights: list[float], train: TrainingRows
     ) -> None:
-        network.base.copy_(_base(train, network.heads))
+        network.base.copy_(_base(train.label_means(), network.heads))
         self.epoch, self.rows, self.epochs = 1, 0, list[EpochReport]()
         self.best_weights: dict[str, Tensor] = {}
         self._network = network
         self._config = config
         self._start_weights = weights
-        self._data = _Tensors.of(train)
+        self._data = train
         self._weights = task_weights(config.loss_weights, weights, network.heads)
         self._optimizer = _optimizer(network, self._weights, config)
         self._average = _Average(network, config.average) if config.average is not None else None
@@ -236,9 +164,7 @@ class _Training:
         config, data = self._config, self._data
         self._network.train()
         self._before_shuffle = self._shuffler.get_state()
-        order = torch.randperm(len(data), generator=self._shuffler)
-        for start in range(self.rows, len(data), config.batch):
-            batch = data.rows(order[start : start + config.batch])
+        for batch in data.epoch(self._shuffler, config.batch, self.rows):
             loss, per_task = joint_loss(
                 self._network.logits(*batch.inputs),
                 batch.labels,
@@ -351,12 +277,8 @@ def judge(network: RankingNetwork, log: EncodedLog) -> dict[str, dict[str, Any]]
 def predict_rows(network: RankingNetwork, log: EncodedLog) -> npt.NDArray[np.float32]:
     """Predictions by the torch network, [rows, T]."""
     network.eval()
-    data = _Tensors.of(log)
     with torch.inference_mode():
-        parts = [
-            network.predictions(*data.slice(start, start + _JUDGED_ROWS).inputs)
-            for start in range(0, len(log), _JUDGED_ROWS)
-        ]
+        parts = [network.predictions(*batch.inputs) for batch in log.slices(_JUDGED_ROWS)]
     return torch.cat(parts).numpy() if parts else np.zeros((0, len(network.heads)), np.float32)
 
 
@@ -390,13 +312,12 @@ def _optimizer(
     )
 
 
-def _base(train: EncodedLog, heads: Sequence[TaskHead]) -> Tensor:
+def _base(means: Sequence[float], heads: Sequence[TaskHead]) -> Tensor:
     """Logits of the labels' mean rates in the training split: [T]."""
     base = []
-    for place, head in enumerate(heads):
-        labels = train.labels[train.masks[:, place], place]
+    for mean, head in zip(means, heads, strict=True):
         low, high = head.bounds if head.kind == "regression" else (0.0, 1.0)
-        rate = (float(labels.mean()) - low) / (high - low) if len(labels) else 0.5
+        rate = 0.5 if math.isnan(mean) else (mean - low) / (high - low)
         rate = min(max(rate, _RAREST), 1.0 - _RAREST)
         base.append(math.log(rate / (1.0 - rate)))
     return torch.tensor(base)

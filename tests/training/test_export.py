@@ -16,9 +16,9 @@ from model.network.config import PLEConfig
 from model.network.network import SideSpec, build_network
 from model.schema import Schema
 from training import export
+from training.batches import EncodedLog
 from training.export import write_bundle
 from training.train import side_spec, task_head
-from training.trainer import EncodedLog
 
 ROWS = 40
 PROVENANCE = {"network": {}, "training": {}, "data": {}, "metrics": {}}

@@ -17,6 +17,7 @@ from model.network.config import PLEConfig
 from model.network.heads import TaskHead
 from model.network.network import SideSpec, build_network
 from training import trainer
+from training.batches import EncodedLog
 from training.metrics import auc
 from training.recipe import (
     DecayedLossWeights,
@@ -25,7 +26,7 @@ from training.recipe import (
     TrainingConfig,
     UncertaintyLossWeights,
 )
-from training.trainer import EncodedLog, fit, predict_rows
+from training.trainer import fit, predict_rows
 
 HEADS = [TaskHead("vtr", "binary"), TaskHead("vcr", "regression")]
 AUC, MSE = Monitor(metric="vtr.auc", mode="max"), Monitor(metric="vcr.mse", mode="min")
