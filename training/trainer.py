@@ -7,7 +7,6 @@ Shapes: B rows of a batch, T tasks.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,22 +16,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.errors import FulcrumError
 from model.network.heads import TaskHead
-from model.network.losses import joint_loss
 from model.network.network import RankingNetwork
 from training.batches import EncodedLog, TrainingRows
-from training.loss_weights import TaskWeights, task_weights
+from training.loss_weights import task_weights
 from training.metrics import task_metrics
 from training.recipe import TrainingConfig
+from training.step import Step
 
 __all__ = ["Checkpoint", "EpochReport", "Trained", "fit", "predict_rows"]
 
 _JUDGED_ROWS = 8192
 _RAREST = 1e-5
-_LAST_RATE = 0.01
 
 Checkpoint = Mapping[str, Any]
 """A training between two steps, as tensors and plain values: what `fit` hands out and goes on from."""
@@ -138,13 +136,10 @@ class _Training:
         self._config = config
         self._start_weights = weights
         self._data = train
-        self._weights = task_weights(config.loss_weights, weights, network.heads)
-        self._optimizer = _optimizer(network, self._weights, config)
-        self._average = _Average(network, config.average) if config.average is not None else None
+        steps = config.epochs * math.ceil(len(train) / config.batch)
+        self._step = Step(network, config, task_weights(config.loss_weights, weights, network.heads), steps)
         self._shuffler = torch.Generator().manual_seed(config.seed)
         self._before_shuffle = self._shuffler.get_state()
-        self._steps = config.epochs * math.ceil(len(train) / config.batch)
-        self._step = 0
         self._loss, self._task_losses = 0.0, torch.zeros(len(network.heads))
 
     @property
@@ -165,44 +160,21 @@ class _Training:
         self._network.train()
         self._before_shuffle = self._shuffler.get_state()
         for batch in data.epoch(self._shuffler, config.batch, self.rows):
-            loss, per_task = joint_loss(
-                self._network.logits(*batch.inputs),
-                batch.labels,
-                batch.masks,
-                self._network.heads,
-                self._weights.at(self.epoch, self._step),
-            )
-            penalty = self._weights.penalty(batch.masks.any(dim=0))
-            if penalty is not None:
-                loss = loss + penalty
-            self._descend(loss)
-            share, value = len(batch) / len(data), loss.item()
+            value, per_task = self._step.take(batch, self.epoch)
+            share = len(batch) / len(data)
             self._loss += value * share
-            self._task_losses += per_task.detach() * share
+            self._task_losses += per_task * share
             self.rows += len(batch)
             yield value
-
-    def _descend(self, loss: Tensor) -> None:
-        config = self._config
-        for group in self._optimizer.param_groups:
-            group["lr"] = config.learning_rate * _rate(config, self._step, self._steps)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if config.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self._network.parameters(), config.gradient_clip)
-        self._optimizer.step()
-        if self._average is not None:
-            self._average.follow()
-        self._step += 1
 
     def end_epoch(self, validation: EncodedLog) -> EpochReport:
         """Judge the weights, keep them where they are the best so far, and begin the next epoch."""
         config, names = self._config, [head.name for head in self._network.heads]
-        judged = self._average.network if self._average is not None else self._network
+        judged = self._step.judged
         metrics = judge(judged, validation)
         monitored = _monitored(config, metrics, self._start_weights)
         better = not self.epochs or _better(config, monitored, self.best.monitored)
-        weights = self._weights.at(self.epoch, self._step - 1)
+        weights = self._step.last_weights(self.epoch)
         report = EpochReport(
             self.epoch,
             self._loss,
@@ -231,13 +203,9 @@ class _Training:
         if self.finished:
             return outcome
         return outcome | {
-            "step": self._step,
+            **self._step.state(),
             "loss": self._loss,
             "task_losses": self._task_losses,
-            "network": self._network.state_dict(),
-            "loss_weights": self._weights.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "average": self._average.state() if self._average is not None else None,
             # Drawing the epoch's order again is cheaper than keeping it.
             "shuffler": self._before_shuffle if self.rows else self._shuffler.get_state(),
             "random": torch.get_rng_state(),
@@ -250,13 +218,9 @@ class _Training:
         self.epoch, self.rows = checkpoint["epoch"], checkpoint["rows"]
         if self.finished:
             return
-        self._step, self._loss = checkpoint["step"], checkpoint["loss"]
+        self._loss = checkpoint["loss"]
         self._task_losses.copy_(checkpoint["task_losses"])
-        self._network.load_state_dict(checkpoint["network"])
-        self._weights.load_state_dict(checkpoint["loss_weights"])
-        self._optimizer.load_state_dict(checkpoint["optimizer"])
-        if self._average is not None:
-            self._average.restore(checkpoint["average"])
+        self._step.restore(checkpoint)
         self._shuffler.set_state(checkpoint["shuffler"])
         # Last: building the network has drawn from it.
         torch.set_rng_state(checkpoint["random"])
@@ -291,27 +255,6 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
-def _optimizer(
-    network: RankingNetwork, weights: TaskWeights, config: TrainingConfig
-) -> torch.optim.Optimizer:
-    """AdamW with a decay of its own for entity tables, other tables and matrices; the rest is not decayed."""
-    entities = [*network.user.entity_tables(), *network.item.entity_tables()]
-    tables = [module.weight for module in network.modules() if isinstance(module, nn.Embedding)]
-    matrices = [parameter for parameter in network.trunk.parameters() if parameter.ndim > 1]
-    decays = {id(parameter): config.id_weight_decay for parameter in entities}
-    for decay, parameters in ((config.embedding_weight_decay, tables), (config.weight_decay, matrices)):
-        for parameter in parameters:
-            decays.setdefault(id(parameter), decay)
-    groups: dict[float, list[nn.Parameter]] = {}
-    for parameter in (*network.parameters(), *weights.parameters()):
-        groups.setdefault(decays.get(id(parameter), 0.0), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items()],
-        lr=config.learning_rate,
-        fused=True,
-    )
-
-
 def _base(means: Sequence[float], heads: Sequence[TaskHead]) -> Tensor:
     """Logits of the labels' mean rates in the training split: [T]."""
     base = []
@@ -321,21 +264,6 @@ def _base(means: Sequence[float], heads: Sequence[TaskHead]) -> Tensor:
         rate = min(max(rate, _RAREST), 1.0 - _RAREST)
         base.append(math.log(rate / (1.0 - rate)))
     return torch.tensor(base)
-
-
-def _rate(config: TrainingConfig, step: int, steps: int) -> float:
-    """The share of the learning rate that a step takes; `step` counts those done before."""
-    done = min(step / steps, 1.0)
-    rise = min(1.0, (step + 1) / (steps * config.warmup)) if config.warmup > 0.0 else 1.0
-    match config.schedule:
-        case "constant":
-            return rise
-        case "linear":
-            return rise * (_LAST_RATE + (1.0 - _LAST_RATE) * (1.0 - done))
-        case "cosine":
-            return rise * (_LAST_RATE + (1.0 - _LAST_RATE) * (1.0 + math.cos(math.pi * done)) / 2.0)
-        case "exponential":
-            return rise * math.pow(_LAST_RATE, done)
 
 
 def _monitored(config: TrainingConfig, metrics: dict[str, dict[str, Any]], weights: list[float]) -> float:
@@ -352,28 +280,3 @@ def _better(config: TrainingConfig, found: float, best: float) -> bool:
     if math.isnan(best):
         return True
     return found > best if config.monitor.mode == "max" else found < best
-
-
-class _Average:
-    """An exponential moving average of a network's weights, step by step, corrected for its start."""
-
-    def __init__(self, network: RankingNetwork, decay: float) -> None:
-        self.network = copy.deepcopy(network)
-        self._kept, self._followed = list(self.network.parameters()), list(network.parameters())
-        self._decay = decay
-        self._steps = 0
-
-    def follow(self) -> None:
-        """Take in the network's weights after a step."""
-        self._steps += 1
-        decay = min(self._decay, self._steps / (self._steps + 9))
-        with torch.no_grad():
-            for kept, new in zip(self._kept, self._followed, strict=True):
-                kept.lerp_(new, 1.0 - decay)
-
-    def state(self) -> Checkpoint:
-        return {"weights": self.network.state_dict(), "steps": self._steps}
-
-    def restore(self, state: Checkpoint) -> None:
-        self.network.load_state_dict(state["weights"])
-        self._steps = state["steps"]

@@ -19,6 +19,7 @@ from model.network.network import SideSpec, build_network
 from training import trainer
 from training.batches import EncodedLog
 from training.metrics import auc
+from training.optimizer import rate_share
 from training.recipe import (
     DecayedLossWeights,
     FixedLossWeights,
@@ -246,15 +247,13 @@ def test_a_gradient_clip_and_a_falling_step_change_the_way_and_not_the_goal():
 )
 def test_a_schedule_falls_to_a_hundredth_after_the_rise(schedule, middle, last):
     config = CONFIG.model_copy(update={"schedule": schedule, "warmup": 0.1})
-    rates = [trainer._rate(config, step, 100) for step in range(101)]
+    rates = [rate_share(config, step, 100) for step in range(101)]
     # The rise takes a tenth of the steps, none of them with a rate of zero.
     assert rates[0] == pytest.approx(0.1)
     assert rates[50] == pytest.approx(middle)
     assert rates[100] == pytest.approx(last)
     assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[10] == pytest.approx(
-        trainer._rate(CONFIG.model_copy(update={"schedule": schedule}), 10, 100)
-    )
+    assert rates[10] == pytest.approx(rate_share(CONFIG.model_copy(update={"schedule": schedule}), 10, 100))
 
 
 def test_weight_decay_of_embeddings_leaves_the_other_weights_rule_alone():

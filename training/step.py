@@ -1,0 +1,100 @@
+"""One step: a batch in, forward, loss, backward, and the optimizer's move.
+
+Holds all that a step changes, so that its state is whole. Knows nothing about epochs, validation or files.
+
+Shapes: B rows of a batch, T tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from model.network.losses import joint_loss
+from model.network.network import RankingNetwork
+from training.batches import Batch
+from training.loss_weights import TaskWeights
+from training.optimizer import Average, adamw, rate_share
+from training.recipe import TrainingConfig
+
+__all__ = ["Step"]
+
+
+class Step:
+    """Takes steps, and counts them.
+
+    Args:
+        network: trained in place.
+        config: how to train.
+        weights: of the tasks in the joint loss.
+        steps: of the whole training, over which the learning rate's schedule runs.
+    """
+
+    def __init__(
+        self, network: RankingNetwork, config: TrainingConfig, weights: TaskWeights, steps: int
+    ) -> None:
+        self._network = network
+        self._config = config
+        self._weights = weights
+        self._optimizer = adamw(network, weights, config)
+        self._average = Average(network, config.average) if config.average is not None else None
+        self._steps = steps
+        self._done = 0
+
+    @property
+    def judged(self) -> RankingNetwork:
+        """The network whose weights are judged and kept: the average, where there is one."""
+        return self._average.network if self._average is not None else self._network
+
+    def last_weights(self, epoch: int) -> Tensor:
+        """What each task weighed in the last step, [T]."""
+        return self._weights.at(epoch, self._done - 1)
+
+    def take(self, batch: Batch, epoch: int) -> tuple[float, Tensor]:
+        """Learn from a batch: the joint loss, and each task's loss before weighting, [T]."""
+        loss, per_task = joint_loss(
+            self._network.logits(*batch.inputs),
+            batch.labels,
+            batch.masks,
+            self._network.heads,
+            self._weights.at(epoch, self._done),
+        )
+        penalty = self._weights.penalty(batch.masks.any(dim=0))
+        if penalty is not None:
+            loss = loss + penalty
+        self._descend(loss)
+        return loss.item(), per_task.detach()
+
+    def _descend(self, loss: Tensor) -> None:
+        config = self._config
+        for group in self._optimizer.param_groups:
+            group["lr"] = config.learning_rate * rate_share(config, self._done, self._steps)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if config.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self._network.parameters(), config.gradient_clip)
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.follow()
+        self._done += 1
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values, for `restore`. It shares the training's memory."""
+        return {
+            "step": self._done,
+            "network": self._network.state_dict(),
+            "loss_weights": self._weights.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "average": self._average.state() if self._average is not None else None,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to where a state was taken."""
+        self._done = state["step"]
+        self._network.load_state_dict(state["network"])
+        self._weights.load_state_dict(state["loss_weights"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._average is not None:
+            self._average.restore(state["average"])
