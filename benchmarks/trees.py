@@ -26,9 +26,9 @@ from model.schema import Side
 from training.datasets import read_source
 from training.evaluate import predict_log
 from training.evaluation.comparison import compare_task
+from training.material import encode_log
 from training.preparation import prepare_log
 from training.threads import usable_cores
-from training.train import encode_log
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 

@@ -38,11 +38,11 @@ class NetworkInputs:
     row_to_user: npt.NDArray[np.int64]
 
     def arrays(self) -> dict[str, npt.NDArray[np.int64] | npt.NDArray[np.float32]]:
-        """By the graph's input names."""
+        """By the graph's input names; ids that training keeps in fewer bytes are widened."""
         return {
-            "user_ids": self.user.ids,
+            "user_ids": self.user.ids.astype(np.int64, copy=False),
             "user_numeric": self.user.numeric,
-            "item_ids": self.item.ids,
+            "item_ids": self.item.ids.astype(np.int64, copy=False),
             "item_numeric": self.item.numeric,
             "row_to_user": self.row_to_user,
         }

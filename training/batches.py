@@ -8,7 +8,7 @@ Shapes: B rows of a batch, T tasks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model.encoding import EncodedRows
 
-__all__ = ["Batch", "EncodedLog", "TrainingRows"]
+__all__ = ["Batch", "EncodedLog", "JudgedRows", "TrainingRows"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ class Batch:
         """The same done to every part."""
         return Batch(*(pick(getattr(self, place.name)) for place in fields(self)))
 
+    def widened(self) -> Batch:
+        """With ids as int64, which embeddings take."""
+        return replace(self, user_ids=self.user_ids.long(), item_ids=self.item_ids.long())
+
 
 class TrainingRows(Protocol):
     """Rows that an epoch goes through once, wherever they lie."""
@@ -66,12 +70,37 @@ class TrainingRows(Protocol):
         ...
 
 
+class JudgedRows(Protocol):
+    """Rows that a network is judged on: labels, masks and groups in memory, the rest in slices."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.float32]:
+        """[rows, T]; anything where the mask is False."""
+        ...
+
+    @property
+    def masks(self) -> npt.NDArray[np.bool_]:
+        """[rows, T]."""
+        ...
+
+    @property
+    def group(self) -> npt.NDArray[np.int64]:
+        """[rows]."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def slices(self, size: int) -> Iterator[Batch]:
+        """Neighbouring rows in their order."""
+        ...
+
+
 @dataclass(frozen=True)
 class EncodedLog:
     """Rows of a log in memory.
 
     Attributes:
-        user, item: encoded columns, [rows, ...].
+        user, item: encoded columns, [rows, ...]; ids may be int32, which a batch widens.
         labels: float32 [rows, T]; anything where the mask is False.
         masks: bool [rows, T].
         group, user_number: int64 [rows], for AUC within groups and intervals by user.
@@ -88,8 +117,11 @@ class EncodedLog:
         return len(self.labels)
 
     def take(self, rows: npt.NDArray[np.bool_]) -> EncodedLog:
-        """The rows that are marked."""
-        kept = np.flatnonzero(rows)
+        """The rows that are marked; neighbours, as a split by time marks them, without a copy."""
+        marked = np.flatnonzero(rows)
+        kept: npt.NDArray[np.int64] | slice = marked
+        if len(marked) and marked[-1] - marked[0] == len(marked) - 1:
+            kept = slice(int(marked[0]), int(marked[-1]) + 1)
         return EncodedLog(
             self.user.take(kept),
             self.item.take(kept),
@@ -109,13 +141,12 @@ class EncodedLog:
         for start in range(done, len(self), size):
             some = order[start : start + size]
             # Indexing with brackets gives the same and takes five times as long.
-            yield rows.each(lambda part, some=some: part.index_select(0, some))  # type: ignore[misc]
+            yield rows.each(lambda part, some=some: part.index_select(0, some)).widened()  # type: ignore[misc]
 
-    def slices(self, size: int) -> Iterator[Batch]:
-        """Neighbouring rows in their order, without a copy."""
+    def slices(self, size: int) -> Iterator[Batch]:  # noqa: D102 (JudgedRows says it)
         rows = self._batch()
         for start in range(0, len(self), size):
-            yield rows.each(lambda part, start=start: part[start : start + size])  # type: ignore[misc]
+            yield rows.each(lambda part, start=start: part[start : start + size]).widened()  # type: ignore[misc]
 
     def _batch(self) -> Batch:
         """All rows, sharing their memory."""

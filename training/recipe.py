@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from model.document import read_document
 from model.errors import FulcrumError, first_problem, shown
@@ -23,6 +23,7 @@ __all__ = [
     "LossWeights",
     "Monitor",
     "Recipe",
+    "StreamConfig",
     "TrainingConfig",
     "UncertaintyLossWeights",
     "load_recipe",
@@ -70,6 +71,17 @@ LossWeights = Annotated[
 ]
 
 
+class StreamConfig(Frozen):
+    """How a log that is larger than memory is read. `true` in its place is all of these defaults."""
+
+    buffer: Annotated[int, Field(ge=1)] = 1 << 18
+    """Rows that are shuffled at a time: of as many blocks, from all over the log."""
+    block: Annotated[int, Field(ge=1)] = 1 << 10
+    """Neighbouring rows that are read together. Fewer mix better, more read faster."""
+    chunk: Annotated[int, Field(ge=1)] = 1 << 18
+    """Rows that are prepared and encoded at a time."""
+
+
 class TrainingConfig(Frozen):
     """How the network is trained."""
 
@@ -101,8 +113,19 @@ class TrainingConfig(Frozen):
     monitor: Monitor
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads; the cores this process may use where absent."""
+    stream: Annotated[StreamConfig | None, BeforeValidator(lambda value: _settings(value, StreamConfig))] = (
+        None
+    )
+    """Whether the log is streamed from disk in bounded memory, and how."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
     """Seconds between checkpoints within an epoch; each epoch ends with one. They change no outcome."""
+
+
+def _settings(value: Any, config: type[Frozen]) -> Any:
+    """`true` is the defaults, `false` is nothing."""
+    if isinstance(value, bool):
+        return config() if value else None
+    return value
 
 
 class Recipe(Frozen):

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -21,21 +20,20 @@ from rich.table import Table
 from rich.text import Text
 
 from model.bundle import Manifest
-from model.encoding import CategoricalEncoder, Encoder, canonical
+from model.encoding import CategoricalEncoder, Encoder
 from model.errors import FulcrumError
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork, SideSpec, build_network
-from model.schema import CategoricalFeature, RegressionTask, Schema, Side
-from training.batches import EncodedLog
-from training.datasets import read_source
+from model.schema import CategoricalFeature, RegressionTask, Side
+from training.batches import JudgedRows, TrainingRows
 from training.export import check_replaceable, write_bundle
-from training.preparation import PreparedLog, prepare_log
+from training.material import Material, material_in_memory, streamed_material
 from training.recipe import Recipe
 from training.run_folder import RunFolder, check_startable
 from training.threads import usable_cores
 from training.trainer import Checkpoint, EpochReport, fit
 
-__all__ = ["TrainedBundle", "encode_log", "train_bundle"]
+__all__ = ["TrainedBundle", "train_bundle"]
 
 
 @dataclass(frozen=True)
@@ -78,17 +76,8 @@ def train_bundle(
     check_startable(run, recipe, resume=resume)
     schema = recipe.data_schema
     console.print(f"Reading [bold]{recipe.name}[/] {f'from {folder}' if folder else '(no files needed)'}")
-    source = read_source(schema.data, folder)
-    for note in source.notes:
-        console.print(f"  {note}")
-    log = prepare_log(schema, source)
-    console.print(
-        f"  {len(log):,} impressions: {log.train.sum():,} to train on, {log.validation.sum():,} to validate"
-    )
-    for task, positives in _empty_tasks(schema, log):
-        raise FulcrumError(f"tasks.{task}: {positives} in the training split; nothing can be learned from it")
-    encoder = Encoder.fit(schema, {name: column.take(log.train) for name, column in log.columns.items()})
-    encoded = encode_log(encoder, log)
+    material = _material(recipe, folder, run, console)
+    encoder = material.encoder
     torch.manual_seed(recipe.training.seed)
     torch.set_num_threads(recipe.training.threads or usable_cores())
     network = build_network(
@@ -99,17 +88,15 @@ def train_bundle(
     )
     parameters = sum(parameter.numel() for parameter in network.parameters())
     console.print(f"Training [bold]{recipe.network.model}[/] with {parameters:,} parameters")
-    with RunFolder(run, recipe, source.fingerprint, resume=resume) as record:
-        best, seconds = _fit(
-            network, recipe, encoded.take(log.train), encoded.take(log.validation), record, console
-        )
+    with RunFolder(run, recipe, material.fingerprint, resume=resume) as record:
+        best, seconds = _fit(network, recipe, material.train, material.validation, record, console)
     console.print(f"Exporting epoch {best.epoch} to {out}")
     manifest = write_bundle(
         out,
         name=f"{recipe.name}-{recipe.network.model}",
         network=network,
         encoder=encoder,
-        rows=encoded.take(log.validation),
+        rows=material.sample,
         provenance={
             "network": {**recipe.network.model_dump(mode="json"), "parameters": parameters},
             "training": {
@@ -118,22 +105,25 @@ def train_bundle(
                 "seconds": round(seconds, 1),
             },
             "data": {
-                "fingerprint": source.fingerprint,
-                "train_rows": int(log.train.sum()),
-                "validation_rows": int(log.validation.sum()),
+                "fingerprint": material.fingerprint,
+                "train_rows": len(material.train),
+                "validation_rows": len(material.validation),
             },
             "metrics": finite(best.validation),
-            "example": example_request(schema, log),
+            "example": material.example,
         },
     )
+    material.clear()
     console.print(_summary(manifest, best))
     return TrainedBundle(manifest, run, best)
 
 
-def encode_log(encoder: Encoder, log: PreparedLog) -> EncodedLog:
-    """All rows of a prepared log as arrays."""
-    user, item = encoder.encode(log.columns, len(log))
-    return EncodedLog(user, item, log.labels, log.masks, log.group, log.user)
+def _material(recipe: Recipe, folder: Path | None, run: Path, console: Console) -> Material:
+    """The data, in memory or streamed."""
+    stream = recipe.training.stream
+    if stream is None:
+        return material_in_memory(recipe, folder, console, lambda fitted: fitted)
+    return streamed_material(recipe, stream, folder, run, console, lambda fitted: fitted, "")
 
 
 def side_spec(encoder: Encoder, *sides: Side) -> SideSpec:
@@ -158,25 +148,6 @@ def task_head(task: Any) -> TaskHead:
     return TaskHead(task.name, "binary")
 
 
-def example_request(schema: Schema, log: PreparedLog) -> dict[str, Any]:
-    """A request that the bundle's store can answer: a late validation row's user and a few of the videos."""
-    data = schema.data
-    if data.item is None:
-        return {}
-    last = int(np.flatnonzero(log.validation)[-1])
-    items = log.frame[data.item].tail(2_000).unique(maintain_order=True).to_list()
-    names = [name for name in (canonical(item) for item in reversed(items)) if name is not None][:5]
-    context = {}
-    for spec in schema.side("context"):
-        column = log.columns[spec.name]
-        value = column.values[last if column.codes is None else int(column.codes[last])]
-        value = value.item() if isinstance(value, np.generic) else value
-        if value is not None and not (isinstance(value, float) and not math.isfinite(value)):
-            context[spec.name] = value
-    user = canonical(log.frame[data.user][last])
-    return {"user_id": user, "top_k": 3, "context": context, "candidate_ids": names}
-
-
 def finite(metrics: Any) -> Any:
     """The same, with None for numbers that JSON has no word for."""
     if isinstance(metrics, Mapping):
@@ -184,17 +155,6 @@ def finite(metrics: Any) -> Any:
     if isinstance(metrics, list | tuple):
         return [finite(value) for value in metrics]
     return None if isinstance(metrics, float) and not math.isfinite(metrics) else metrics
-
-
-def _empty_tasks(schema: Schema, log: PreparedLog) -> list[tuple[str, str]]:
-    empty = []
-    for place, task in enumerate(schema.tasks):
-        labels = log.labels[log.train & log.masks[:, place], place]
-        if not labels.size:
-            empty.append((task.name, "no row has a label"))
-        elif task.type == "binary" and labels.min() == labels.max():
-            empty.append((task.name, f"every label is {labels[0]:g}"))
-    return empty
 
 
 class _Rate(ProgressColumn):
@@ -207,8 +167,8 @@ class _Rate(ProgressColumn):
 def _fit(
     network: RankingNetwork,
     recipe: Recipe,
-    train: EncodedLog,
-    validation: EncodedLog,
+    train: TrainingRows,
+    validation: JudgedRows,
     record: RunFolder,
     console: Console,
 ) -> tuple[EpochReport, float]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from model.errors import FulcrumError
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork
-from training.batches import EncodedLog, TrainingRows
+from training.batches import JudgedRows, TrainingRows
 from training.loss_weights import task_weights
 from training.metrics import task_metrics
 from training.recipe import TrainingConfig
@@ -73,7 +73,7 @@ def fit(
     config: TrainingConfig,
     weights: list[float],
     train: TrainingRows,
-    validation: EncodedLog,
+    validation: JudgedRows,
     *,
     on_step: Callable[[int, int, float], None] = lambda _epoch, _rows, _loss: None,
     on_epoch: Callable[[EpochReport, dict[str, Tensor]], None] = lambda _report, _weights: None,
@@ -167,7 +167,7 @@ class _Training:
             self.rows += len(batch)
             yield value
 
-    def end_epoch(self, validation: EncodedLog) -> EpochReport:
+    def end_epoch(self, validation: JudgedRows) -> EpochReport:
         """Judge the weights, keep them where they are the best so far, and begin the next epoch."""
         config, names = self._config, [head.name for head in self._network.heads]
         judged = self._step.judged
@@ -226,7 +226,7 @@ class _Training:
         torch.set_rng_state(checkpoint["random"])
 
 
-def judge(network: RankingNetwork, log: EncodedLog) -> dict[str, dict[str, Any]]:
+def judge(network: RankingNetwork, log: JudgedRows) -> dict[str, dict[str, Any]]:
     """Metrics of each task over its own sample space, and the joint loss's parts."""
     predictions = predict_rows(network, log)
     metrics = {}
@@ -238,7 +238,7 @@ def judge(network: RankingNetwork, log: EncodedLog) -> dict[str, dict[str, Any]]
     return metrics
 
 
-def predict_rows(network: RankingNetwork, log: EncodedLog) -> npt.NDArray[np.float32]:
+def predict_rows(network: RankingNetwork, log: JudgedRows) -> npt.NDArray[np.float32]:
     """Predictions by the torch network, [rows, T]."""
     network.eval()
     with torch.inference_mode():

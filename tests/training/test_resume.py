@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import orjson
+import polars as pl
 import pytest
 import torch
 from rich.console import Console
@@ -94,18 +95,25 @@ def assert_same(one, other):
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_random_steps_and_resumed_is_the_same_to_the_last_bit(trained, tmp_path):
+@pytest.mark.parametrize("streamed", [False, True], ids=["in memory", "streamed"])
+def test_a_run_killed_at_random_steps_and_resumed_is_the_same_to_the_last_bit(trained, tmp_path, streamed):
     chance = random.Random(20260301)
-    run, bundle = tmp_path / "run", tmp_path / "bundle"
-    words = ["train", "--recipe", trained.recipe, "--data", trained.data, "--out", bundle, "--run", run]
-    # In two of three lives there is a checkpoint after every step, in the other one now and then.
+    run, bundle, data = tmp_path / "run", tmp_path / "bundle", trained.data
+    # In one life there is a checkpoint after every step, in the others now and then.
     lives = [
         ("step", chance.randrange(1, STEPS // 3), 0.05),
         ("checkpoint", chance.randrange(2, STEPS // 4), 0.0),
         ("step", chance.randrange(1, STEPS // 3), 0.0),
     ]
+    hard = list(HARD)
+    if streamed:
+        data, lives = shutil.copytree(data, tmp_path / "data"), lives[1:]
+        pl.read_csv(data / "log.csv").write_parquet(data / "log.parquet")
+        # Five buffers an epoch, and batches that span them.
+        hard += ["data.log=log.parquet", "training.stream={chunk: 500, block: 20, buffer: 200}"]
+    words = ["train", "--recipe", trained.recipe, "--data", data, "--out", bundle, "--run", run]
     for when, count, seconds in lives:
-        sets = [*HARD, f"training.checkpoint_seconds={seconds}"]
+        sets = [*hard, f"training.checkpoint_seconds={seconds}"]
         flags = [word for setting in sets for word in ("--set", setting)]
         done = subprocess.run(
             [sys.executable, "-c", KILLED, when, str(count), *map(str, words), *flags, "--resume"],
@@ -117,11 +125,11 @@ def test_a_run_killed_at_random_steps_and_resumed_is_the_same_to_the_last_bit(tr
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert not bundle.exists()
 
-    recipe, version = load_recipe(trained.recipe, HARD), None
+    recipe, version = load_recipe(trained.recipe, hard), None
     for folder, resume in ((tmp_path / "whole", False), (run, True)):
         made = train_bundle(
             recipe,
-            trained.data,
+            data,
             folder.parent / f"{folder.name}-bundle",
             folder,
             Console(quiet=True),
@@ -133,7 +141,7 @@ def test_a_run_killed_at_random_steps_and_resumed_is_the_same_to_the_last_bit(tr
     exported, expected = tmp_path / "run-bundle", tmp_path / "whole-bundle"
     assert (exported / "network.onnx").read_bytes() == (expected / "network.onnx").read_bytes()
     assert load_bundle(exported).manifest.metrics == load_bundle(expected).manifest.metrics
-    assert len(orjson.loads((run / "run.json").read_bytes())["resumed"]) == 3
+    assert len(orjson.loads((run / "run.json").read_bytes())["resumed"]) == len(lives)
 
 
 def test_a_finished_run_says_so_and_makes_its_bundle_again(trained, tmp_path, monkeypatch):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from model.errors import FulcrumError
 from model.schema import DataSpec
-from training.datasets.source import LogSource
+from training.datasets.source import LogSource, LogStream
 
-__all__ = ["READERS", "read_source"]
+__all__ = ["READERS", "read_source", "stream_source"]
 
 READERS = ("files", "kuairand", "census-income", "synthetic", "bench")
 
@@ -45,3 +45,19 @@ def read_source(data: DataSpec, folder: Path | None) -> LogSource:
 
             return read_bench(data, folder)
     raise FulcrumError(f"data.reader: unknown reader {data.reader!r}; the readers are {', '.join(READERS)}")
+
+
+def stream_source(data: DataSpec, folder: Path | None) -> LogStream:
+    """Open the data set that `data` declares, to be read piece by piece.
+
+    Raises:
+        FulcrumError: its reader needs the whole log, or files are missing or unreadable.
+    """
+    if data.reader != "files":
+        raise FulcrumError(
+            f"training.stream: the reader {data.reader!r} needs the whole log in memory; "
+            "only `files` streams, from Parquet"
+        )
+    from training.datasets.files import stream_files
+
+    return stream_files(data, folder)

@@ -8,9 +8,16 @@ import polars as pl
 
 from model.errors import FulcrumError
 from model.schema import DataSpec
-from training.datasets.source import LogSource, SourceTable, fingerprint, matching, read_table
+from training.datasets.source import (
+    LogSource,
+    LogStream,
+    SourceTable,
+    fingerprint,
+    matching,
+    read_table,
+)
 
-__all__ = ["read_files"]
+__all__ = ["read_files", "stream_files"]
 
 
 def read_files(data: DataSpec, folder: Path | None) -> LogSource:
@@ -19,6 +26,38 @@ def read_files(data: DataSpec, folder: Path | None) -> LogSource:
     Raises:
         FulcrumError: a pattern matches no file, a file cannot be read, or files disagree on columns.
     """
+    log_paths, tables, named = _open(data, folder)
+    return LogSource(_stack(log_paths), tables, named)
+
+
+def stream_files(data: DataSpec, folder: Path | None) -> LogStream:
+    """The log, to be read piece by piece, and its tables.
+
+    Raises:
+        FulcrumError: as for `read_files`; or the log is not Parquet.
+    """
+    log_paths, tables, named = _open(data, folder)
+    for path in log_paths:
+        if path.suffix != ".parquet":
+            raise FulcrumError(
+                f"training.stream: {path.name} is no Parquet, which alone is read in pieces. Convert it: "
+                f"pl.scan_csv({path.name!r}, infer_schema_length=None, try_parse_dates=True)"
+                f".sink_parquet({path.name.partition('.')[0] + '.parquet'!r})"
+            )
+    try:
+        scans = [pl.scan_parquet(path) for path in log_paths]
+        rows = sum(scan.select(pl.len()).collect().item() for scan in scans)
+        schema = pl.concat(
+            [pl.DataFrame(schema=scan.collect_schema()) for scan in scans], how="vertical_relaxed"
+        ).schema
+    except pl.exceptions.PolarsError as error:
+        names = ", ".join(path.name for path in log_paths)
+        raise FulcrumError(f"{names}: cannot be read together ({str(error).splitlines()[0]})") from error
+    return LogStream(tuple(log_paths), schema, rows, tables, named)
+
+
+def _open(data: DataSpec, folder: Path | None) -> tuple[list[Path], tuple[SourceTable, ...], str]:
+    """The log's files, the tables, and the fingerprint of both."""
     if folder is None:
         raise FulcrumError("this recipe reads files: say where they are with --data DIR")
     if data.options:
@@ -30,7 +69,7 @@ def read_files(data: DataSpec, folder: Path | None) -> LogSource:
         table_paths = _found(folder, table.files, f"data.tables.{table.name}.files")
         paths += table_paths
         tables.append(SourceTable(table.name, _stack(table_paths), table.key, table.as_of))
-    return LogSource(_stack(log_paths), tuple(tables), fingerprint(paths))
+    return log_paths, tuple(tables), fingerprint(paths)
 
 
 def _found(folder: Path, patterns: tuple[str, ...], field: str) -> list[Path]:

@@ -5,7 +5,7 @@ Readers make these; preparation joins them. Knows nothing about features, tasks 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import xxhash
 
 from model.errors import FulcrumError
 
-__all__ = ["LogSource", "SourceTable", "fingerprint", "matching", "read_table"]
+__all__ = ["LogSource", "LogStream", "SourceTable", "fingerprint", "matching", "read_table"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,44 @@ class LogSource:
     tables: tuple[SourceTable, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LogStream:
+    """A log that is read piece by piece, and as often as need be.
+
+    Attributes:
+        files: Parquet files, one after another.
+        schema: columns of all of them, each in the type that holds every file's values.
+        rows: of all files.
+        tables: as in `LogSource`.
+        fingerprint: as in `LogSource`.
+    """
+
+    files: tuple[Path, ...]
+    schema: pl.Schema
+    rows: int
+    tables: tuple[SourceTable, ...]
+    fingerprint: str
+
+    def chunks(self, rows: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        """The log's rows in their order, at most so many at a time.
+
+        Args:
+            rows: of a chunk.
+            columns: to read, as far as they are there; all where None.
+        """
+        types = {name: kind for name, kind in self.schema.items() if columns is None or name in columns}
+        for file in self.files:
+            lazy = pl.scan_parquet(file).select(pl.col(name).cast(kind) for name, kind in types.items())
+            start = 0
+            while True:
+                frame = lazy.slice(start, rows).collect()
+                if frame.height:
+                    yield frame
+                if frame.height < rows:
+                    break
+                start += rows
 
 
 def matching(folder: Path, patterns: Sequence[str]) -> list[Path]:

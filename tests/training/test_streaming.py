@@ -1,0 +1,164 @@
+"""A streamed log: the encoder, the rows and the quality of the same log in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from rich.console import Console
+
+from model.bundle import load_bundle
+from model.errors import FulcrumError
+from training.material import material_in_memory, streamed_material
+from training.recipe import load_recipe
+from training.train import train_bundle
+
+QUIET = Console(quiet=True)
+STREAM = "training.stream={chunk: 170, block: 16, buffer: 200}"
+
+
+@pytest.fixture(scope="module")
+def parquet(data_folder, tmp_path_factory):
+    """The tiny log in two Parquet files, out of the order of time, the tables as they are."""
+    folder = tmp_path_factory.mktemp("parquet")
+    log = pl.read_csv(data_folder / "log.csv")
+    log[700:].write_parquet(folder / "log1.parquet", row_group_size=100)
+    log[:700].with_columns(pl.col("tab").cast(pl.Int8)).write_parquet(folder / "log2.parquet")
+    for table in ("users.csv", "items.csv", "views.csv"):
+        (folder / table).write_bytes((data_folder / table).read_bytes())
+    return folder
+
+
+@pytest.fixture
+def recipe(document, saved):
+    def make(*overrides):
+        document["data"]["log"] = "log*.parquet"
+        return load_recipe(saved(document), overrides)
+
+    return make
+
+
+def both(recipe, folder, run):
+    """In memory and streamed."""
+    config = recipe.training.stream
+    return (
+        material_in_memory(recipe, folder, QUIET, lambda fitted: fitted),
+        streamed_material(recipe, config, folder, run, QUIET, lambda fitted: fitted, ""),
+    )
+
+
+def as_sorted(rows):
+    """Inputs and known labels of each row as text, in an order of their own."""
+    parts = []
+    for batch in rows.slices(100):
+        labels = torch.where(batch.masks, batch.labels, torch.nan)
+        inputs = (batch.user_ids, batch.user_numeric, batch.item_ids, batch.item_numeric, labels)
+        parts.append(np.concatenate([part.double().numpy() for part in inputs], axis=1))
+    return sorted(map(str, np.concatenate(parts).round(6).tolist()))
+
+
+@pytest.mark.parametrize(
+    "split", ["{train: 'time < 960', validation: 'time >= 1000'}", "{last: 0.2}"], ids=["rule", "time"]
+)
+def test_a_streamed_log_has_the_encoder_and_the_rows_of_the_same_log_in_memory(
+    recipe, parquet, tmp_path, split
+):
+    made = recipe(STREAM, f"data.split={split}", "data.keep='time % 7 != 0'")
+    memory, streamed = both(made, parquet, tmp_path / "run")
+    vocabularies = [
+        {
+            name: feature.state()
+            for name, feature in encoder.features.items()
+            if name in ("user_id", "band", "tab")
+        }
+        for encoder in (memory.encoder, streamed.encoder)
+    ]
+    assert vocabularies[0] == vocabularies[1]
+    for name in ("age", "quality", "views"):
+        ours, theirs = (encoder.features[name].state() for encoder in (memory.encoder, streamed.encoder))
+        assert ours["flag"] == theirs["flag"]
+        assert ours["quantiles"] == theirs["quantiles"]
+        assert (ours["mean"], ours["std"]) == pytest.approx((theirs["mean"], theirs["std"]), rel=1e-12)
+    assert as_sorted(memory.train) == as_sorted(streamed.train)
+    assert as_sorted(memory.validation) == as_sorted(streamed.validation)
+    assert streamed.train.label_means() == pytest.approx(memory.train.label_means(), rel=1e-5)
+    groups = [
+        sorted(np.unique(rows.group, return_counts=True)[1].tolist())
+        for rows in (memory.validation, streamed.validation)
+    ]
+    assert groups[0] == groups[1]
+
+
+def test_numbers_are_standardised_by_a_sample_once_there_are_many_rows(
+    recipe, parquet, tmp_path, monkeypatch
+):
+    from training import summary
+
+    monkeypatch.setattr(summary, "SAMPLED_ROWS", 300)
+    memory, streamed = both(recipe(STREAM), parquet, tmp_path / "run")
+    for name in ("age", "quality", "views"):
+        ours, theirs = (encoder.features[name].state() for encoder in (memory.encoder, streamed.encoder))
+        assert ours["flag"] == theirs["flag"]
+        assert ours["mean"] != theirs["mean"]
+        assert ours["mean"] == pytest.approx(theirs["mean"], abs=0.25 * ours["std"])
+        assert ours["std"] == pytest.approx(theirs["std"], rel=0.2)
+
+
+def test_a_streamed_training_learns_what_one_in_memory_learns(recipe, parquet, tmp_path):
+    made = train_bundle(recipe(STREAM), parquet, tmp_path / "bundle", tmp_path / "run", QUIET)
+    metrics = load_bundle(tmp_path / "bundle").manifest.metrics
+    assert metrics["vtr"]["auc"] > 0.75
+    assert metrics["vcr"]["mse"] < 0.7 * metrics["vcr"]["variance"]
+    assert (made.manifest.data["train_rows"], made.manifest.data["validation_rows"]) == (960, 240)
+    example = made.manifest.example
+    assert len(example["candidate_ids"]) == 5
+    # The cache of rows goes with the training.
+    assert not (tmp_path / "run" / "rows").exists()
+    again = train_bundle(recipe(STREAM), parquet, tmp_path / "again", tmp_path / "run2", QUIET)
+    assert again.manifest.version == made.manifest.version
+
+
+def test_rows_that_lie_in_the_run_folder_are_taken_if_they_are_of_this_data_and_recipe(
+    recipe, parquet, tmp_path, monkeypatch
+):
+
+    run = tmp_path / "run"
+    both(recipe(STREAM), parquet, run)
+    written = (run / "rows" / "train.rows").stat().st_mtime_ns
+    both(recipe(STREAM), parquet, run)
+    assert (run / "rows" / "train.rows").stat().st_mtime_ns == written
+    both(recipe(STREAM, "features.age.transform=log1p"), parquet, run)
+    assert (run / "rows" / "train.rows").stat().st_mtime_ns != written
+    assert sorted(path.name for path in run.iterdir()) == ["rows"]
+
+
+@pytest.mark.parametrize(
+    ("override", "match"),
+    [
+        ("data.reader=bench", r"training\.stream: the reader 'bench' needs the whole log"),
+        ("data.log='*.csv'", r"items\.csv is no Parquet.*sink_parquet\('items\.parquet'\)"),
+        (
+            "tasks.vtr.label='watched_ms > avg(watched_ms)'",
+            r"tasks\.vtr\.label: .* gives a row another value",
+        ),
+        ("tasks.vtr.label='watched_ms >= 0'", r"tasks\.vtr: every label is 1 in the training split"),
+        ("data.split.train='time < 0'", r"data\.split\.train: no row of 1200 is in it"),
+        ("data.split.train='time < 1000'", r"data\.split: \d+ rows are in training and in validation"),
+        ("features.age.column=years", r"features\.age: column 'years' is not in the data"),
+    ],
+)
+def test_what_cannot_be_streamed_is_refused_by_name_and_nothing_is_left(
+    recipe, parquet, tmp_path, override, match
+):
+    with pytest.raises(FulcrumError, match=match):
+        train_bundle(recipe(STREAM, override), parquet, tmp_path / "bundle", tmp_path / "run", QUIET)
+    assert not (tmp_path / "bundle").exists()
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+
+
+def test_true_stands_for_the_defaults_and_false_for_none(recipe):
+    assert recipe("training.stream=true").training.stream.buffer == 1 << 18
+    assert recipe("training.stream=false").training.stream is None
+    with pytest.raises(FulcrumError, match=r"training\.stream\.buffers"):
+        recipe("training.stream.buffers=3")
