@@ -239,7 +239,7 @@ def serve(
         Path | None, typer.Option("--fusion", help="Fusion config, watched; the bundle's own where absent.")
     ] = None,
     provider: Annotated[
-        str | None, typer.Option("--provider", help="auto, cpu or cuda; auto where absent.")
+        str | None, typer.Option("--provider", help="auto, cpu, cuda or openvino; auto where absent.")
     ] = None,
     variant: Annotated[
         str | None, typer.Option("--variant", help="auto or fp32, which are the same in this release.")

@@ -17,7 +17,10 @@ import onnxruntime as ort
 from model.encoding import EncodedRows
 from model.errors import FulcrumError
 
-__all__ = ["INPUTS", "NetworkInputs", "NetworkSession"]
+__all__ = ["INPUTS", "NetworkInputs", "NetworkSession", "ProviderChoice"]
+
+ProviderChoice = str | tuple[str, Mapping[str, str]]
+"""An execution provider by onnxruntime's name, or that with options."""
 
 INPUTS = ("user_ids", "user_numeric", "item_ids", "item_numeric", "row_to_user")
 """The graph's inputs. An input whose side has no such columns is left out of the graph."""
@@ -58,7 +61,7 @@ class NetworkSession:
 
     Args:
         path: the ONNX file.
-        providers: onnxruntime execution providers, most wanted first.
+        providers: execution providers, most wanted first.
         threads: threads of one inference.
 
     Raises:
@@ -66,7 +69,7 @@ class NetworkSession:
     """
 
     def __init__(
-        self, path: Path, providers: Sequence[str] = ("CPUExecutionProvider",), threads: int = 1
+        self, path: Path, providers: Sequence[ProviderChoice] = ("CPUExecutionProvider",), threads: int = 1
     ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads

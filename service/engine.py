@@ -7,29 +7,29 @@ Shapes: N candidates.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import structlog
 
 from model.bundle import Bundle
 from model.errors import FulcrumError
-from model.inference import NetworkInputs, NetworkSession
+from model.inference import NetworkInputs, NetworkSession, ProviderChoice
+from service.buckets import BucketedSession
+from service.providers import CPU, ExecutionProvider, Provider, choose
 
-__all__ = ["CHUNK", "Engine", "Provider"]
-
-Provider = Literal["auto", "cpu", "cuda"]
+__all__ = ["BUCKETS", "CHUNK", "Engine"]
 
 CHUNK = 500
 """Most candidates of one network call: the grain at which deadlines are kept and requests take turns."""
 
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-_TOLERANCE = {_CPU: 1e-4, _CUDA: 1e-3}
-"""Largest difference from the bundle's parity sample. CUDA multiplies in TF32."""
+BUCKETS = (32, 64, 128, 256, CHUNK)
+"""Numbers of rows that a network is run with where each shape costs a preparation of its own."""
 
-_WARM_UP = (1, 50, 500)
+_TOLERANCE = 1e-5
+"""Largest difference from the bundle's parity sample, which the CPU made, on any provider: all compute in
+float32 and differ but in the order of their sums."""
 
 log = structlog.get_logger(__name__)
 
@@ -53,16 +53,17 @@ class Engine:
         Raises:
             FulcrumError: the provider is not there, or the network does not give the sample's predictions.
         """
-        wanted = _providers(provider)
-        session = NetworkSession(bundle.network_path, wanted, threads)
-        if session.providers[0] != wanted[0]:
+        chosen = choose(provider)
+        session = _session(bundle, chosen, threads)
+        if session.providers[0] != chosen.runtime:
             # onnxruntime falls back in silence when a provider's libraries do not load.
-            if provider == "cuda":
+            if provider != "auto":
                 raise FulcrumError(
-                    "provider cuda: onnxruntime could not start CUDA and fell back to the CPU; "
-                    "check the driver, CUDA and cuDNN, or use --provider cpu"
+                    f"provider {provider}: onnxruntime could not start it and fell back to the CPU; "
+                    f"{chosen.hint}, or use --provider cpu"
                 )
-            log.warning("provider_fell_back", wanted=wanted[0], using=session.providers[0])
+            log.warning("provider_fell_back", wanted=chosen.name, using=CPU.name, hint=chosen.hint)
+            session = _session(bundle, CPU, threads)
         if set(session.tasks) != set(bundle.task_names):
             raise FulcrumError(
                 f"{bundle.network_path}: the network predicts {', '.join(session.tasks)}, "
@@ -80,7 +81,6 @@ class Engine:
 
     def _prove(self, bundle: Bundle) -> None:
         found = self.predict(bundle.sample.inputs)
-        tolerance = _TOLERANCE.get(self.provider, max(_TOLERANCE.values()))
         for task, predictions in found.items():
             expected = bundle.sample.expected.get(task)
             if expected is None or expected.shape != predictions.shape:
@@ -90,29 +90,27 @@ class Engine:
                 )
             difference = float(np.max(np.abs(predictions - expected), initial=0.0))
             # Written so that NaN fails.
-            if not difference <= tolerance:
+            if not difference <= _TOLERANCE:
                 raise FulcrumError(
                     f"bundle {bundle.path}: on {self.provider}, predictions of {task} differ from the parity "
-                    f"sample by {difference:.2g}, more than {tolerance:g}; export the bundle again"
+                    f"sample by {difference:.2g}, more than {_TOLERANCE:g}; export the bundle again"
                 )
 
     def _warm_up(self, sample: NetworkInputs) -> None:
-        """First calls of each size allocate and choose kernels: let no request pay for that."""
+        """First calls of each size allocate and choose kernels: let no request, which has one user, pay."""
         rows = len(sample.row_to_user)
-        for size in _WARM_UP if rows else ():
-            repeated = np.resize(np.arange(rows), size)
-            item, row_to_user = sample.item.take(repeated), sample.row_to_user[repeated]
-            self.predict(NetworkInputs(sample.user, item, row_to_user))
+        for size in (1, *BUCKETS) if rows else ():
+            item = sample.item.take(np.resize(np.arange(rows), size))
+            self.predict(
+                NetworkInputs(sample.user.take(np.zeros(1, np.int64)), item, np.zeros(size, np.int64))
+            )
 
 
-def _providers(provider: Provider) -> list[str]:
-    """Execution providers, most wanted first."""
-    offered = ort.get_available_providers()
-    if provider == "cuda" and _CUDA not in offered:
-        raise FulcrumError(
-            f"provider cuda: this onnxruntime offers {', '.join(offered)}; "
-            "install onnxruntime-gpu in its place, or use --provider cpu"
-        )
-    if provider == "cpu" or _CUDA not in offered:
-        return [_CPU]
-    return [_CUDA, _CPU]
+def _session(bundle: Bundle, provider: ExecutionProvider, threads: int) -> NetworkSession:
+    own = (provider.runtime, provider.options(threads))
+    choices: list[ProviderChoice] = (
+        [own] if provider is CPU else [own, CPU.runtime]
+    )  # which takes what the provider lacks
+    if provider.fixed_shapes:
+        return BucketedSession(bundle.network_path, choices, threads, BUCKETS, provider.device)
+    return NetworkSession(bundle.network_path, choices, threads)

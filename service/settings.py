@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.errors import FulcrumError, first_problem
 from service.cores import available_cores
+from service.providers import Provider
 
 __all__ = ["Settings", "load_settings"]
 
@@ -71,8 +72,10 @@ class Settings(BaseSettings):
     fusion: Path | None = Field(
         default=None, description="Fusion config file, watched while serving. Default: the bundle's own."
     )
-    provider: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="Where the network runs; auto takes CUDA where onnxruntime offers it."
+    provider: Provider = Field(
+        default="auto",
+        description="Where the network runs: cpu, cuda or openvino; auto takes the best that the installed "
+        "onnxruntime offers, CUDA before OpenVINO before the CPU.",
     )
     variant: str = Field(default="auto", description="Variant of the network; auto is fp32.")
     workers: int = Field(default=1, ge=1, le=1024, description="Server processes, which share one port.")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -215,7 +216,7 @@ class Rollout:
     def _watch(self) -> None:
         while not self._stopped.wait(_POLL_S):
             try:
-                if self._untidy:  # since the last look, in which the last requests of the old bundle ended
+                if self._untidy:
                     self._untidy = False
                     tidy()
                 self.poll()
@@ -301,8 +302,8 @@ class Rollout:
         return None
 
     def _swap(self, active: ActiveBundle) -> None:
+        weakref.finalize(self.control.snapshot().active, self._soil).atexit = False
         self.control.swap(active)
-        self._untidy = True
         self._on_judged("activated")
         log.info("bundle_activated", path=str(active.bundle.path), version=active.bundle.version)
 
@@ -312,6 +313,7 @@ class Rollout:
         before = self._refusals.get(model.path)
         again_at = None if again_s is None else time.monotonic() + again_s
         self._refusals[model.path] = _Refusal(model.signature, reason, waiting, again_at)
+        self._soil()  # what was loaded of it
         if before is None or before.reason != reason:
             log.error("bundle_refused", path=str(model.path), version=_version(model), reason=reason)
             self._on_judged("refused")
@@ -323,7 +325,12 @@ class Rollout:
         kept = {path: r for path, r in self._refusals.items() if signatures.get(path) == r.signature}
         if kept != self._refusals:
             self._refusals = kept
+            self._soil()  # one that waited for its rows is held no longer
         self._tell()
+
+    def _soil(self) -> None:
+        """A bundle was given up: by its last request, or before it served."""
+        self._untidy = True
 
     def _tell(self) -> None:
         self._fleet.report(refused={str(path): refusal.reason for path, refusal in self._refusals.items()})

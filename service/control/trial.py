@@ -18,17 +18,15 @@ import sys
 from pathlib import Path
 from typing import cast
 
-import onnxruntime
-
 from model.bundle import load_bundle
 from model.errors import FulcrumError
 from service.control.catalog import Model
 from service.control.records import replace_file
-from service.engine import Engine, Provider
+from service.engine import Engine
+from service.providers import Provider, choose
 
 __all__ = ["Trials"]
 
-_CUDA = "CUDAExecutionProvider"
 _TIMEOUT_S = 120.0
 _MEMORY_BYTES = 16 << 30
 """Address space of a trial on the CPU: far above any bundle's need, below what takes a host down."""
@@ -96,9 +94,9 @@ def _try(path: Path, provider: Provider) -> str:
 def _main(path: str, provider: str) -> int:
     signal.alarm(math.ceil(_TIMEOUT_S))  # whoever started this may be gone by then
     os.nice(5)
-    if provider == "cpu" or _CUDA not in onnxruntime.get_available_providers():
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     try:
+        if choose(cast(Provider, provider)).device == "cpu":  # CUDA maps more than there is
+            resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
         Engine.load(load_bundle(Path(path)), cast(Provider, provider), threads=1)
     except FulcrumError as error:
         sys.stdout.write(f"{error}\n")

@@ -10,12 +10,23 @@ import pytest
 
 from model.bundle import Sample
 from model.errors import FulcrumError
-from model.inference import NetworkInputs
+from model.inference import NetworkInputs, NetworkSession
 from service.engine import CHUNK, Engine
+from service.providers import CPU, CUDA, OPENVINO
 
-WITHOUT_CUDA = pytest.mark.skipif(
-    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime offers CUDA"
+OFFERED = onnxruntime.get_available_providers()
+
+
+def is_offered(provider) -> pytest.MarkDecorator:
+    reason = f"this onnxruntime has no {provider.runtime}: install the extra {provider.extra}"
+    return pytest.mark.skipif(provider.runtime not in OFFERED, reason=reason)
+
+
+@pytest.fixture(
+    params=[pytest.param(one.name, marks=is_offered(one), id=one.name) for one in (CPU, CUDA, OPENVINO)]
 )
+def provider(request) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -24,28 +35,49 @@ def bundle(world):
 
 
 def inputs_of(bundle, candidates: int) -> NetworkInputs:
+    """One user, as in every request."""
     sample = bundle.sample.inputs
     rows = np.resize(np.arange(len(sample.row_to_user)), candidates)
-    return NetworkInputs(sample.user, sample.item.take(rows), sample.row_to_user[rows])
+    return NetworkInputs(sample.user.take(np.zeros(1, np.int64)), sample.item.take(rows), np.zeros_like(rows))
 
 
-@WITHOUT_CUDA
-def test_auto_takes_the_cpu_where_there_is_no_cuda(bundle):
-    assert Engine.load(bundle, "auto", 1).provider == "CPUExecutionProvider"
+def test_every_provider_gives_the_cpus_predictions_for_any_number_of_candidates(bundle, provider):
+    engine = Engine.load(bundle, provider, 1)
+    assert engine.provider == {one.name: one.runtime for one in (CPU, CUDA, OPENVINO)}[provider]
+    expected = NetworkSession(bundle.network_path).predict(inputs_of(bundle, CHUNK + 7))
+    for candidates in (CHUNK + 7, 1, 2, 31, 32, 33, CHUNK - 1, CHUNK, 1):
+        found = engine.predict(inputs_of(bundle, candidates))
+        for task, predictions in found.items():
+            assert predictions.shape == (candidates,)
+            np.testing.assert_allclose(predictions, expected[task][:candidates], rtol=0, atol=1e-5)
 
 
-@WITHOUT_CUDA
-def test_cuda_where_there_is_none_is_refused(bundle):
-    with pytest.raises(FulcrumError, match=r"provider cuda: this onnxruntime offers .*CPUExecutionProvider"):
-        Engine.load(bundle, "cuda", 1)
+def test_auto_takes_the_best_that_this_onnxruntime_offers(bundle):
+    best = next(one.runtime for one in (CUDA, OPENVINO, CPU) if one.runtime in OFFERED)
+    assert Engine.load(bundle, "auto", 1).provider == best
+
+
+def test_every_provider_ranks_over_http_with_the_cpus_predictions(serve, provider, served):
+    asked = {"candidate_ids": [f"v{row}" for row in range(CHUNK + 33)], "top_k": CHUNK + 33}
+    expected = served.rank(**asked)
+    with serve(provider=provider) as other:
+        found = other.rank(**asked)
+    by_id = {item["id"]: item["predictions"] for item in expected["items"]}
+    for item in found["items"]:
+        assert item["predictions"] == pytest.approx(by_id[item["id"]], abs=1e-5)
+
+
+@pytest.mark.parametrize("absent", [one for one in (CUDA, OPENVINO) if one.runtime not in OFFERED])
+def test_a_provider_that_this_onnxruntime_lacks_is_refused(bundle, absent):
+    why = rf"provider {absent.name}: this onnxruntime offers .*CPUExecutionProvider.* extra {absent.extra}"
+    with pytest.raises(FulcrumError, match=why):
+        Engine.load(bundle, absent.name, 1)
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
-def test_a_silent_fall_back_from_cuda_is_refused(bundle, monkeypatch):
-    monkeypatch.setattr(
-        "service.engine.ort.get_available_providers",
-        lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
-    )
+def test_a_silent_fall_back_to_the_cpu_is_refused(bundle, monkeypatch):
+    offered = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("service.providers.ort.get_available_providers", lambda: offered)
     monkeypatch.setattr("model.inference.NetworkSession.providers", ["CPUExecutionProvider"])
     with pytest.raises(FulcrumError, match="fell back to the CPU"):
         Engine.load(bundle, "cuda", 1)
@@ -68,6 +100,6 @@ def test_a_parity_sample_without_a_task_is_refused(bundle):
 
 
 def test_predictions_come_in_the_manifests_order(bundle):
-    found = Engine.load(bundle, "cpu", 1).predict(inputs_of(bundle, CHUNK + 7))
+    found = Engine.load(bundle, "cpu", 1).predict(bundle.sample.inputs)
     assert list(found) == bundle.task_names
-    assert found["vtr"] == pytest.approx(np.resize(bundle.sample.expected["vtr"], CHUNK + 7), abs=1e-6)
+    assert found["vtr"] == pytest.approx(bundle.sample.expected["vtr"], abs=1e-6)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from model.inference import NetworkSession
+from service.engine import Engine
 from service.responses import RankResponse
 
 IDS = [f"v{place}" for place in range(500)]
@@ -176,13 +176,13 @@ def test_a_passed_deadline_leaves_everything_unscored_in_the_given_order(served)
 
 
 def test_a_deadline_in_the_middle_keeps_what_was_scored(served, monkeypatch):
-    whole = NetworkSession.predict
+    whole = Engine.predict
 
     def slow(session, inputs):
         time.sleep(0.06)
         return whole(session, inputs)
 
-    monkeypatch.setattr(NetworkSession, "predict", slow)
+    monkeypatch.setattr(Engine, "predict", slow)
     ids = [f"x{place}" for place in range(5_000)]
     answer = served.rank(candidate_ids=ids, timeout_ms=200, top_k=4_000)
     scored = answer["scored"]

@@ -115,7 +115,7 @@ def test_a_signal_to_stop_loses_no_accepted_request(start, workers, sent, fresh)
 
 def test_slow_requests_are_finished_before_the_end(start):
     body = {"user_id": "u1", "candidate_ids": [f"x{n}" for n in range(10_000)], "top_k": 10_000}
-    with start() as service:
+    with start(max_queue_wait_ms=60_000) as service:
         answers: list[httpx.Response] = []
         callers = [
             threading.Thread(
