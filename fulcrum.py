@@ -132,6 +132,46 @@ def train(
 
 
 @app.command()
+def search(
+    recipe: Annotated[str, typer.Option("--recipe", help="A packaged recipe's name, or a YAML file.")],
+    space: Annotated[
+        Path, typer.Option("--space", help="YAML: objective, parameters, fixed, seeds (docs/recipes.md).")
+    ],
+    run: Annotated[
+        Path, typer.Option("--run", help="Folder of the trials; given again, the search goes on there.")
+    ],
+    data: Data = None,
+    trials: Annotated[
+        int, typer.Option("--trials", min=1, help="How many trials the folder is to hold in the end.")
+    ] = 30,
+    override: Sets = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Try a recipe with other values, judged on the validation split; several processes may share --run."""
+    with _extra("training"):
+        from training.search import Trial, load_space, search
+        from training.search_table import search_table
+    wanted = load_space(space)
+    names = list(wanted.objective)
+
+    def tell(trial: Trial, best: Trial) -> None:
+        found = "  ".join(f"{name} {trial.metrics[name]:.5f}" for name in names)
+        star = "  [green]best[/]" if trial.number == best.number else ""
+        progress.print(f"trial {trial.number}  {found}  ({trial.seconds:.0f} s){star}", highlight=False)
+
+    found = search(recipe, wanted, data, run, trials, overrides=override or (), on_trial=tell)
+    if json:
+        _print_json({"trials": found})
+        return
+    answer.print(search_table(found, wanted))
+    if found:
+        chosen = " ".join(
+            f"--set {key}={orjson.dumps(value).decode()}" for key, value in found[0].parameters.items()
+        )
+        answer.print(f"best: {_escape(chosen)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def evaluate(
     bundle: BundlePath,
     data: Data = None,

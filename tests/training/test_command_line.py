@@ -18,6 +18,7 @@ COMMANDS = [
     ("schema",),
     ("schema", "check"),
     ("train",),
+    ("search",),
     ("evaluate",),
     ("publish",),
     ("serve",),
@@ -72,6 +73,9 @@ def test_bad_input_of_each_command_is_one_line_and_a_failure(run, trained, tmp_p
     refused(run("schema", "check", trained.recipe), "--data DIR")
     refused(run("train", "--recipe", "demo", "--model", "mmoe", "--out", "b"), "'mmoe' is planned")
     refused(run("train", "--recipe", "demo", "--set", "training.epoch=1", "--out", "b"), "training.epoch")
+    refused(
+        run("search", "--recipe", "demo", "--space", nowhere, "--run", "s"), str(nowhere), "cannot be read"
+    )
     refused(run("evaluate", nowhere), "is not a bundle")
     refused(run("evaluate", trained.bundle, "--data", nowhere), "no such folder")
     refused(
@@ -189,6 +193,22 @@ def test_train_prints_the_bundle_and_its_version(run, trained, tmp_path):
     assert out.startswith("bundle bundle sha256:")
     assert "epoch 1" in err
     assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_search_prints_the_best_trial_as_options(run, trained, tmp_path):
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "objective: {vtr.auc: 1}\nfixed: {training.epochs: 1}\n"
+        "parameters: {training.learning_rate: {low: 0.001, high: 0.1, log: true}}\n"
+    )
+    words = ("search", "--recipe", trained.recipe, "--data", trained.data, "--space", space, "--run", "s")
+    code, out, err = run(*words, "--trials", 2)
+    assert code == 0
+    assert "--set training.learning_rate=" in out
+    assert "trial 1" in err
+    code, out, err = run(*words, "--trials", 2, "--json")
+    assert {trial["number"] for trial in orjson.loads(out)["trials"]} == {0, 1}
+    assert err == ""
 
 
 CONFIG = """

@@ -1,0 +1,104 @@
+"""Searching a recipe: trials are kept, go on, and are refused where they do not fit."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from rich.console import Console
+
+from model.errors import FulcrumError
+from training.recipe import load_recipe
+from training.search import SearchSpace, Trial, load_space, search, trials_of
+from training.train import train_bundle
+
+SPACE = {
+    "objective": {"vtr.auc": 1.0, "vcr.mse": -3.0},
+    "seeds": [3, 4],
+    "fixed": {"training.epochs": 1},
+    "parameters": {
+        "training.learning_rate": {"low": 0.003, "high": 0.1, "log": True},
+        "network.expert": {"choices": [[16], [8, 4]]},
+        "training.batch": {"low": 32, "high": 128},
+    },
+}
+
+
+def space(**changes) -> SearchSpace:
+    return SearchSpace.model_validate(SPACE | changes)
+
+
+def test_the_first_trial_is_the_recipe_itself_and_the_best_comes_first(trained, tmp_path):
+    told: list[tuple[Trial, Trial]] = []
+    found = search(
+        trained.recipe, space(), trained.data, tmp_path / "s", 4, on_trial=lambda *pair: told.append(pair)
+    )
+    assert sorted(trial.number for trial in found) == [0, 1, 2, 3]
+    assert [trial.value for trial in found] == sorted((trial.value for trial in found), reverse=True)
+    first = next(trial for trial in found if trial.number == 0)
+    assert first.parameters == {
+        "training.learning_rate": 0.03,
+        "network.expert": [16],
+        "training.batch": 64,
+    }
+    for trial in found:
+        assert trial.value == pytest.approx(trial.metrics["vtr.auc"] - 3 * trial.metrics["vcr.mse"])
+        assert 0.003 <= trial.parameters["training.learning_rate"] <= 0.1
+    assert [trial.number for trial, _ in told] == [0, 1, 2, 3]
+    assert told[-1][1].number == found[0].number
+
+
+def test_a_trial_gives_what_training_gives(trained, tmp_path):
+    one = search(trained.recipe, space(seeds=[3]), trained.data, tmp_path / "s", 1)[0]
+    recipe = load_recipe(trained.recipe, ["training.epochs=1"])
+    alone = train_bundle(recipe, trained.data, tmp_path / "bundle", tmp_path / "run", Console(quiet=True))
+    assert one.metrics["vtr.auc"] == pytest.approx(alone.manifest.metrics["vtr"]["auc"], abs=1e-12)
+    assert one.metrics["vcr.mse"] == pytest.approx(alone.manifest.metrics["vcr"]["mse"], abs=1e-12)
+
+
+def test_a_search_goes_on_where_it_stopped(trained, tmp_path):
+    wanted = space(seeds=[3])
+    before = search(trained.recipe, wanted, trained.data, tmp_path / "s", 2)
+    after = search(trained.recipe, wanted, trained.data, tmp_path / "s", 3)
+    assert len(after) == 3
+    assert {trial.number: trial for trial in before}.items() <= {t.number: t for t in after}.items()
+    assert search(trained.recipe, wanted, trained.data, tmp_path / "s", 3) == after
+    assert trials_of(tmp_path / "s") == after
+
+
+def test_one_folder_is_for_one_search(trained, tmp_path):
+    search(trained.recipe, space(seeds=[3]), trained.data, tmp_path / "s", 1)
+    with pytest.raises(FulcrumError, match="holds a search of another recipe or space"):
+        search(trained.recipe, space(seeds=[4]), trained.data, tmp_path / "s", 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"objective": {"vtr.auk": 1.0}}, "unknown metric 'vtr.auk'; it is one of vtr.auc"),
+        ({"parameters": {"training.batsh": {"low": 1, "high": 2}}}, "parameters.training.batsh"),
+        ({"parameters": {"training.batch": {"low": -1, "high": 2}}}, "parameters.training.batch"),
+        ({"parameters": {"features.nobody.width": {"low": 1, "high": 2}}}, "nothing is named 'nobody'"),
+    ],
+)
+def test_what_makes_no_recipe_is_refused_before_anything_is_trained(trained, tmp_path, changes, said):
+    with pytest.raises(FulcrumError, match=re.escape(said)):
+        search(trained.recipe, space(**changes), trained.data, tmp_path / "s", 1)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"parameters": {"training.batch": {"low": 2, "high": 1}}}, "expected low < high"),
+        ({"parameters": {"training.batch": {"low": 0, "high": 1, "log": True}}}, "low > 0 with log"),
+        ({"parameters": {}}, "parameters"),
+        ({"goal": 1}, "goal"),
+    ],
+)
+def test_a_space_that_says_nonsense_is_refused_by_its_key(tmp_path, changes, said):
+    file = tmp_path / "space.yaml"
+    file.write_text(yaml.safe_dump(SPACE | changes))
+    with pytest.raises(FulcrumError, match=re.escape(said)):
+        load_space(file)

@@ -1,0 +1,327 @@
+"""Search: trials of a recipe with other values, each trained and judged on the validation split.
+
+A search space is a YAML of its own, beside the recipe it searches. Optuna proposes and remembers; this module
+knows what a trial is, not which one to try next. Trials live in a folder: run again, the search goes on, and
+several processes may work on it at once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import optuna
+import optuna.storages.journal as journal
+import orjson
+import torch
+from pydantic import Field, ValidationError, model_validator
+from rich.console import Console
+
+from model.document import read_document
+from model.encoding import Encoder
+from model.errors import FulcrumError, first_problem
+from model.network.network import build_network
+from model.schema import Frozen, Schema
+from training.material import Material, material_in_memory
+from training.recipe import Recipe, load_recipe
+from training.train import side_spec, task_head
+from training.trainer import fit, judge
+
+__all__ = ["Choices", "Range", "SearchSpace", "Trial", "load_space", "search", "trials_of"]
+
+_SPACE, _JOURNAL = "space.json", "trials.journal"
+_ENDED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+
+
+class Range(Frozen):
+    """Numbers from `low` to `high`, both included; whole ones where both are."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    """Whether a factor counts as much at the low end as at the high end."""
+
+    @model_validator(mode="after")
+    def _rising(self) -> Range:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(
+                f"expected low < high, and low > 0 with log; found low {self.low}, high {self.high}"
+            )
+        return self
+
+
+class Choices(Frozen):
+    """One of these values, whatever YAML can say."""
+
+    choices: Annotated[tuple[Any, ...], Field(min_length=2)]
+
+
+class SearchSpace(Frozen):
+    """What is searched, and by what a trial is judged."""
+
+    objective: Annotated[dict[str, float], Field(min_length=1)]
+    """What is made as large as it can be: validation metrics (`TASK.METRIC`) times these weights, summed. A
+    metric of which less is better has a negative weight."""
+    parameters: Annotated[dict[str, Range | Choices], Field(min_length=1)]
+    """By dotted key, as `--set` takes them."""
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    """Overrides of all trials: another split, say, so that the recipe's own validation stays unseen."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (7,)
+    """Each trial is trained once with each seed; metrics are means over them."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial that came to its end.
+
+    Attributes:
+        number: counted from 0; the recipe's own values come first.
+        value: the objective.
+        parameters: by dotted key.
+        metrics: mean over seeds, by `TASK.METRIC`.
+        spread: standard deviation over seeds of each; 0 with one seed.
+        seconds: of all its trainings.
+    """
+
+    number: int
+    value: float
+    parameters: dict[str, Any]
+    metrics: dict[str, float]
+    spread: dict[str, float]
+    seconds: float
+
+
+def load_space(path: Path) -> SearchSpace:
+    """Read a search space.
+
+    Raises:
+        FulcrumError: the file cannot be read, or says what is wrong in it.
+    """
+    try:
+        document = read_document(path.read_text(encoding="utf-8"))
+        return SearchSpace.model_validate(document)
+    except OSError as error:
+        raise FulcrumError(f"search space {path}: cannot be read ({error.strerror})") from error
+    except FulcrumError as error:
+        raise FulcrumError(f"search space {path}: {error}") from error
+    except ValidationError as error:
+        raise FulcrumError(f"search space {path}: {first_problem(error)}") from error
+
+
+def search(
+    recipe: str,
+    space: SearchSpace,
+    data: Path | None,
+    folder: Path,
+    trials: int,
+    *,
+    overrides: Sequence[str] = (),
+    on_trial: Callable[[Trial, Trial], None] = lambda _trial, _best: None,
+) -> list[Trial]:
+    """Try until the folder holds so many trials; those that it holds already count.
+
+    Args:
+        recipe: packaged name or file.
+        space: what to search.
+        data: `--data`; None where the recipe needs none.
+        folder: keeps the trials.
+        trials: how many there are to be in the end, the recipe's own values being the first.
+        overrides: `--set` of all trials.
+        on_trial: called with each trial that ended and the best one so far.
+
+    Returns:
+        All trials of the folder, the best first.
+
+    Raises:
+        FulcrumError: the folder holds a search of another recipe or space, or a key or value does not fit.
+    """
+    fixed = [*overrides, *(f"{key}={_yaml(value)}" for key, value in space.fixed.items())]
+    own = load_recipe(recipe, fixed)
+    if own.training.stream is not None:
+        raise FulcrumError(
+            "search: trials are trained in memory; leave training.stream out, or keep fewer rows"
+        )
+    _check(own, space, recipe, fixed)
+    _claim(folder, own, space)
+    study = _study(folder)
+    if not study.trials:
+        study.enqueue_trial(_own_values(own, space), skip_if_exists=True)
+    rows = _Rows(data)
+
+    def run(asked: optuna.Trial) -> float:
+        chosen = {key: _suggest(asked, key, values) for key, values in space.parameters.items()}
+        tried = load_recipe(recipe, [*fixed, *(f"{key}={_yaml(value)}" for key, value in chosen.items())])
+        began = time.monotonic()
+        found = [_metrics(tried, seed, rows) for seed in space.seeds]
+        mean = {name: float(np.mean([one[name] for one in found])) for name in space.objective}
+        spread = {name: float(np.std([one[name] for one in found])) for name in space.objective}
+        value = sum(weight * mean[name] for name, weight in space.objective.items())
+        if math.isnan(value):
+            raise optuna.TrialPruned("training diverged")
+        asked.set_user_attr("outcome", [chosen, mean, spread, time.monotonic() - began])
+        return value
+
+    def tell(_study: optuna.Study, ended: optuna.trial.FrozenTrial) -> None:
+        kept = trials_of(folder)
+        for trial in kept:
+            if trial.number == ended.number:
+                on_trial(trial, kept[0])
+
+    stop = optuna.study.MaxTrialsCallback(trials, states=_ENDED)
+    if _ended(study) < trials:
+        study.optimize(run, callbacks=[tell, stop])
+    return trials_of(folder)
+
+
+def trials_of(folder: Path) -> list[Trial]:
+    """The trials that came to their end, the best first."""
+    ended = [trial for trial in _study(folder).trials if "outcome" in trial.user_attrs and trial.values]
+    kept = [Trial(trial.number, float(trial.value or 0.0), *trial.user_attrs["outcome"]) for trial in ended]
+    return sorted(kept, key=lambda trial: -trial.value)
+
+
+class _Rows:
+    """A recipe's encoded log, made again only where a trial changes what it is made of."""
+
+    def __init__(self, data: Path | None) -> None:
+        self._data = data
+        self._made_of: str | None = None
+        self._kept: Material | None = None
+
+    def of(self, recipe: Recipe) -> tuple[Encoder, Material]:
+        """The encoder with this recipe's widths, and the rows it encoded."""
+        made_of = _without_sizes(recipe.data_schema)
+        if self._kept is None or made_of != self._made_of:
+            self._kept = material_in_memory(recipe, self._data, Console(quiet=True), lambda fitted: fitted)
+            self._made_of = made_of
+        return Encoder(recipe.data_schema, self._kept.encoder.features), self._kept
+
+
+def _without_sizes(schema: Schema) -> str:
+    """The schema less what only the network and the loss read."""
+    document = schema.model_dump(mode="json")
+    for feature in document["features"]:
+        feature.pop("width", None)
+    for task in document["tasks"]:
+        task.pop("weight", None)
+    return orjson.dumps(document).decode()
+
+
+def _metrics(recipe: Recipe, seed: int, rows: _Rows) -> dict[str, float]:
+    """Train once: validation metrics by `TASK.METRIC`."""
+    schema = recipe.data_schema
+    encoder, material = rows.of(recipe)
+    torch.manual_seed(seed)
+    torch.set_num_threads(recipe.training.threads or 1)
+    network = build_network(
+        recipe.network,
+        user=side_spec(encoder, "user", "context"),
+        item=side_spec(encoder, "item"),
+        tasks=[task_head(task) for task in schema.tasks],
+    )
+    config = recipe.training.model_copy(update={"seed": seed})
+    trained = fit(
+        network, config, [task.weight for task in schema.tasks], material.train, material.validation
+    )
+    judged = judge(trained.network, material.validation)
+    return {f"{task}.{name}": value for task, found in judged.items() for name, value in found.items()}
+
+
+def _check(own: Recipe, space: SearchSpace, recipe: str, fixed: Sequence[str]) -> None:
+    """Every key and every end of every range makes a recipe; every metric exists."""
+    known = [
+        f"{task.name}.{name}"
+        for task in own.data_schema.tasks
+        for name in (("auc", "gauc", "logloss") if task.type == "binary" else ("mse",))
+    ]
+    for metric in space.objective:
+        if metric not in known:
+            raise FulcrumError(
+                f"search space: objective: unknown metric {metric!r}; it is one of {', '.join(known)}"
+            )
+    for key, values in space.parameters.items():
+        ends = values.choices if isinstance(values, Choices) else (values.low, values.high)
+        for value in ends:
+            try:
+                load_recipe(recipe, [*fixed, f"{key}={_yaml(value)}"])
+            except FulcrumError as error:
+                raise FulcrumError(f"search space: parameters.{key}: {error}") from error
+
+
+def _claim(folder: Path, own: Recipe, space: SearchSpace) -> None:
+    """Trials of one folder are of one recipe and one space."""
+    said = {"recipe": own.model_dump(mode="json"), "space": space.model_dump(mode="json")}
+    text = orjson.dumps(said, option=orjson.OPT_INDENT_2)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _SPACE
+    if not path.exists():
+        path.write_bytes(text)
+    elif path.read_bytes() != text:
+        raise FulcrumError(
+            f"--run {folder}: it holds a search of another recipe or space ({path} says which); "
+            "name another folder"
+        )
+
+
+def _study(folder: Path) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    backend = journal.JournalFileBackend(str(folder / _JOURNAL))
+    return optuna.create_study(
+        storage=journal.JournalStorage(backend),
+        sampler=optuna.samplers.TPESampler(seed=None, multivariate=True),
+        study_name="search",
+        direction="maximize",
+        load_if_exists=True,
+    )
+
+
+def _ended(study: optuna.Study) -> int:
+    return sum(trial.state in _ENDED for trial in study.trials)
+
+
+def _suggest(asked: optuna.Trial, key: str, values: Range | Choices) -> Any:
+    if isinstance(values, Choices):
+        # Optuna takes text and numbers; a list goes by its place.
+        return values.choices[asked.suggest_categorical(key, list(range(len(values.choices))))]
+    if isinstance(values.low, int) and isinstance(values.high, int):
+        return asked.suggest_int(key, values.low, values.high, log=values.log)
+    return asked.suggest_float(key, values.low, values.high, log=values.log)
+
+
+def _own_values(recipe: Recipe, space: SearchSpace) -> dict[str, Any]:
+    """The recipe's own values where they lie in the space, as Optuna knows them."""
+    document = {
+        **recipe.data_schema.model_dump(mode="json"),
+        "network": recipe.network.model_dump(mode="json"),
+        "training": recipe.training.model_dump(mode="json"),
+    }
+    own: dict[str, Any] = {}
+    for key, values in space.parameters.items():
+        value = _at(document, key.split("."))
+        if isinstance(values, Choices):
+            if value in values.choices:
+                own[key] = values.choices.index(value)
+        elif isinstance(value, int | float) and values.low <= value <= values.high:
+            own[key] = value
+    return own
+
+
+def _at(place: Any, parts: Sequence[str]) -> Any:
+    for part in parts:
+        if isinstance(place, list):
+            place = next((entry for entry in place if entry.get("name") == part), None)
+        elif isinstance(place, Mapping):
+            place = place.get(part)
+        else:
+            return None
+    return place
+
+
+def _yaml(value: Any) -> str:
+    """JSON is YAML."""
+    return orjson.dumps(value).decode()

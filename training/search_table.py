@@ -1,0 +1,32 @@
+"""The table of a search's trials, the best first. Knows how it looks, not how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from rich.table import Table
+
+from training.search import SearchSpace, Trial
+
+__all__ = ["search_table"]
+
+
+def search_table(trials: Sequence[Trial], space: SearchSpace) -> Table:
+    """One row a trial: its number, the metrics (with their spread over seeds) and its values."""
+    table = Table("trial", "objective", *space.objective, *(key.split(".", 1)[1] for key in space.parameters))
+    for trial in trials:
+        metrics = [_measured(trial, name, len(space.seeds)) for name in space.objective]
+        values = [_short(trial.parameters[key]) for key in space.parameters]
+        table.add_row(str(trial.number), f"{trial.value:.5f}", *metrics, *values)
+    return table
+
+
+def _measured(trial: Trial, name: str, seeds: int) -> str:
+    spread = f" ± {trial.spread[name]:.5f}" if seeds > 1 else ""
+    return f"{trial.metrics[name]:.5f}{spread}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else orjson.dumps(value).decode()
