@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from model.network.losses import joint_loss
@@ -20,6 +21,8 @@ from training.optimizer import Average, adamw, rate_share
 from training.recipe import TrainingConfig
 
 __all__ = ["Step"]
+
+_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Step:
@@ -55,7 +58,7 @@ class Step:
     def take(self, batch: Batch, epoch: int) -> tuple[float, Tensor]:
         """Learn from a batch: the joint loss, and each task's loss before weighting, [T]."""
         loss, per_task = joint_loss(
-            self._network.logits(*batch.inputs),
+            self._network.logits(*batch.inputs, precision=_PRECISIONS[self._config.precision]),
             batch.labels,
             batch.masks,
             self._network.heads,

@@ -5,17 +5,19 @@ the shared gate that lets levels be stacked (section 4.3). Knows nothing about t
 
 A *stream* is what flows through the levels: one per task, and the shared one.
 
-Shapes: B rows, D width of a stream coming in, W width of a stream going out, E experts, T tasks.
+Shapes: B rows, D width of a stream coming in, W width of a stream going out, E experts, T tasks, K gates.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model.network.config import ExpertGroup
-from model.network.mlp import MLP
+from model.network.mlp import MLP, Linear
+from model.network.side_by_side import mix, side_by_side
 
 
 class Streams(NamedTuple):
@@ -35,7 +37,7 @@ class Gate(nn.Module):
 
     def __init__(self, inputs: int, experts: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(inputs, experts, bias=False)
+        self.linear = Linear(inputs, experts, bias=False)
 
     def forward(self, stream: Tensor) -> Tensor:  # noqa: D102 (the class says it)
         return torch.softmax(self.linear(stream), dim=-1)
@@ -76,11 +78,18 @@ class ExtractionLevel(nn.Module):
         self.task_gates = nn.ModuleList(Gate(inputs, group.count + shared.count) for group in tasks)
         everyone = sum(group.count for group in tasks) + shared.count
         self.shared_gate = None if last else Gate(inputs, everyone)
+        self._one_shape = all(group.widths == shared.widths for group in tasks)
+        seen = _seen([group.count for group in tasks], shared.count, last=last)
+        self.register_buffer("_seen", seen, persistent=False)
 
     def forward(self, streams: Streams) -> Streams:
         """Each expert and each gate reads its own stream; [B, D] each -> [B, W] each."""
-        x_shared = streams.shared
-        assert x_shared is not None, "no level may follow the last"  # noqa: S101 (a fault of the builder)
+        assert streams.shared is not None, "no level may follow the last"  # noqa: S101 (a fault of the builder)
+        return self._side_by_side(streams) if self.training else self._one_by_one(streams)
+
+    def _one_by_one(self, streams: Streams) -> Streams:
+        """The equations as the paper has them, and the graph that is exported."""
+        x_shared = cast(Tensor, streams.shared)
         shared = _outputs(self.shared_experts, x_shared)
         own = [_outputs(experts, x) for experts, x in zip(self.task_experts, streams.tasks, strict=True)]
         fusions = [
@@ -92,6 +101,50 @@ class ExtractionLevel(nn.Module):
         everyone = [expert for experts in own for expert in experts] + shared
         return Streams(fusions, fuse(self.shared_gate(x_shared), everyone))
 
+    def _side_by_side(self, streams: Streams) -> Streams:
+        """The same in few, large products, for training."""
+        sources = [*streams.tasks, cast(Tensor, streams.shared)]
+        # Before the first level all streams are x itself.
+        one_source = all(source is sources[0] for source in sources)
+        groups = [cast(list[MLP], list(group)) for group in (*self.task_experts, self.shared_experts)]
+        if one_source and self._one_shape:
+            experts = side_by_side([expert for group in groups for expert in group], sources[0])
+        else:
+            experts = torch.cat([side_by_side(*group) for group in zip(groups, sources, strict=True)])
+        gates = [*self.task_gates] if self.shared_gate is None else [*self.task_gates, self.shared_gate]
+        weights = cast(list[Tensor], [gate.linear.weight for gate in gates])
+        if one_source:
+            scores = F.linear(sources[0], torch.cat(weights).to(sources[0].dtype))
+        else:
+            each = zip(sources, weights, strict=False)
+            scores = torch.cat([F.linear(source, weight.to(source.dtype)) for source, weight in each], dim=1)
+        # An expert that a gate does not see scores minus infinity, so it weighs exactly zero.
+        unseen = scores.new_full((len(scores), 1), -torch.inf)
+        spread = torch.cat([scores, unseen], dim=1).index_select(1, cast(Tensor, self._seen))
+        spread = spread.view(len(spread), len(gates), -1)  # [B, K, E]
+        mixed = mix(torch.softmax(spread, dim=-1), experts).unbind(1)  # K of [B, W]
+        tasks = len(self.task_gates)
+        return Streams(list(mixed[:tasks]), None if self.shared_gate is None else mixed[tasks])
+
 
 def _outputs(experts: nn.Module, stream: Tensor) -> list[Tensor]:
     return [expert(stream) for expert in experts.children()]  # E of [B, W]
+
+
+def _seen(own: Sequence[int], shared: int, *, last: bool) -> Tensor:
+    """Where each gate's score of each expert stands among all gates' scores side by side: [K * E].
+
+    Experts stand task by task, then the shared ones. One place behind the scores stands for unseen.
+    """
+    experts, begin, gates = sum(own) + shared, 0, list[list[int]]()
+    for count in own:
+        gates.append([*range(begin, begin + count), *range(sum(own), experts)])
+        begin += count
+    if not last:
+        gates.append(list(range(experts)))
+    unseen = sum(map(len, gates))
+    places, before = [], 0
+    for gate in gates:
+        places += [before + gate.index(expert) if expert in gate else unseen for expert in range(experts)]
+        before += len(gate)
+    return torch.tensor(places)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from model.network.dropout import Dropout
+
 # Large enough for gates to tell values apart from the first steps on, and small beside standardised numeric
 # features. Entities are met rarely: theirs start nearer to neutral, and stay there until something is known.
 INITIAL_STD = 0.05
@@ -69,7 +71,7 @@ class FeatureEmbedding(nn.Module):
             std = INITIAL_ENTITY_STD if entity else INITIAL_STD
             nn.init.normal_(table.weight, std=std)  # type: ignore[arg-type]
             nn.init.zeros_(table.weight[:2])  # type: ignore[index]
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.id_dropout = id_dropout
         self.numeric = numeric
         self.width = sum(widths) + numeric

@@ -6,6 +6,17 @@ Shapes: B rows, D width.
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.network.dropout import Dropout
+
+
+class Linear(nn.Linear):
+    """A linear layer that calculates in the precision of its input, whatever its parameters are kept in."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, D102 (the class says it)
+        bias = None if self.bias is None else self.bias.to(input.dtype)
+        return F.linear(input, self.weight.to(input.dtype), bias)
 
 
 class MLP(nn.Sequential):
@@ -18,15 +29,25 @@ class MLP(nn.Sequential):
     def __init__(self, inputs: int, widths: Sequence[int], dropout: float = 0.0) -> None:
         layers: list[nn.Module] = []
         for before, after in zip([inputs, *widths], widths, strict=False):
-            linear = nn.Linear(before, after)
+            linear = Linear(before, after)
             nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
             nn.init.zeros_(linear.bias)
-            layers += [linear, nn.ReLU(), nn.Dropout(dropout)]
+            layers += [linear, nn.ReLU(), Dropout(dropout)]
         super().__init__(*layers)
+        self.widths = tuple(widths)
+        self.dropout = dropout
+
+    @property
+    def linears(self) -> list[Linear]:
+        """Its linear layers, first to last."""
+        return [layer for layer in self if isinstance(layer, Linear)]
 
 
 class Tower(nn.Module):
-    """A task's own head on its last fusion: hidden layers, then one linear value. [B, inputs] -> [B]."""
+    """A task's own head on its last fusion: hidden layers, then one linear value. [B, inputs] -> [B].
+
+    The value is calculated in the precision of the parameters: it is narrow, and the loss reads it as it is.
+    """
 
     def __init__(self, inputs: int, widths: Sequence[int], dropout: float = 0.0) -> None:
         super().__init__()
@@ -34,5 +55,5 @@ class Tower(nn.Module):
         self.output = nn.Linear([inputs, *widths][-1], 1)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102 (the class says it)
-        output: Tensor = self.output(self.hidden(x))  # [B, 1]
+        output: Tensor = self.output(self.hidden(x).to(self.output.weight.dtype))  # [B, 1]
         return output.squeeze(-1)  # [B]

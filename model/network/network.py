@@ -83,9 +83,14 @@ class RankingNetwork(nn.Module):
         item_ids: Tensor,
         item_numeric: Tensor,
         row_to_user: Tensor,
+        precision: torch.dtype | None = None,
     ) -> Tensor:
-        """Raw tower outputs [N, T], for `losses.joint_loss`. Takes what `predictions` takes."""
+        """Raw tower outputs [N, T], for `losses.joint_loss`. Takes what `predictions` takes.
+
+        With a `precision`, the trunk calculates in it; parameters and outputs stay in their own.
+        """
         x = self.inputs(user_ids, user_numeric, item_ids, item_numeric, row_to_user)
+        x = x if precision is None else x.to(precision)
         return torch.stack(self.trunk(x), dim=1) + self.base
 
     def predictions(

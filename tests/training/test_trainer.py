@@ -137,6 +137,15 @@ def test_it_learns_what_is_planted(average):
     )
 
 
+def test_bfloat16_learns_the_same_and_leaves_float32_weights():
+    outcome, _ = trained(precision="bf16")
+    assert outcome.best.validation["vtr"]["auc"] > 0.95
+    assert outcome.best.validation["vcr"]["mse"] < 0.01
+    weights = outcome.network.state_dict()
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    assert not equal(weights, trained()[0].network.state_dict())
+
+
 def test_equal_seeds_give_equal_weights_and_another_seed_others():
     one, again, other = (trained(epochs=1, seed=seed)[0] for seed in (5, 5, 6))
     assert equal(one.network.state_dict(), again.network.state_dict())
@@ -310,8 +319,9 @@ DROPOUTS = {"dropout": 0.2, "embedding_dropout": 0.1, "id_dropout": 0.3}
             | {"loss_weights": DecayedLossWeights(kind="decayed", ratio={"vcr": 0.99}, every="step")},
             DROPOUTS,
         ),
+        (EVERYTHING | {"precision": "bf16"}, DROPOUTS),
     ],
-    ids=["plain", "everything", "uncertainty", "decayed"],
+    ids=["plain", "everything", "uncertainty", "decayed", "bf16"],
 )
 def test_a_training_killed_anywhere_and_resumed_ends_as_if_it_had_not_been(changed, dropouts):
     """48 steps, 16 an epoch: killed within an epoch, in its last step, in the next one's first, and late."""
