@@ -33,7 +33,7 @@ from model.bundle import read_manifest
 HOME = Path("build/streaming")
 FULCRUM = str(Path(sys.executable).with_name("fulcrum"))
 CHUNK = 1_000_000
-USERS, ITEMS, VALUES, FEATURES = 200_000, 50_000, 1_000, 8
+USERS, ITEMS, VALUES, FEATURES = 50_000, 20_000, 1_000, 8
 MIB = 1 << 20
 
 console = Console(width=None if sys.stdout.isatty() else 120)
@@ -77,7 +77,7 @@ RECIPE = {
     },
     "training": {
         "epochs": 1,
-        "batch": 4096,
+        "batch": 8192,
         "learning_rate": 3.0e-3,
         "seed": 7,
         "monitor": {"metric": "vtr.auc", "mode": "max"},
@@ -114,37 +114,38 @@ class Watched:
 
 
 def main(
-    rows: Annotated[int, typer.Option(help="Rows of the log that is streamed.")] = 20_000_000,
+    rows: Annotated[int, typer.Option(help="Rows of the log that is streamed; 0 for none.")] = 20_000_000,
     compared: Annotated[
         int, typer.Option(help="Rows of the part that is also trained in memory.")
     ] = 2_000_000,
-    rounds: Annotated[int, typer.Option(help="Turns of the comparison.")] = 2,
+    rounds: Annotated[int, typer.Option(help="Turns of the comparison; 0 for none.")] = 2,
 ) -> None:
     """Measure, and print the tables of docs/performance.md."""
-    whole, part = make_log(rows), make_log(compared)
+    whole, part = make_log(rows) if rows else None, make_log(compared)
     turns: dict[str, list[Watched]] = {"streamed": [], "in memory": []}
     for _ in range(rounds):
         for name, stream in (("streamed", "true"), ("in memory", "false")):
             turns[name].append(train(part, name.replace(" ", "-"), stream))
-    large = train(whole, "large", "true") if rows else None
+    large = train(whole, "large", "true") if whole is not None else None
     memory = Table(
         "rows", "how", "peak anonymous MiB", "while training: first, median, last MiB", "rows/s, training"
     )
     for name, runs in turns.items():
-        memory.add_row(f"{compared:,}", name, *_figures(runs))
+        if runs:
+            memory.add_row(f"{compared:,}", name, *_figures(runs))
     if large is not None:
         memory.add_row(f"{rows:,}", "streamed", *_figures([large]))
     console.print(memory)
-    best = {name: max(run.rate for run in runs) for name, runs in turns.items()}
-    console.print(
-        f"rate, streamed over in memory, {compared:,} rows: {best['streamed'] / best['in memory']:.3f}"
-    )
     if large is not None:
-        console.print(
-            f"rate, {rows:,} rows streamed over {compared:,} in memory: {large.rate / best['in memory']:.3f}"
-        )
         console.print(_over_time(large))
-    console.print(_quality(part))
+    if rounds:
+        best = {name: max(run.rate for run in runs) for name, runs in turns.items()}
+        ratio = best["streamed"] / best["in memory"]
+        console.print(f"rate of {compared:,} rows, streamed over in memory: {ratio:.3f}")
+        if large is not None:
+            ratio = large.rate / best["in memory"]
+            console.print(f"rate of {rows:,} rows streamed over {compared:,} in memory: {ratio:.3f}")
+        console.print(_quality(part))
 
 
 def make_log(rows: int) -> Path:

@@ -11,7 +11,7 @@ from model.encoding import Column, canonical
 from model.errors import FulcrumError
 from model.schema import CategoricalFeature, NumericFeature
 
-__all__ = ["feature_columns", "key_strings", "to_column"]
+__all__ = ["comparable_keys", "feature_columns", "key_strings", "to_column"]
 
 
 def to_column(spec: CategoricalFeature | NumericFeature, series: pl.Series) -> Column:
@@ -52,9 +52,22 @@ def key_strings(series: pl.Series) -> list[str | None]:
     Raises:
         FulcrumError: ids are neither text nor numbers.
     """
+    return comparable_keys(series).to_list()
+
+
+def comparable_keys(series: pl.Series) -> pl.Series:
+    """`key_strings` as a column: by them, keys of different types compare.
+
+    Raises:
+        FulcrumError: as for `key_strings`.
+    """
     values = series.unique(maintain_order=True)
     try:
-        strings = {value: canonical(value) for value in values.to_list()}
+        strings = [canonical(value) for value in values.to_list()]
     except TypeError as error:
         raise FulcrumError(f"column {series.name!r}: ids are text or whole numbers ({error})") from error
-    return [strings[value] for value in series.to_list()]
+    named = pl.DataFrame({"value": values, "key": pl.Series(strings, dtype=pl.String)})
+    of_rows = pl.DataFrame({"value": series}).join(
+        named, on="value", how="left", nulls_equal=True, maintain_order="left"
+    )
+    return of_rows["key"].alias(series.name)

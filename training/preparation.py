@@ -25,13 +25,14 @@ from model.schema import (
     Schema,
     Side,
 )
-from training.columns import feature_columns
+from training.columns import comparable_keys, feature_columns
 from training.datasets.source import LogSource, SourceTable
 
 __all__ = ["Entities", "PreparedLog", "prepare_entities", "prepare_log"]
 
 _Array = npt.NDArray[np.float64]
 _ROWS_ALONE = 10_000
+_KEY = "\x00key"
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,11 @@ def prepare_entities(schema: Schema, source: LogSource, kind: Literal["users", "
     # Keys that lead on to further tables, but not to the other side's: an item has no user.
     leading = {table.key for table in source.tables} - {data.user, data.item}
     needed = {key, *_side_columns(schema, side)} | leading
-    keyed = [_table_key(table, log[key].dtype) for table in source.tables if table.key == key]
-    keys = pl.concat([log[key], *keyed]).drop_nulls()
+    keyed = [_table_keys(log[key], table) for table in source.tables if table.key == key]
+    if any(ours.dtype != log[key].dtype for ours, _ in keyed):
+        log = log.with_columns(comparable_keys(log[key]))
+        keyed = [_table_keys(log[key], table) for table in source.tables if table.key == key]
+    keys = pl.concat([log[key], *(theirs for _, theirs in keyed)]).drop_nulls()
     frame = keys.unique(maintain_order=True).to_frame(key)
     latest = log.select([name for name in log.columns if name in needed]).unique(
         key, keep="last", maintain_order=True
@@ -206,13 +210,14 @@ def _join(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str |
 def _merge(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str | None) -> pl.DataFrame:
     """Add the table's needed columns; the log's own value holds where both have one."""
     _require(table.frame, _optional(table.as_of), f"table {table.name!r}")
-    key = _table_key(table, frame[table.key].dtype)
+    ours, key = _table_keys(frame[table.key], table)
+    frame = frame.with_columns(ours.alias(_KEY))
     wanted = [name for name in table.frame.columns if name in needed and name != table.key]
     right = table.frame.select(
-        key,
+        key.alias(_KEY),
         *(pl.col(name) for name in wanted if name != table.as_of),
         *_optional(table.as_of),
-    ).drop_nulls(table.key)
+    ).drop_nulls(_KEY)
     suffix = "\x00from table"
     if table.as_of is not None and time is not None:
         known = _cast(right[table.as_of], frame[time].dtype, f"table {table.name!r}")
@@ -222,30 +227,39 @@ def _merge(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str 
             right,
             left_on=time,
             right_on="\x00as of",
-            by=table.key,
+            by=_KEY,
             strategy="backward",
             allow_exact_matches=False,
             suffix=suffix,
             check_sortedness=False,
         ).drop("\x00as of", strict=False)
     else:
-        twice = right[table.key].is_duplicated()
+        twice = right[_KEY].is_duplicated()
         if twice.any():
-            first = right.filter(twice)[table.key][0]
+            first = right.filter(twice)[_KEY][0]
             raise FulcrumError(
                 f"table {table.name!r}: {table.key} {first!r} stands in several rows; "
                 "keep one row a key, or name the column that dates them in as_of"
             )
-        joined = frame.join(right, on=table.key, how="left", suffix=suffix, maintain_order="left")
+        joined = frame.join(right, on=_KEY, how="left", suffix=suffix, maintain_order="left")
     both = [name for name in wanted if name + suffix in joined.columns]
     return joined.with_columns(pl.coalesce(name, name + suffix).alias(name) for name in both).drop(
-        [name + suffix for name in both]
+        [_KEY, *(name + suffix for name in both)]
     )
 
 
-def _table_key(table: SourceTable, kind: pl.DataType) -> pl.Series:
+def _table_keys(ours: pl.Series, table: SourceTable) -> tuple[pl.Series, pl.Series]:
+    """The key in the log and in the table, in one type: as ids compare, 3, 3.0 and "3" are one."""
     _require(table.frame, [table.key], f"table {table.name!r}")
-    return _cast(table.frame[table.key], kind, f"table {table.name!r}")
+    theirs = table.frame[table.key]
+    if ours.dtype == theirs.dtype or (ours.dtype.is_integer() and theirs.dtype.is_integer()):
+        return ours, _cast(theirs, ours.dtype, f"table {table.name!r}")
+    as_text = comparable_keys(ours), comparable_keys(theirs)
+    for one, other in ((ours, as_text[1]), (theirs, as_text[0])):
+        known = other.drop_nulls()
+        if one.dtype.is_numeric() and len(known) and known.cast(pl.Float64, strict=False).is_null().all():
+            raise _not_comparable(theirs, ours.dtype, f"table {table.name!r}")
+    return as_text
 
 
 def _cast(series: pl.Series, kind: pl.DataType, field: str) -> pl.Series:
@@ -255,7 +269,11 @@ def _cast(series: pl.Series, kind: pl.DataType, field: str) -> pl.Series:
             return series.cast(kind)
     except pl.exceptions.PolarsError:
         pass
-    raise FulcrumError(
+    raise _not_comparable(series, kind, field)
+
+
+def _not_comparable(series: pl.Series, kind: pl.DataType, field: str) -> FulcrumError:
+    return FulcrumError(
         f"{field}: column {series.name!r} holds {series.dtype}, which cannot be compared with {kind} "
         "in the log; give both the same type"
     )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from model.errors import FulcrumError
 from model.schema import Schema
+from training.columns import key_strings
 from training.datasets.source import LogSource, SourceTable
 from training.preparation import prepare_entities, prepare_log
 
@@ -130,9 +131,28 @@ def test_a_key_in_the_log_alone_leads_to_its_table_for_entities_too():
     assert values(prepare_entities(schema(), source(log, authors), "items")) == [0.1, 0.2]
 
 
-def test_a_key_that_reads_as_the_logs_type_joins_it():
-    as_text = SourceTable("items", pl.DataFrame({"item": ["20", "10"], "score": [0.2, 0.1]}), "item")
-    assert values(prepared(LOG, as_text)) == [0.1, 0.2, 0.2, 0.1]
+@pytest.mark.parametrize("dated", [False, True], ids=["timeless", "as of"])
+@pytest.mark.parametrize("theirs", [pl.Int16, pl.Float64, pl.String, pl.Categorical])
+@pytest.mark.parametrize("ours", [pl.Int64, pl.Float32, pl.String])
+def test_keys_of_different_types_join_as_ids_compare(ours, theirs, dated):
+    """3, 3.0 and "3" are one id."""
+
+    def typed(ids, kind):
+        series = pl.Series(ids, dtype=pl.Int64)
+        return (series if kind.is_numeric() else series.cast(pl.String)).cast(kind)
+
+    log = LOG.with_columns(item=typed([10, 10, None, 20], ours))
+    known = {"known": [1, 1, 1]} if dated else {}
+    table = scores(item=typed([20, None, 10], theirs), score=[0.2, 0.3, 0.1], **known)
+    assert values(prepared(log, table)) == [0.1, 0.2, None, 0.1]
+    entities = prepare_entities(schema(), source(log, table), "items")
+    by_key = dict(zip(key_strings(entities.keys), values(entities), strict=True))
+    assert by_key == {"10": 0.1, "20": 0.2}
+
+
+def test_a_key_that_is_no_whole_number_is_not_cut_to_one():
+    table = scores(item=[10.5, 20.0], score=[0.5, 0.2])
+    assert values(prepared(LOG, table)) == [None, 0.2, 0.2, None]
 
 
 @pytest.mark.parametrize(
