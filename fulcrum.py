@@ -121,13 +121,39 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --run, as if it had not been stopped.")
     ] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="BUNDLE",
+            help="Start from this bundle's weights; new ids and features are admitted.",
+        ),
+    ] = None,
+    gate: Annotated[
+        Path | None,
+        typer.Option(
+            "--gate",
+            metavar="BUNDLE",
+            help="Write no bundle that is surely worse than this one on the validation rows, beyond "
+            "training.gate; the bundle of --from where absent.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write the bundle even where the gate says no.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write curves for TensorBoard into the run folder.")
+    ] = False,
 ) -> None:
     """Train a network on a log, export it and write the bundle that `serve` loads."""
     with _extra("training"):
         from training.recipe import load_recipe
         from training.train import train_bundle
-    loaded = load_recipe(recipe, override or (), model)
-    trained = train_bundle(loaded, data, out, run, progress, resume=resume)
+    sets = [*(override or ()), *(["training.tensorboard=true"] if tensorboard else [])]
+    loaded = load_recipe(recipe, sets, model)
+    trained = train_bundle(
+        loaded, data, out, run, progress, resume=resume, start=start, gate=gate, force=force
+    )
     answer.print(f"bundle {out}", trained.manifest.version, highlight=False, soft_wrap=True)
 
 

@@ -7,6 +7,7 @@
     network.onnx     the network (with network.onnx.data beside it when its tables are large)
     fusion.yaml      the default fusion config
     sample.npz       encoded rows and torch's predictions for them: checked again at every load
+    weights.npz      weights by feature and by name, for a training that goes on from here; serving reads none
 
 The version hashes network, encoder and schema alone, so new metrics or another default fusion make no
 new version. Each file's checksum is verified before anything is used; nothing is unpickled.
@@ -33,6 +34,7 @@ from model.schema import Frozen, Schema
 
 __all__ = [
     "NETWORK",
+    "WEIGHTS",
     "Bundle",
     "FileEntry",
     "Manifest",
@@ -44,6 +46,7 @@ __all__ = [
 
 MANIFEST, MANIFEST_SUM, SCHEMA, ENCODER = "manifest.json", "manifest.sha256", "schema.json", "encoder.json"
 NETWORK, NETWORK_DATA, FUSION, SAMPLE = "network.onnx", "network.onnx.data", "fusion.yaml", "sample.npz"
+WEIGHTS = "weights.npz"
 _IDENTITY = (NETWORK, NETWORK_DATA, ENCODER, SCHEMA)
 _REQUIRED = (NETWORK, ENCODER, SCHEMA, FUSION, SAMPLE)
 

@@ -30,10 +30,9 @@ from training.evaluation.comparison import compare_task
 from training.evaluation.ndcg import GroupedNdcg
 from training.evaluation.resampling import Resamples
 from training.evaluation.reward import default_reward, rewards
-from training.metrics import GroupedScorer, auc, grouped_auc, task_metrics
-from training.preparation import PreparedLog, prepare_log
+from training.metrics import GroupedScorer, auc, finite, grouped_auc, task_metrics
+from training.preparation import PreparedLog, prepare_log, same_rows
 from training.threads import usable_cores
-from training.train import finite
 
 __all__ = ["Evaluation", "evaluate_bundle", "predict_log"]
 
@@ -350,7 +349,7 @@ class _Other:
             source = read_source(schema.data, folder)
         its_own = source.fingerprint == bundle.manifest.data.get("fingerprint")
         log = prepare_log(schema, source, split=its_own)
-        if not _same_rows(judged.schema, judged.log, schema, log):
+        if not same_rows(judged.schema, judged.log, schema, log):
             raise FulcrumError(
                 f"--against {bundle.path}: it reads other rows from this data "
                 f"({len(log):,} against {len(judged.log):,}, or in another order); "
@@ -423,20 +422,6 @@ class _Other:
                     f"{self._bundle.path} means something else by {name!r}: other labels or another sample "
                     "space; both are judged by the first bundle's"
                 )
-
-
-def _same_rows(schema: Schema, log: PreparedLog, other: Schema, other_log: PreparedLog) -> bool:
-    """Whether both logs are the same impressions in the same order."""
-    if schema == other:
-        return True
-    if len(log) != len(other_log):
-        return False
-    keys = ((data.user, data.item, data.time) for data in (schema.data, other.data))
-    return all(
-        log.frame[ours].equals(other_log.frame[theirs], null_equal=True)
-        for ours, theirs in zip(*keys, strict=True)
-        if ours is not None and theirs is not None
-    )
 
 
 def _rows(judged: _Judged, predictions: Predictions) -> pl.DataFrame:

@@ -28,6 +28,7 @@ from model.bundle import (
     NETWORK_DATA,
     SAMPLE,
     SCHEMA,
+    WEIGHTS,
     Manifest,
     Sample,
     write_manifest,
@@ -39,6 +40,7 @@ from model.inference import INPUTS, NetworkInputs, NetworkSession
 from model.network.network import RankingNetwork
 from training.batches import EncodedLog
 from training.run_folder import environment
+from training.warm_start import kept_weights
 
 __all__ = ["PARITY_ROWS", "PARITY_TOLERANCE", "check_replaceable", "write_bundle"]
 
@@ -83,6 +85,8 @@ def write_bundle(
         (unfinished / SCHEMA).write_text(schema.model_dump_json(indent=2), encoding="utf-8")
         (unfinished / ENCODER).write_bytes(encoder.to_json())
         (unfinished / FUSION).write_bytes(canonical(default_fusion(schema.task_names)))
+        # By name and not from the graph, whose initialisers are what the exporter's optimizer made of them.
+        np.savez(unfinished / WEIGHTS, allow_pickle=False, **kept_weights(network, encoder))
         inputs = _inputs(rows, _SAMPLE_ROWS, users=4)
         Sample(inputs, _torch_predictions(network, inputs)).save(unfinished / SAMPLE)
         manifest = write_manifest(

@@ -90,7 +90,9 @@ def material_in_memory(recipe: Recipe, folder: Path | None, console: Console, gr
     validation = encoded.take(log.validation)
 
     def held_out(other: Schema) -> Iterator[tuple[PreparedLog, PreparedLog]]:
-        theirs = source if other.data == schema.data else read_source(other.data, folder)
+        rows = {"split": schema.data.split, "keep": schema.data.keep}
+        same = other.data.model_copy(update=rows) == schema.data
+        theirs = source if same else read_source(other.data, folder)
         yield log, prepare_log(other, theirs, split=False)
 
     return Material(

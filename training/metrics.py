@@ -5,6 +5,8 @@ Plain NumPy; knows nothing about networks, files or the log. Shapes: n rows of o
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,7 @@ __all__ = [
     "GroupedAuc",
     "GroupedScorer",
     "auc",
+    "finite",
     "grouped_auc",
     "interval",
     "logloss",
@@ -224,3 +227,12 @@ def _mean_intervals(
 
 def _mean(values: Floats) -> float:
     return float(np.mean(values, dtype=np.float64)) if len(values) else float("nan")
+
+
+def finite(metrics: Any) -> Any:
+    """The same, with None for numbers that JSON has no word for."""
+    if isinstance(metrics, Mapping):
+        return {key: finite(value) for key, value in metrics.items()}
+    if isinstance(metrics, list | tuple):
+        return [finite(value) for value in metrics]
+    return None if isinstance(metrics, float) and not math.isfinite(metrics) else metrics

@@ -28,7 +28,7 @@ from model.schema import (
 from training.columns import comparable_keys, feature_columns
 from training.datasets.source import LogSource, SourceTable
 
-__all__ = ["Entities", "PreparedLog", "prepare_entities", "prepare_log"]
+__all__ = ["Entities", "PreparedLog", "prepare_entities", "prepare_log", "same_rows"]
 
 _Array = npt.NDArray[np.float64]
 _ROWS_ALONE = 10_000
@@ -158,6 +158,20 @@ def prepare_entities(schema: Schema, source: LogSource, kind: Literal["users", "
         keys=frame[key],
         columns=_feature_columns(list(schema.side(side)), frame),
         video_len_s=_video_seconds(data, frame) if kind == "items" else None,
+    )
+
+
+def same_rows(schema: Schema, log: PreparedLog, other: Schema, other_log: PreparedLog) -> bool:
+    """Whether both logs are the same impressions in the same order."""
+    if schema == other:
+        return True
+    if len(log) != len(other_log):
+        return False
+    keys = ((data.user, data.item, data.time) for data in (schema.data, other.data))
+    return all(
+        log.frame[ours].equals(other_log.frame[theirs], null_equal=True)
+        for ours, theirs in zip(*keys, strict=True)
+        if ours is not None and theirs is not None
     )
 
 

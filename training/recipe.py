@@ -119,6 +119,14 @@ class TrainingConfig(Frozen):
         None
     )
     """Whether the log is streamed from disk in bounded memory, and how."""
+    keep: Literal["best", "last"] = "best"
+    """Which epoch becomes the bundle: the best by `monitor`, or the last one whatever it says, where the
+    validation split is to judge and not to choose. With `last`, nothing stops early."""
+    gate: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """By `TASK.METRIC`: by how much a bundle may be worse than the one it is compared with (`--gate`). A task
+    that is not named is held to its auc or mse, and to 0."""
+    tensorboard: bool = False
+    """Whether the run folder gets curves that TensorBoard shows."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
     """Seconds between checkpoints within an epoch; each epoch ends with one. They change no outcome."""
 
@@ -138,16 +146,19 @@ class Recipe(Frozen):
     training: TrainingConfig
 
     @model_validator(mode="after")
-    def _monitor_names_a_metric(self) -> Recipe:
-        metric = self.training.monitor.metric
-        known = ["loss"]
+    def _metrics_are_known(self) -> Recipe:
+        known = []
         for task in self.data_schema.tasks:
             kinds = ("auc", "logloss") if task.type == "binary" else ("mse",)
             known += [f"{task.name}.{kind}" for kind in kinds]
-        if metric not in known:
+        monitored = self.training.monitor.metric
+        if monitored not in ["loss", *known]:
             raise ValueError(
-                f"training.monitor.metric {metric!r} is unknown; it is one of {', '.join(known)}"
+                f"training.monitor.metric {monitored!r} is unknown; it is one of loss, {', '.join(known)}"
             )
+        for metric in self.training.gate:
+            if metric not in known:
+                raise ValueError(f"training.gate: {metric!r} is unknown; it is one of {', '.join(known)}")
         return self
 
     @model_validator(mode="after")

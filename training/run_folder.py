@@ -16,7 +16,7 @@ import os
 import platform
 import sys
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +26,8 @@ import orjson
 import torch
 from pydantic import ValidationError
 
-from model.errors import FulcrumError, shown
+from model.errors import FulcrumError
+from training.differences import differences
 from training.recipe import Recipe
 from training.threads import usable_cores
 
@@ -35,8 +36,8 @@ __all__ = ["RunFolder", "check_startable", "environment"]
 _RUN, _RECIPE, _METRICS = "run.json", "recipe.json", "metrics.jsonl"
 _BEST, _CHECKPOINT = "best.pt", "checkpoint.pt"
 _DECISIVE = ("fulcrum", "torch", "numpy", "polars", "platform", "threads")
+_OF_NO_OUTCOME = ("checkpoint_seconds", "gate", "tensorboard")
 _NAMED = 3
-_ABSENT = object()
 
 
 def environment() -> dict[str, str]:
@@ -67,12 +68,12 @@ def check_startable(path: Path, recipe: Recipe, *, resume: bool) -> None:
         started = Recipe.model_validate_json((path / _RECIPE).read_bytes())
     except (OSError, ValidationError) as error:
         raise FulcrumError(f"--run {path}: {_RECIPE} cannot be read; start a new run") from error
-    differences = list(_differences(_decisive(started), _decisive(recipe)))
-    if differences:
-        more = f" (and {len(differences) - _NAMED} more)" if len(differences) > _NAMED else ""
+    found = list(differences(_decisive(started), _decisive(recipe)))
+    if found:
+        more = f" (and {len(found) - _NAMED} more)" if len(found) > _NAMED else ""
         raise FulcrumError(
             f"--resume: the run in {path} was started with another recipe: "
-            f"{'; '.join(differences[:_NAMED])}{more}. Give the same recipe, or start a new run"
+            f"{'; '.join(found[:_NAMED])}{more}. Give the same recipe, or start a new run"
         )
 
 
@@ -84,12 +85,27 @@ class RunFolder:
         resumed: whether it held this run already.
         changes: what was otherwise when the run began and may move its last bits, for people.
 
+    Args:
+        path: the folder.
+        recipe: what is trained.
+        data_fingerprint: on what.
+        resume: whether to go on with the run that is there.
+        started_from: version of the bundle that the training goes on from, None for none.
+
     Raises:
-        FulcrumError: the folder holds a run that is not to be resumed, one of another recipe or of other
-            data, or one that another process is at.
+        FulcrumError: the folder holds a run that is not to be resumed, one of another recipe, bundle or of
+            other data, or one that another process is at.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, data_fingerprint: str, *, resume: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        recipe: Recipe,
+        data_fingerprint: str,
+        *,
+        resume: bool = False,
+        started_from: str | None = None,
+    ) -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.changes: list[str] = []
@@ -97,12 +113,12 @@ class RunFolder:
         try:
             check_startable(path, recipe, resume=resume)
             self.resumed = (path / _RUN).exists()
-            self._open(recipe, data_fingerprint)
+            self._open(recipe, data_fingerprint, started_from)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, recipe: Recipe, data_fingerprint: str) -> None:
+    def _open(self, recipe: Recipe, data_fingerprint: str, started_from: str | None) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         surroundings = environment() | {"threads": str(recipe.training.threads or usable_cores())}
         if not self.resumed:
@@ -114,6 +130,7 @@ class RunFolder:
                 "recipe": recipe.name,
                 "seed": recipe.training.seed,
                 "data_fingerprint": data_fingerprint,
+                "started_from": started_from,
                 "started": now,
                 "environment": surroundings,
             }
@@ -129,9 +146,14 @@ class RunFolder:
                 f"{run['data_fingerprint']} there, {data_fingerprint} here. "
                 "Give the same data, or start a new run"
             )
+        if run.get("started_from") != started_from:
+            raise FulcrumError(
+                f"--resume: the run in {self.path} started from {run.get('started_from') or 'no bundle'}, "
+                f"not from {started_from or 'none'}. Give the same --from, or start a new run"
+            )
         before = run["environment"]
         self.changes = list(
-            _differences(
+            differences(
                 {key: before.get(key) for key in _DECISIVE}, {key: surroundings[key] for key in _DECISIVE}
             )
         )
@@ -215,23 +237,6 @@ def _lock(folder: Path) -> int:
 def _decisive(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe decides the outcome of its training."""
     document = recipe.model_dump(mode="json")
-    del document["training"]["checkpoint_seconds"]
+    for name in _OF_NO_OUTCOME:
+        del document["training"][name]
     return document
-
-
-def _differences(there: Any, here: Any, path: str = "") -> Iterator[str]:
-    """`training.epochs is 3 there and 5 here`, for each value that is not the same."""
-    if isinstance(there, Mapping) and isinstance(here, Mapping):
-        for key in {**there, **here}:
-            place = f"{path}.{key}" if path else key
-            yield from _differences(there.get(key, _ABSENT), here.get(key, _ABSENT), place)
-    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        for number, (one, other) in enumerate(zip(there, here, strict=True)):
-            name = one.get("name", number) if isinstance(one, Mapping) else number
-            yield from _differences(one, other, f"{path}.{name}")
-    elif there != here:
-        yield f"{path} is {_said(there)} there and {_said(here)} here"
-
-
-def _said(value: Any) -> str:
-    return "absent" if value is _ABSENT else shown(value)

@@ -19,19 +19,21 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
-from model.bundle import Manifest
+from model.bundle import Manifest, load_bundle
 from model.encoding import CategoricalEncoder, Encoder
 from model.errors import FulcrumError
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork, SideSpec, build_network
 from model.schema import CategoricalFeature, RegressionTask, Side
-from training.batches import JudgedRows, TrainingRows
 from training.export import check_replaceable, write_bundle
+from training.gate import Gate, pass_gate
 from training.material import Material, material_in_memory, streamed_material
+from training.metrics import finite
 from training.recipe import Recipe
 from training.run_folder import RunFolder, check_startable
 from training.threads import usable_cores
 from training.trainer import Checkpoint, EpochReport, fit
+from training.warm_start import WarmStart, open_bundle
 
 __all__ = ["TrainedBundle", "train_bundle"]
 
@@ -53,6 +55,9 @@ def train_bundle(
     console: Console,
     *,
     resume: bool = False,
+    start: Path | None = None,
+    gate: Path | None = None,
+    force: bool = False,
 ) -> TrainedBundle:
     """Train a recipe and write its bundle.
 
@@ -63,10 +68,13 @@ def train_bundle(
         run: the run folder; one below `runs/` where None.
         console: where progress goes.
         resume: go on with the run in the run folder, where there is one, to the end that it would have had.
+        start: a bundle whose weights the training starts from.
+        gate: a bundle that the new one must not be surely worse than; `start` where None.
+        force: write the bundle whatever the gate says.
 
     Raises:
-        FulcrumError: bad data, a recipe that does not fit it, a run that cannot be resumed, or a bundle that
-            fails its parity check.
+        FulcrumError: bad data, a recipe that does not fit it, a run that cannot be resumed, a bundle that
+            cannot be started from, or one that fails the gate or its parity check.
     """
     if resume and run is None:
         raise FulcrumError("--resume: name the folder of the run to go on with, --run DIR")
@@ -74,9 +82,11 @@ def train_bundle(
     started = datetime.now(UTC)
     run = run or Path("runs") / f"{recipe.name}-{started:%Y%m%dT%H%M%S}"
     check_startable(run, recipe, resume=resume)
+    warm = open_bundle(start, recipe) if start is not None else None
+    rival = load_bundle(gate) if gate is not None else warm.bundle if warm is not None else None
     schema = recipe.data_schema
     console.print(f"Reading [bold]{recipe.name}[/] {f'from {folder}' if folder else '(no files needed)'}")
-    material = _material(recipe, folder, run, console)
+    material = _material(recipe, folder, run, console, warm)
     encoder = material.encoder
     torch.manual_seed(recipe.training.seed)
     torch.set_num_threads(recipe.training.threads or usable_cores())
@@ -86,10 +96,22 @@ def train_bundle(
         item=side_spec(encoder, "item"),
         tasks=[task_head(task) for task in schema.tasks],
     )
+    if warm is not None:
+        warm.put(network, encoder, recipe.network)
+        console.print(f"Starting from [bold]{warm.bundle.manifest.name}[/] {warm.bundle.version[:19]}")
+        for line in warm.news(encoder):
+            console.print(f"  {line}")
     parameters = sum(parameter.numel() for parameter in network.parameters())
     console.print(f"Training [bold]{recipe.network.model}[/] with {parameters:,} parameters")
-    with RunFolder(run, recipe, material.fingerprint, resume=resume) as record:
-        best, seconds = _fit(network, recipe, material.train, material.validation, record, console)
+    version = warm.bundle.version if warm is not None else None
+    with RunFolder(run, recipe, material.fingerprint, resume=resume, started_from=version) as record:
+        best, seconds = _fit(network, recipe, material, record, console, warm=warm is not None)
+    judged = None
+    if rival is not None:
+        console.print(f"Comparing with {rival.path}")
+        judged = pass_gate(network, material, recipe, rival, console)
+        console.print(judged.table())
+        _check_gate(judged, rival.path, run, console, force=force)
     console.print(f"Exporting epoch {best.epoch} to {out}")
     manifest = write_bundle(
         out,
@@ -103,6 +125,8 @@ def train_bundle(
                 **recipe.training.model_dump(mode="json"),
                 "best_epoch": best.epoch,
                 "seconds": round(seconds, 1),
+                "started_from": version,
+                "gate": {} if judged is None else finite(judged.report()),
             },
             "data": {
                 "fingerprint": material.fingerprint,
@@ -118,12 +142,31 @@ def train_bundle(
     return TrainedBundle(manifest, run, best)
 
 
-def _material(recipe: Recipe, folder: Path | None, run: Path, console: Console) -> Material:
+def _material(
+    recipe: Recipe, folder: Path | None, run: Path, console: Console, warm: WarmStart | None
+) -> Material:
     """The data, in memory or streamed."""
+    grow = warm.grow if warm is not None else _as_fitted
     stream = recipe.training.stream
     if stream is None:
-        return material_in_memory(recipe, folder, console, lambda fitted: fitted)
-    return streamed_material(recipe, stream, folder, run, console, lambda fitted: fitted, "")
+        return material_in_memory(recipe, folder, console, grow)
+    version = warm.bundle.version if warm is not None else ""
+    return streamed_material(recipe, stream, folder, run, console, grow, version)
+
+
+def _as_fitted(fitted: Encoder) -> Encoder:
+    return fitted
+
+
+def _check_gate(gate: Gate, rival: Path, run: Path, console: Console, *, force: bool) -> None:
+    failures = gate.failures()
+    if failures and not force:
+        raise FulcrumError(
+            f"worse than {rival}: {'; '.join(failures)}. No bundle was written; the weights are in {run}, "
+            f"and --run {run} --resume --force writes it all the same"
+        )
+    for failure in failures:
+        console.print(f"  [yellow]worse than {rival}:[/] {failure}; written all the same (--force)")
 
 
 def side_spec(encoder: Encoder, *sides: Side) -> SideSpec:
@@ -148,15 +191,6 @@ def task_head(task: Any) -> TaskHead:
     return TaskHead(task.name, "binary")
 
 
-def finite(metrics: Any) -> Any:
-    """The same, with None for numbers that JSON has no word for."""
-    if isinstance(metrics, Mapping):
-        return {key: finite(value) for key, value in metrics.items()}
-    if isinstance(metrics, list | tuple):
-        return [finite(value) for value in metrics]
-    return None if isinstance(metrics, float) and not math.isfinite(metrics) else metrics
-
-
 class _Rate(ProgressColumn):
     """Rows a second."""
 
@@ -167,13 +201,14 @@ class _Rate(ProgressColumn):
 def _fit(
     network: RankingNetwork,
     recipe: Recipe,
-    train: TrainingRows,
-    validation: JudgedRows,
+    material: Material,
     record: RunFolder,
     console: Console,
+    *,
+    warm: bool,
 ) -> tuple[EpochReport, float]:
     """Train, or go on from the folder's last checkpoint: the best epoch, and the seconds of all attempts."""
-    config = recipe.training
+    config, train = recipe.training, material.train
     weights = [task.weight for task in recipe.data_schema.tasks]
     began = time.monotonic()
     kept = record.last_checkpoint()
@@ -213,11 +248,12 @@ def _fit(
             config,
             weights,
             train,
-            validation,
+            material.validation,
             on_step=on_step,
             on_epoch=on_epoch,
             on_checkpoint=lambda state: record.checkpoint({"training": state, "seconds": seconds()}),
             resume=resume,
+            warm=warm,
         )
     if math.isnan(trained.best.loss) or math.isnan(trained.best.monitored):
         raise FulcrumError(

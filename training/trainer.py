@@ -79,6 +79,7 @@ def fit(
     on_epoch: Callable[[EpochReport, dict[str, Tensor]], None] = lambda _report, _weights: None,
     on_checkpoint: Callable[[Checkpoint], None] | None = None,
     resume: Checkpoint | None = None,
+    warm: bool = False,
 ) -> Trained:
     """Train until the monitored metric no longer improves; the network ends with its best weights.
 
@@ -86,7 +87,7 @@ def fit(
     the weights that the other would have ended with, bit for bit.
 
     Args:
-        network: freshly built; its heads name the tasks.
+        network: its heads name the tasks.
         config: how to train.
         weights: of the tasks in the joint loss, [T], before what `config.loss_weights` makes of them.
         train, validation: rows of the two splits.
@@ -95,10 +96,13 @@ def fit(
         on_checkpoint: called every `config.checkpoint_seconds` and after each epoch with all that it takes to
             go on from there. It shares the training's memory: to be written or copied before returning.
         resume: a checkpoint to go on from, in place of the beginning.
+        warm: whether the network was trained before, and keeps its base rates.
 
     Raises:
         FulcrumError: the checkpoint is of another network.
     """
+    if not warm:
+        network.base.copy_(_base(train.label_means(), network.heads))
     training = _Training(network, config, weights, train)
     if resume is not None:
         try:
@@ -129,7 +133,6 @@ class _Training:
     def __init__(
         self, network: RankingNetwork, config: TrainingConfig, weights: list[float], train: TrainingRows
     ) -> None:
-        network.base.copy_(_base(train.label_means(), network.heads))
         self.epoch, self.rows, self.epochs = 1, 0, list[EpochReport]()
         self.best_weights: dict[str, Tensor] = {}
         self._network = network
@@ -173,7 +176,7 @@ class _Training:
         judged = self._step.judged
         metrics = judge(judged, validation)
         monitored = _monitored(config, metrics, self._start_weights)
-        better = not self.epochs or _better(config, monitored, self.best.monitored)
+        better = config.keep == "last" or not self.epochs or _better(config, monitored, self.best.monitored)
         weights = self._step.last_weights(self.epoch)
         report = EpochReport(
             self.epoch,

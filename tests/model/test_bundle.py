@@ -21,6 +21,7 @@ FILES = [
     "network.onnx",
     "fusion.yaml",
     "sample.npz",
+    "weights.npz",
 ]
 
 

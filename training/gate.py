@@ -1,0 +1,145 @@
+"""The regression gate: a bundle that is surely worse than the one in service is not written.
+
+Both are judged on the same held-out rows, paired, users resampled. A metric fails where the new bundle is
+worse by more than its margin and the interval of the difference says that it is worse at all: a fall that
+matters and is no chance. Knows nothing of how the new network was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from model.bundle import Bundle
+from model.errors import FulcrumError
+from model.inference import NetworkSession
+from model.network.network import RankingNetwork
+from training.batches import EncodedLog
+from training.evaluate import predict_log
+from training.evaluation.comparison import Difference, compare_task
+from training.material import Material
+from training.preparation import same_rows
+from training.recipe import Recipe
+from training.threads import usable_cores
+from training.trainer import predict_rows
+
+__all__ = ["Gate", "pass_gate"]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The outcome, metric by metric.
+
+    Attributes:
+        bundle: version of the one that was compared with.
+        found: by `TASK.METRIC`.
+        margins: of the same.
+    """
+
+    bundle: str
+    found: Mapping[str, Difference]
+    margins: Mapping[str, float]
+
+    def failures(self) -> list[str]:
+        """The metrics that fail, and why."""
+        failed = []
+        for name, found in self.found.items():
+            fall = -found.difference if found.higher_is_better else found.difference
+            if found.verdict == "worse" and fall > self.margins[name]:
+                low, high = found.interval
+                failed.append(
+                    f"{name} {found.value:.4f} against {found.other:.4f} "
+                    f"(difference {found.difference:+.4f} [{low:+.4f}, {high:+.4f}], "
+                    f"margin {self.margins[name]:g})"
+                )
+        return failed
+
+    def report(self) -> dict[str, Any]:
+        """For the manifest."""
+        metrics = {
+            name: found.report() | {"margin": self.margins[name]} for name, found in self.found.items()
+        }
+        return {"against": self.bundle, "passed": not self.failures(), "metrics": metrics}
+
+    def table(self) -> Table:
+        """For people."""
+        table = Table("gate", "new", "old", "difference, paired [95 %]", "margin", "")
+        for name, found in self.found.items():
+            low, high = found.interval
+            table.add_row(
+                name,
+                f"{found.value:.4f}",
+                f"{found.other:.4f}",
+                f"{found.difference:+.4f} [{low:+.4f}, {high:+.4f}]",
+                f"{self.margins[name]:g}",
+                found.verdict,
+            )
+        return table
+
+
+def pass_gate(
+    network: RankingNetwork, material: Material, recipe: Recipe, bundle: Bundle, console: Console
+) -> Gate:
+    """Compare a trained network with a bundle on the validation rows.
+
+    Raises:
+        FulcrumError: the bundle reads other rows from this data, or shares no task.
+    """
+    parts: list[EncodedLog] = []
+    theirs: dict[str, list[Any]] = {}
+    session = NetworkSession(bundle.network_path, threads=usable_cores())
+    for log, other in material.held_out(bundle.schema):
+        if not same_rows(recipe.data_schema, log, bundle.schema, other):
+            raise FulcrumError(
+                f"--gate {bundle.path}: it reads other rows from this data; to be compared, both need the "
+                "same reader, options, keep, user, item and time"
+            )
+        user, item = bundle.encoder.encode(other.columns, len(other))
+        rows = EncodedLog(user, item, log.labels, log.masks, log.group, log.user).take(log.validation)
+        for name, values in predict_log(session, rows, console).items():
+            theirs.setdefault(name, []).append(values)
+        parts.append(rows)
+    labels, masks, groups, users = (
+        np.concatenate([getattr(part, array) for part in parts])
+        for array in ("labels", "masks", "group", "user_number")
+    )
+    ours = predict_rows(network, material.validation)
+    kinds = {task.name: task.type for task in bundle.schema.tasks}
+    found: dict[str, Difference] = {}
+    margins: dict[str, float] = {}
+    for place, task in enumerate(recipe.data_schema.tasks):
+        if kinds.get(task.name) != task.type:
+            continue
+        inside = masks[:, place]
+        compared = compare_task(
+            task.type,
+            ours[inside, place],
+            np.concatenate(theirs[task.name])[inside],
+            labels[inside, place],
+            groups[inside],
+            users[inside],
+        )
+        for metric, margin in _margins(recipe, task.name, task.type).items():
+            found[f"{task.name}.{metric}"] = compared[metric]
+            margins[f"{task.name}.{metric}"] = margin
+    if not found:
+        raise FulcrumError(
+            f"--gate {bundle.path}: no task in common: it has {', '.join(kinds)}, "
+            f"the recipe {', '.join(recipe.data_schema.task_names)}"
+        )
+    return Gate(bundle.version, found, margins)
+
+
+def _margins(recipe: Recipe, task: str, kind: str) -> dict[str, float]:
+    """The metrics that a task is held to."""
+    named = {
+        name.partition(".")[2]: margin
+        for name, margin in recipe.training.gate.items()
+        if name.partition(".")[0] == task
+    }
+    return named or {"auc" if kind == "binary" else "mse": 0.0}
