@@ -10,100 +10,45 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from model.features import (
+    DEFAULT_WIDTH,
+    CategoricalFeature,
+    EmbeddedFeature,
+    FeatureSpec,
+    ListFeature,
+    MultiFeature,
+    NumericFeature,
+    SequenceFeature,
+    Side,
+)
+from model.frozen import Frozen
+from model.past import HistorySpec, PriorSpec
 
 __all__ = [
     "BinaryTask",
     "CategoricalFeature",
     "DataSpec",
+    "EmbeddedFeature",
     "FeatureSpec",
     "Frozen",
+    "HistorySpec",
     "LastSplit",
+    "ListFeature",
+    "MultiFeature",
     "NumericFeature",
+    "PriorSpec",
     "RegressionTask",
     "RuleSplit",
     "Schema",
+    "SequenceFeature",
     "Side",
     "SplitSpec",
     "TableSpec",
     "TaskSpec",
     "VideoLength",
 ]
-
-Side = Literal["user", "item", "context"]
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_KINDS_TO_COME = ("multi", "sequence")
-
-
-class Frozen(BaseModel):
-    """A configuration object: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class _Feature(Frozen):
-    name: str
-    """Name in requests, errors and the manifest."""
-    side: Side
-    """Whose property it is: the user's and the item's live in the feature store, the context comes with
-    the request."""
-    column: str | None = None
-    """Column of the prepared log; the name where absent."""
-    expr: str | None = None
-    """Polars SQL over the log's columns, in place of `column`. Requests give its value by `name`."""
-
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"expected letters, digits and underscores, found {name!r}")
-        return name
-
-    @model_validator(mode="after")
-    def _one_source(self) -> _Feature:
-        if self.column is not None and self.expr is not None:
-            raise ValueError(f"feature {self.name!r} has both column and expr; keep one")
-        return self
-
-    @property
-    def source(self) -> str:
-        """The column that holds the raw value in the prepared frame."""
-        return self.column if self.column is not None else self.name
-
-
-class CategoricalFeature(_Feature):
-    """Values compared as canonical strings, each with an embedding row."""
-
-    kind: Literal["id", "categorical"]
-    """`id` for entities (many values, a tail), `categorical` for attributes; encoded alike."""
-    width: int = Field(default=8, ge=1, le=1024)
-    """Embedding width."""
-    min_count: int = Field(default=1, ge=1)
-    """A value seen fewer times in the training split is unknown."""
-    max_size: int | None = Field(default=None, ge=1)
-    """At most so many values, the most frequent kept."""
-    hash_buckets: int | None = Field(default=None, ge=2)
-    """Hash into so many buckets in place of a vocabulary: nothing is unknown, values may collide."""
-
-    @model_validator(mode="after")
-    def _vocabulary_or_hash(self) -> CategoricalFeature:
-        if self.hash_buckets is not None and (self.min_count > 1 or self.max_size is not None):
-            raise ValueError(
-                f"feature {self.name!r}: hash_buckets takes no vocabulary; drop min_count and max_size"
-            )
-        return self
-
-
-class NumericFeature(_Feature):
-    """A number, transformed, standardised on the training split and clipped; missing: mean and a flag."""
-
-    kind: Literal["numeric"]
-    transform: Literal["none", "log1p", "quantile"] = "none"
-    """`log1p` is sign(x) log(1 + |x|); `quantile` maps the training distribution onto a normal one."""
-
-
-FeatureSpec = Annotated[CategoricalFeature | NumericFeature, Field(discriminator="kind")]
 
 
 class _Task(Frozen):
@@ -216,7 +161,7 @@ class DataSpec(Frozen):
     """Reader `files`: further tables joined to the log."""
     keep: str | None = None
     """Polars SQL: the log rows to keep; the rest is counted and left out."""
-    options: dict[str, str | int | float | bool] = {}
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Options of a named reader; `fulcrum train` refuses unknown ones by name."""
     user: str
     """Column of the user id."""
@@ -224,6 +169,12 @@ class DataSpec(Frozen):
     """Column of the item (video) id."""
     time: str | None = None
     """Column that orders the log; a number, a date or a timestamp."""
+    time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    """Unit of a time that is a number; needed where seconds or days are counted in it."""
+    priors: tuple[PriorSpec, ...] = ()
+    """Means and counts of earlier rows, made in this order: a later one may read an earlier one's columns."""
+    histories: tuple[HistorySpec, ...] = ()
+    """Lists of earlier rows' values, made after the priors."""
     group: str | None = None
     """Column of the groups within which ranking quality is judged; the user where absent."""
     video_len: VideoLength | None = None
@@ -241,7 +192,24 @@ class DataSpec(Frozen):
         dated = [table.name for table in self.tables if table.as_of is not None]
         if self.time is None and dated:
             raise ValueError(f"table {dated[0]!r} has as_of: name the time column in data.time")
+        if self.time is None and self.past:
+            raise ValueError(
+                f"{self.past[0].name!r} is made of earlier rows: name the time column in data.time"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _past_has_names_of_its_own(self) -> DataSpec:
+        names = [name for spec in self.past for name in spec.columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two priors or histories make the column {twice[0]!r}; names are unique")
+        return self
+
+    @property
+    def past(self) -> tuple[PriorSpec | HistorySpec, ...]:
+        """Priors and histories, in the order in which they are made."""
+        return (*self.priors, *self.histories)
 
 
 class Schema(Frozen):
@@ -251,18 +219,6 @@ class Schema(Frozen):
     data: DataSpec
     features: tuple[FeatureSpec, ...] = Field(min_length=1)
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)
-
-    @field_validator("features", mode="before")
-    @classmethod
-    def _kinds_to_come(cls, value: Any) -> Any:
-        for feature in value if isinstance(value, list | tuple) else ():
-            kind = feature.get("kind") if isinstance(feature, dict) else None
-            if kind in _KINDS_TO_COME:
-                raise ValueError(
-                    f"feature {feature.get('name')!r}: kind {kind!r} is not built yet; "
-                    "it is one of id, categorical, numeric"
-                )
-        return value
 
     @model_validator(mode="after")
     def _distinct_names(self) -> Schema:
@@ -275,7 +231,56 @@ class Schema(Frozen):
             raise ValueError("there are item features: name the item id's column in data.item")
         return self
 
-    def side(self, *sides: Side) -> Iterator[CategoricalFeature | NumericFeature]:
+    @model_validator(mode="after")
+    def _shared_tables(self) -> Schema:
+        embedded = {spec.name: spec for spec in self.features if isinstance(spec, EmbeddedFeature)}
+        for spec in embedded.values():
+            if spec.shares is None:
+                continue
+            owner = embedded.get(spec.shares)
+            if owner is None or owner is spec:
+                raise ValueError(
+                    f"feature {spec.name!r} shares {spec.shares!r}, which is no other feature with a table; "
+                    f"there are {', '.join(name for name in embedded if name != spec.name) or 'none'}"
+                )
+            if owner.shares is not None:
+                raise ValueError(
+                    f"feature {spec.name!r} shares {owner.name!r}, which has no table of its own; "
+                    f"share {owner.shares!r}"
+                )
+            if spec.width is not None and spec.width != self.width(owner):
+                raise ValueError(
+                    f"feature {spec.name!r}: its width is that of {owner.name!r}, whose table it shares: "
+                    f"{self.width(owner)}, not {spec.width}"
+                )
+            if isinstance(spec, SequenceFeature) and spec.pool == "attention":
+                if owner.side != "item":
+                    raise ValueError(
+                        f"feature {spec.name!r}: attention compares with the candidate, and {owner.name!r}, "
+                        f"which it shares, is a {owner.side} feature"
+                    )
+                if self.width(owner) % spec.heads:
+                    raise ValueError(
+                        f"feature {spec.name!r}: {spec.heads} heads do not part its width of "
+                        f"{self.width(owner)}"
+                    )
+        return self
+
+    def owner(self, spec: EmbeddedFeature) -> EmbeddedFeature:
+        """The feature whose vocabulary and table this one uses: itself, or the one that it shares."""
+        if spec.shares is None:
+            return spec
+        return next(
+            other
+            for other in self.features
+            if other.name == spec.shares and isinstance(other, EmbeddedFeature)
+        )
+
+    def width(self, spec: EmbeddedFeature) -> int:
+        """Its embedding width."""
+        return self.owner(spec).width or DEFAULT_WIDTH
+
+    def side(self, *sides: Side) -> Iterator[FeatureSpec]:
         """The features of these sides: sides in the order asked for, features as declared."""
         for side in sides:
             yield from (feature for feature in self.features if feature.side == side)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.encoding import Column, EncodedRows, Encoder, NumericEncoder
+from model.encoding import Column, EncodedRows, Encoder, FeatureEncoder, ListEncoder, NumericEncoder
 from model.schema import Side
 from service.errors import FieldProblem, InvalidRequestError, shown
 from service.schemas import Candidate
@@ -93,11 +93,24 @@ def _check(encoder: Encoder, side: Side, values: Values, where: str) -> None:
         feature = features.get(name)
         if feature is None:
             raise InvalidRequestError(FieldProblem(f"{where}.{_short(name)}", _unknown(encoder, side, name)))
-        if isinstance(feature, NumericEncoder) and isinstance(value, str):
-            # The encoder would take text that is no number for a missing value, in silence.
+        expected = _expected(feature, value)
+        if expected is not None:
             raise InvalidRequestError(
-                FieldProblem(f"{where}.{name}", f"expected a number, found {shown(value)}")
+                FieldProblem(f"{where}.{name}", f"expected {expected}, found {shown(value)}")
             )
+
+
+def _expected(feature: FeatureEncoder, value: Any) -> str | None:
+    """What the feature takes, where the value is something else: the encoder would take it in silence."""
+    if isinstance(feature, ListEncoder):
+        if value is None or isinstance(value, list):
+            return None
+        if feature.separator is None:
+            return "a list"
+        return None if isinstance(value, str) else f"a list, or text parted by {feature.separator!r}"
+    if isinstance(feature, NumericEncoder):
+        return "a number" if isinstance(value, str | list) else None
+    return "one value" if isinstance(value, list) else None
 
 
 def _unknown(encoder: Encoder, side: Side, name: str) -> str:

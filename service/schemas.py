@@ -17,6 +17,8 @@ __all__ = ["Candidate", "RankRequest", "parse_rank_request"]
 
 MAX_ID_BYTES = 256
 MAX_VIDEO_LEN_S = 1e9
+MAX_LIST = 5_000
+"""Elements of a list that a request gives as a feature; the feature keeps far fewer."""
 
 
 def _fits(text: str) -> str:
@@ -26,20 +28,41 @@ def _fits(text: str) -> str:
     return text
 
 
-def _scalar(value: Any) -> Any:
-    if value is None or isinstance(value, str | bool | int):
+def _is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, str | bool | int) or _is_finite(value)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _feature(value: Any) -> Any:
+    if _is_scalar(value):
         return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    raise ValueError(f"expected text, a finite number, true, false or null, found {shown(value)}")
+    if not isinstance(value, list):
+        raise ValueError(
+            f"expected text, a finite number, true, false, null or a list of these, found {shown(value)}"
+        )
+    if len(value) > MAX_LIST:
+        raise ValueError(f"a list has at most {MAX_LIST} elements, found {len(value)}")
+    for place, element in enumerate(value):
+        if not _is_scalar(element):
+            raise ValueError(
+                f"a list holds text, finite numbers, true, false or null, found {shown(element)} at {place}"
+            )
+    return value
 
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES), AfterValidator(_fits)]
-Scalar = Annotated[
-    str | int | float | bool | None,
-    PlainValidator(_scalar, json_schema_input_type=str | int | float | bool | None),
+Scalar = str | int | float | bool | None
+Feature = Annotated[
+    Scalar | list[Scalar],
+    PlainValidator(
+        _feature,
+        json_schema_input_type=Scalar | Annotated[list[Scalar], Field(max_length=MAX_LIST)],
+    ),
 ]
-Features = dict[str, Scalar]
+Features = dict[str, Feature]
 
 
 class _Contract(BaseModel):
@@ -57,7 +80,9 @@ class Candidate(_Contract):
         description="Its length in seconds. Default: the store's. Stands for the duration feature, too.",
     )
     features: Features = Field(
-        default_factory=dict, description="Item features by name, in place of the store's; null is missing."
+        default_factory=dict,
+        description="Item features by name, in place of the store's; null is missing. Features of several "
+        "values take a list.",
     )
 
 
@@ -81,7 +106,9 @@ class RankRequest(_Contract):
     )
     context: Features = Field(default_factory=dict, description="Context features by name.")
     user_features: Features = Field(
-        default_factory=dict, description="User features by name, in place of the store's; null is missing."
+        default_factory=dict,
+        description="User features by name, in place of the store's; null is missing. Features of several "
+        "values take a list, sequences oldest first.",
     )
     candidates: list[Candidate] | None = Field(
         default=None, min_length=1, description="Videos to score, with what the request knows of them."

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from model.encoding import Column, canonical
+from model.categories import canonical
+from model.columns import Column, ListColumn, RawColumn
 from model.errors import FulcrumError
-from model.schema import CategoricalFeature, NumericFeature
+from model.schema import FeatureSpec, MultiFeature, NumericFeature, SequenceFeature
 
-__all__ = ["comparable_keys", "feature_columns", "key_strings", "to_column"]
+__all__ = ["coded", "comparable_keys", "key_strings", "to_column", "to_series"]
 
 
-def to_column(spec: CategoricalFeature | NumericFeature, series: pl.Series) -> Column:
-    """The raw column of a feature; categories are dictionary-coded, so that each value is looked at once.
+def coded(series: pl.Series, field: str) -> Column:
+    """A column of categories, dictionary-coded, so that each value is looked at once.
 
     Raises:
-        FulcrumError: the column's type cannot hold such a feature.
+        FulcrumError: the values are neither numbers nor text nor truth values; names `field`.
     """
-    kind = series.dtype
-    if isinstance(kind, pl.Categorical | pl.Enum):
-        series = series.cast(pl.String)
-    elif isinstance(kind, pl.Decimal):
-        series = series.cast(pl.Float64)
-    elif not (kind.is_numeric() or kind in (pl.Boolean, pl.String, pl.Null)):
-        raise FulcrumError(
-            f"feature {spec.name!r}: expected a column of numbers, text or truth values, found {kind}; "
-            "derive one with `expr`"
-        )
-    if isinstance(spec, NumericFeature) and series.dtype != pl.String:
-        return Column(series.cast(pl.Float64).fill_null(np.nan).to_numpy())
+    series = _plain(series, field)
     values = series.to_frame("value").unique(maintain_order=True).with_row_index("code")
     codes = series.to_frame("value").join(
         values, on="value", how="left", nulls_equal=True, maintain_order="left"
@@ -39,11 +28,63 @@ def to_column(spec: CategoricalFeature | NumericFeature, series: pl.Series) -> C
     return Column(values["value"].to_list(), codes.cast(pl.Int64).to_numpy())
 
 
-def feature_columns(
-    features: Mapping[str, CategoricalFeature | NumericFeature], frame: pl.DataFrame
-) -> dict[str, Column]:
-    """Columns of the features that `frame` holds, by feature name."""
-    return {name: to_column(spec, frame[name]) for name, spec in features.items() if name in frame.columns}
+def to_column(spec: FeatureSpec, series: pl.Series) -> RawColumn:
+    """The raw column of a feature.
+
+    Raises:
+        FulcrumError: the column's type cannot hold such a feature.
+    """
+    field = f"feature {spec.name!r}"
+    if isinstance(spec, MultiFeature | SequenceFeature):
+        return _lists(series, field)
+    if isinstance(spec, NumericFeature):
+        numbers = _plain(series, field)
+        if numbers.dtype != pl.String:
+            return Column(numbers.cast(pl.Float64).fill_null(np.nan).to_numpy())
+    return coded(series, field)
+
+
+def to_series(column: RawColumn, rows: npt.NDArray[np.int64]) -> pl.Series:
+    """The raw values of these rows, lists as lists."""
+    if isinstance(column, Column):
+        taken = column.take(rows)
+        values = pl.Series(taken.values)
+        return values if taken.codes is None else values.gather(taken.codes)
+    first, lengths = column.first[rows], column.stop[rows] - column.first[rows]
+    ends = np.cumsum(lengths)
+    places = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths - first, lengths)
+    owners = pl.DataFrame({"row": np.repeat(np.arange(len(rows)), lengths)})
+    listed = owners.with_columns(value=to_series(column.elements, places)).group_by("row").agg("value")
+    every = pl.DataFrame({"row": np.arange(len(rows))}).join(
+        listed, on="row", how="left", maintain_order="left"
+    )
+    return every["value"].fill_null(pl.lit([], every["value"].dtype))
+
+
+def _lists(series: pl.Series, field: str) -> RawColumn:
+    """Lists as windows onto their elements; text, which the encoder parts, as it stands."""
+    if isinstance(series.dtype, pl.Array):
+        series = series.arr.to_list()
+    if not isinstance(series.dtype, pl.List):
+        return coded(series, field)
+    lengths = series.list.len().fill_null(0).cast(pl.Int64)
+    stop = lengths.cum_sum().to_numpy()
+    elements = series.filter(lengths > 0).explode()
+    return ListColumn(coded(elements, field), stop - lengths.to_numpy(), stop)
+
+
+def _plain(series: pl.Series, field: str) -> pl.Series:
+    kind = series.dtype
+    if isinstance(kind, pl.Categorical | pl.Enum):
+        return series.cast(pl.String)
+    if isinstance(kind, pl.Decimal):
+        return series.cast(pl.Float64)
+    if not (kind.is_numeric() or kind in (pl.Boolean, pl.String, pl.Null)):
+        raise FulcrumError(
+            f"{field}: expected a column of numbers, text or truth values, found {kind}; "
+            "derive one with `expr`"
+        )
+    return series
 
 
 def key_strings(series: pl.Series) -> list[str | None]:

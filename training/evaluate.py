@@ -18,11 +18,13 @@ from rich.console import Console
 from rich.progress import track
 
 from model.bundle import Bundle
+from model.columns import Column
 from model.errors import FulcrumError
 from model.fusion import FusionConfig, SceneConfig, check_tasks, load_fusion, score, version
 from model.inference import NetworkInputs, NetworkSession
 from model.schema import Schema, TaskSpec
 from training.batches import EncodedLog
+from training.columns import to_series
 from training.datasets import read_source
 from training.datasets.source import LogSource
 from training.evaluation.calibration import by_length, by_prediction, calibration_error
@@ -31,7 +33,7 @@ from training.evaluation.ndcg import GroupedNdcg
 from training.evaluation.resampling import Resamples
 from training.evaluation.reward import default_reward, rewards
 from training.metrics import GroupedScorer, auc, finite, grouped_auc, task_metrics
-from training.preparation import PreparedLog, prepare_log, same_rows
+from training.preparation import PreparedLog, made_of_the_past, prepare_log, same_rows
 from training.threads import usable_cores
 
 __all__ = ["Evaluation", "evaluate_bundle", "predict_log"]
@@ -234,7 +236,7 @@ def _groups(judged: _Judged, predictions: Predictions) -> dict[str, Any]:
     groupings = {judged.group: encoded.group}
     for spec in judged.schema.side("context"):
         column = log.columns[spec.name]
-        if column.codes is not None and len(column.values) <= _FEW_VALUES:
+        if isinstance(column, Column) and column.codes is not None and len(column.values) <= _FEW_VALUES:
             groupings[spec.name] = column.codes[judged.rows]
     found: dict[str, Any] = {}
     for name, groups in groupings.items():
@@ -429,9 +431,10 @@ def _rows(judged: _Judged, predictions: Predictions) -> pl.DataFrame:
     keys = [name for name in (data.user, data.item, data.time, data.group, judged.group) if name is not None]
     columns: dict[str, Any] = {name: log.frame[name].gather(judged.rows) for name in keys}
     for spec in judged.schema.side("context"):
-        column = log.columns[spec.name]
-        codes = judged.rows if column.codes is None else column.codes[judged.rows]
-        columns[spec.name] = pl.Series(column.values).gather(codes)
+        columns[spec.name] = to_series(log.columns[spec.name], judged.rows)
+    for spec in judged.schema.side("user", "item"):
+        if made_of_the_past(judged.schema, spec):  # what the store holds is newer
+            columns[spec.name] = to_series(log.columns[spec.name], judged.rows)
     columns["video_len_s"] = judged.video_len_s
     for place, task in enumerate(judged.schema.tasks):
         columns[f"{task.name}_label"] = encoded.labels[:, place]

@@ -86,7 +86,7 @@ def write_bundle(
         (unfinished / ENCODER).write_bytes(encoder.to_json())
         (unfinished / FUSION).write_bytes(canonical(default_fusion(schema.task_names)))
         # By name and not from the graph, whose initialisers are what the exporter's optimizer made of them.
-        np.savez(unfinished / WEIGHTS, allow_pickle=False, **kept_weights(network, encoder))
+        np.savez(unfinished / WEIGHTS, allow_pickle=False, **kept_weights(network))
         inputs = _inputs(rows, _SAMPLE_ROWS, users=4)
         Sample(inputs, _torch_predictions(network, inputs)).save(unfinished / SAMPLE)
         manifest = write_manifest(
@@ -152,10 +152,10 @@ def _without_columns(name: str, given: Mapping[str, Tensor]) -> Tensor:
 def _export(network: RankingNetwork, path: Path) -> None:
     network.eval()
     example = {
-        "user_ids": torch.zeros((2, len(network.user.tables)), dtype=torch.int64),
-        "user_numeric": torch.zeros((2, network.user.numeric)),
-        "item_ids": torch.zeros((3, len(network.item.tables)), dtype=torch.int64),
-        "item_numeric": torch.zeros((3, network.item.numeric)),
+        "user_ids": torch.zeros((2, network.user.spec.id_columns), dtype=torch.int64),
+        "user_numeric": torch.zeros((2, network.user.spec.numeric)),
+        "item_ids": torch.zeros((3, network.item.spec.id_columns), dtype=torch.int64),
+        "item_numeric": torch.zeros((3, network.item.spec.numeric)),
         "row_to_user": torch.tensor([0, 1, 1]),
     }
     present = {name: array for name, array in example.items() if array.ndim == 1 or array.shape[1]}

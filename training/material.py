@@ -200,13 +200,17 @@ def example_request(schema: Schema, log: PreparedLog) -> dict[str, Any]:
     names = [name for name in (canonical(item) for item in reversed(items)) if name is not None][:5]
     context = {}
     for spec in schema.side("context"):
-        column = log.columns[spec.name]
-        value = column.values[last if column.codes is None else int(column.codes[last])]
-        value = value.item() if isinstance(value, np.generic) else value
+        value = _plain(log.columns[spec.name].value(last))
         if value is not None and not (isinstance(value, float) and not math.isfinite(value)):
             context[spec.name] = value
     user = canonical(log.frame[data.user][last])
     return {"user_id": user, "top_k": 3, "context": context, "candidate_ids": names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(element) for element in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _narrow(rows: EncodedRows) -> EncodedRows:

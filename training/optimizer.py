@@ -23,7 +23,7 @@ _LAST_RATE = 0.01
 
 def adamw(network: RankingNetwork, weights: TaskWeights, config: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW with a decay of its own for entity tables, other tables and matrices; the rest is not decayed."""
-    entities = [*network.user.entity_tables(), *network.item.entity_tables()]
+    entities = network.tables.entity_weights()
     tables = [module.weight for module in network.modules() if isinstance(module, nn.Embedding)]
     matrices = [parameter for parameter in network.trunk.parameters() if parameter.ndim > 1]
     decays = {id(parameter): config.id_weight_decay for parameter in entities}

@@ -6,7 +6,7 @@ splits. Knows nothing about networks; the encoder is fitted elsewhere, on the ro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,24 +14,36 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from model.encoding import Column
+from model.columns import ListColumn, RawColumn
 from model.errors import FulcrumError
+from model.past import HistorySpec, PriorSpec
 from model.schema import (
-    CategoricalFeature,
     DataSpec,
+    FeatureSpec,
     LastSplit,
-    NumericFeature,
+    ListFeature,
     RegressionTask,
     Schema,
     Side,
 )
-from training.columns import comparable_keys, feature_columns
+from training.columns import comparable_keys, to_column
 from training.datasets.source import LogSource, SourceTable
+from training.expressions import column_names, evaluated, floats, require
+from training.past import Clock, history, prior_columns
 
-__all__ = ["Entities", "PreparedLog", "prepare_entities", "prepare_log", "same_rows"]
+__all__ = [
+    "Entities",
+    "PreparedLog",
+    "made_of_the_past",
+    "needed_columns",
+    "prepare_entities",
+    "prepare_log",
+    "same_rows",
+]
 
 _Array = npt.NDArray[np.float64]
 _ROWS_ALONE = 10_000
+_MOST_VARYING = 0.05
 _KEY = "\x00key"
 
 
@@ -51,7 +63,7 @@ class PreparedLog:
     """
 
     frame: pl.DataFrame
-    columns: dict[str, Column]
+    columns: dict[str, RawColumn]
     labels: npt.NDArray[np.float32]
     masks: npt.NDArray[np.bool_]
     train: npt.NDArray[np.bool_]
@@ -75,7 +87,7 @@ class Entities:
     """
 
     keys: pl.Series
-    columns: dict[str, Column]
+    columns: dict[str, RawColumn]
     video_len_s: _Array | None
 
 
@@ -91,26 +103,14 @@ def prepare_log(schema: Schema, source: LogSource, *, split: bool = True) -> Pre
         FulcrumError: a column is absent, an expression fails, labels are out of range, or a split is empty.
     """
     data = schema.data
-    if source.log.is_empty():
-        raise FulcrumError("the log has no rows; is this the right folder?")
-    frame = _kept(data, source.log)
-    if frame.is_empty():
-        raise FulcrumError(f"data.keep: {data.keep!r} keeps none of {source.log.height} rows")
-    if data.time is not None:
-        frame = frame.sort(_column(frame, data.time, "data.time"), maintain_order=True)
-        if timeless := frame[data.time].null_count():
-            raise FulcrumError(
-                f"data.time: {timeless} rows have no {data.time}; leave them out with data.keep"
-            )
-    needed = _needed_columns(schema) | {table.key for table in source.tables}
-    for table in source.tables:
-        frame = _join(frame, table, needed, data.time)
-    _require(frame, [data.user, *_optional(data.item, data.group)], "data")
+    frame, histories = _with_past(data, _joined(schema, source))
+    for spec in schema.features:
+        _check_stored(data, spec, frame)
     labels, masks = _labels(schema, frame)
     train, validation = _split(data, frame) if split else (np.zeros(frame.height, bool),) * 2
     return PreparedLog(
         frame=frame,
-        columns=_feature_columns(schema.features, frame),
+        columns=_feature_columns(schema.features, frame, histories),
         labels=labels,
         masks=masks,
         train=train,
@@ -135,10 +135,11 @@ def prepare_entities(schema: Schema, source: LogSource, kind: Literal["users", "
     log = _kept(data, source.log)
     if data.time is not None:
         log = log.sort(data.time, maintain_order=True)
-    _require(log, [key], "data")
+    require(log, [key], "data")
     # Keys that lead on to further tables, but not to the other side's: an item has no user.
     leading = {table.key for table in source.tables} - {data.user, data.item}
-    needed = {key, *_side_columns(schema, side)} | leading
+    past = [spec for spec in data.past if set(spec.columns) & _side_columns(schema, side)]
+    needed = {key, *_side_columns(schema, side)} | leading | _asked_columns(past)
     keyed = [_table_keys(log[key], table) for table in source.tables if table.key == key]
     if any(ours.dtype != log[key].dtype for ours, _ in keyed):
         log = log.with_columns(comparable_keys(log[key]))
@@ -154,9 +155,15 @@ def prepare_entities(schema: Schema, source: LogSource, kind: Literal["users", "
             newest = table.frame.sort(table.as_of, maintain_order=True) if table.as_of else table.frame
             newest = newest.unique(table.key, keep="last", maintain_order=True)
             frame = _merge(frame, SourceTable(table.name, newest, table.key), needed | {table.key}, None)
+    histories: dict[str, ListColumn] = {}
+    if past:
+        whole = _joined(schema, source)
+        clock = Clock.of(data, whole)
+        whole, _ = _with_past(data, whole, PriorSpec)
+        frame, histories = _ask(past, whole, clock, frame, clock.end(frame.height))
     return Entities(
         keys=frame[key],
-        columns=_feature_columns(list(schema.side(side)), frame),
+        columns=_feature_columns(list(schema.side(side)), frame, histories),
         video_len_s=_video_seconds(data, frame) if kind == "items" else None,
     )
 
@@ -175,20 +182,116 @@ def same_rows(schema: Schema, log: PreparedLog, other: Schema, other_log: Prepar
     )
 
 
+def _joined(schema: Schema, source: LogSource) -> pl.DataFrame:
+    """The log's rows in the order of time with what its tables say of them."""
+    data = schema.data
+    if source.log.is_empty():
+        raise FulcrumError("the log has no rows; is this the right folder?")
+    frame = _kept(data, source.log)
+    if frame.is_empty():
+        raise FulcrumError(f"data.keep: {data.keep!r} keeps none of {source.log.height} rows")
+    if data.time is not None:
+        require(frame, [data.time], "data.time")
+        frame = frame.sort(data.time, maintain_order=True)
+        if timeless := frame[data.time].null_count():
+            raise FulcrumError(
+                f"data.time: {timeless} rows have no {data.time}; leave them out with data.keep"
+            )
+    needed = needed_columns(schema) | {table.key for table in source.tables}
+    for table in source.tables:
+        frame = _join(frame, table, needed, data.time)
+    require(frame, [data.user, *_optional(data.item, data.group)], "data")
+    return frame
+
+
+def _with_past(
+    data: DataSpec, frame: pl.DataFrame, *kinds: type
+) -> tuple[pl.DataFrame, dict[str, ListColumn]]:
+    """The log with its priors as columns, and its histories: each row's own, as of its time."""
+    if not data.past:
+        return frame, {}
+    clock = Clock.of(data, frame)
+    histories: dict[str, ListColumn] = {}
+    for spec in data.past:
+        if not kinds or isinstance(spec, kinds):
+            frame, more = _ask([spec], frame, clock, frame, clock.ticks)
+            histories |= more
+    return frame, histories
+
+
+def _ask(
+    past: Sequence[PriorSpec | HistorySpec],
+    log: pl.DataFrame,
+    clock: Clock,
+    rows: pl.DataFrame,
+    times: npt.NDArray[np.int64] | _Array,
+) -> tuple[pl.DataFrame, dict[str, ListColumn]]:
+    """Rows with what the log's past gives them at their times."""
+    histories: dict[str, ListColumn] = {}
+    for spec in past:
+        for name in spec.columns:
+            if name in rows.columns:
+                raise FulcrumError(
+                    f"data: {spec.name!r} makes the column {name!r}, which the data has already; rename it"
+                )
+    asking = rows
+    for spec in past:
+        if isinstance(spec, PriorSpec):
+            rows = rows.hstack(prior_columns(spec, log, clock, asking, times))
+        else:
+            histories[spec.name] = history(spec, log, clock, asking, times)
+    return rows, histories
+
+
+def made_of_the_past(schema: Schema, feature: FeatureSpec) -> bool:
+    """Whether a feature reads a prior or a history, which move with the log."""
+    return any(_columns_read(feature) & set(spec.columns) for spec in schema.data.past)
+
+
+def _columns_read(feature: FeatureSpec) -> set[str]:
+    return column_names(feature.expr) if feature.expr is not None else {feature.source}
+
+
+def _check_stored(data: DataSpec, feature: FeatureSpec, frame: pl.DataFrame) -> None:
+    """Refuse a feature of a user or video that is made by something else than that user or video."""
+    read = _columns_read(feature)
+    key = {"user": data.user, "item": data.item, "context": None}[feature.side]
+    for spec in data.past:
+        if not read & set(spec.columns):
+            continue
+        made = f"features.{feature.name}: {spec.name!r} is made by {', '.join(spec.by)}"
+        if key is None and data.item in spec.by:
+            raise FulcrumError(f"{made}; a context feature is one for all candidates of a request")
+        for name in spec.by:
+            if key is None or name == key:
+                continue
+            values = frame.group_by(key).agg(pl.col(name).n_unique())[name]
+            varying = float(np.mean(values.to_numpy() > 1))
+            if varying > _MOST_VARYING:
+                raise FulcrumError(
+                    f"{made}, and {name} takes several values for {varying:.0%} of {key}, by which the "
+                    "feature store keeps it; make it a context feature, which the request brings"
+                )
+
+
 def _kept(data: DataSpec, log: pl.DataFrame) -> pl.DataFrame:
     if data.keep is None:
         return log
-    return log.filter(_floats(log, data.keep, "data.keep") == 1.0)
+    return log.filter(floats(log, data.keep, "data.keep") == 1.0)
 
 
-def _needed_columns(schema: Schema) -> set[str]:
+def needed_columns(schema: Schema) -> set[str]:
+    """Every column of the log and its tables that the schema names."""
     data = schema.data
     expressions = [task.label for task in schema.tasks] + [task.where for task in schema.tasks if task.where]
     if not isinstance(data.split, LastSplit):
         expressions += [data.split.train, data.split.validation]
     columns = {data.user, *_optional(data.item, data.time, data.group)}
+    for spec in data.past:
+        expressions += [spec.of, *_optional(spec.where)]
     for text in expressions:
-        columns |= _names(text)
+        columns |= column_names(text)
+    columns |= _asked_columns(data.past)
     return (
         columns
         | _side_columns(schema, "user")
@@ -197,20 +300,19 @@ def _needed_columns(schema: Schema) -> set[str]:
     )
 
 
+def _asked_columns(past: Sequence[PriorSpec | HistorySpec]) -> set[str]:
+    """Columns that rows need to ask about their past."""
+    columns = {name for spec in past for name in spec.by}
+    return columns | {spec.seed for spec in past if isinstance(spec, HistorySpec) and spec.seed is not None}
+
+
 def _side_columns(schema: Schema, side: Side) -> set[str]:
     columns: set[str] = set()
     for spec in schema.side(side):
-        columns |= _names(spec.expr) if spec.expr is not None else {spec.source}
+        columns |= _columns_read(spec)
     if side == "item" and schema.data.video_len is not None:
         columns.add(schema.data.video_len.column)
     return columns
-
-
-def _names(text: str) -> set[str]:
-    try:
-        return set(pl.sql_expr(text).meta.root_names())
-    except pl.exceptions.PolarsError:
-        return set()  # reported with its field where it is evaluated
 
 
 def _join(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str | None) -> pl.DataFrame:
@@ -223,7 +325,7 @@ def _join(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str |
 
 def _merge(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str | None) -> pl.DataFrame:
     """Add the table's needed columns; the log's own value holds where both have one."""
-    _require(table.frame, _optional(table.as_of), f"table {table.name!r}")
+    require(table.frame, _optional(table.as_of), f"table {table.name!r}")
     ours, key = _table_keys(frame[table.key], table)
     frame = frame.with_columns(ours.alias(_KEY))
     wanted = [name for name in table.frame.columns if name in needed and name != table.key]
@@ -264,7 +366,7 @@ def _merge(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str 
 
 def _table_keys(ours: pl.Series, table: SourceTable) -> tuple[pl.Series, pl.Series]:
     """The key in the log and in the table, in one type: as ids compare, 3, 3.0 and "3" are one."""
-    _require(table.frame, [table.key], f"table {table.name!r}")
+    require(table.frame, [table.key], f"table {table.name!r}")
     theirs = table.frame[table.key]
     if ours.dtype == theirs.dtype or (ours.dtype.is_integer() and theirs.dtype.is_integer()):
         return ours, _cast(theirs, ours.dtype, f"table {table.name!r}")
@@ -294,25 +396,32 @@ def _not_comparable(series: pl.Series, kind: pl.DataType, field: str) -> Fulcrum
 
 
 def _feature_columns(
-    specs: Sequence[CategoricalFeature | NumericFeature], frame: pl.DataFrame
-) -> dict[str, Column]:
+    specs: Sequence[FeatureSpec], frame: pl.DataFrame, histories: Mapping[str, ListColumn]
+) -> dict[str, RawColumn]:
+    columns: dict[str, RawColumn] = {}
     for spec in specs:
-        if spec.expr is None:
-            _require(frame, [spec.source], f"features.{spec.name}")
-    values = {
-        spec.name: _of_the_row_alone(spec.expr, frame, f"features.{spec.name}.expr")
-        if spec.expr is not None
-        else frame[spec.source]
-        for spec in specs
-    }
-    return feature_columns({spec.name: spec for spec in specs}, pl.DataFrame(values))
+        field = f"features.{spec.name}"
+        if spec.expr is not None:
+            if read := sorted(column_names(spec.expr) & set(histories)):
+                raise FulcrumError(f"{field}.expr: {read[0]!r} is a history; a feature reads it by column")
+            columns[spec.name] = to_column(spec, _of_the_row_alone(spec.expr, frame, f"{field}.expr"))
+        elif spec.source in histories:
+            if not isinstance(spec, ListFeature):
+                raise FulcrumError(
+                    f"{field}: {spec.source!r} is a history; make the feature of kind sequence or multi"
+                )
+            columns[spec.name] = histories[spec.source]
+        else:
+            require(frame, [spec.source], field)
+            columns[spec.name] = to_column(spec, frame[spec.source])
+    return columns
 
 
 def _of_the_row_alone(text: str, frame: pl.DataFrame, field: str) -> pl.Series:
     """Evaluate a feature, which must not know other rows: those may lie in its row's future."""
-    values = _evaluated(text, frame, field)
+    values = evaluated(text, frame, field)
     some = frame.head(min(_ROWS_ALONE, (frame.height + 1) // 2))
-    if not _evaluated(text, some, field).equals(values.head(some.height), null_equal=True):
+    if not evaluated(text, some, field).equals(values.head(some.height), null_equal=True):
         raise FulcrumError(
             f"{field}: {text!r} gives a row another value when other rows are left out; a feature is made of "
             "its own row (aggregates belong into a table with as_of)"
@@ -325,9 +434,9 @@ def _labels(schema: Schema, frame: pl.DataFrame) -> tuple[npt.NDArray[np.float32
     masks = np.empty((frame.height, len(schema.tasks)), bool)
     for place, task in enumerate(schema.tasks):
         field = f"tasks.{task.name}"
-        label = _floats(frame, task.label, f"{field}.label")
+        label = floats(frame, task.label, f"{field}.label")
         inside = (
-            _floats(frame, task.where, f"{field}.where") == 1.0
+            floats(frame, task.where, f"{field}.where") == 1.0
             if task.where is not None
             else np.ones(frame.height, bool)
         )
@@ -350,8 +459,8 @@ def _split(data: DataSpec, frame: pl.DataFrame) -> tuple[npt.NDArray[np.bool_], 
         train = (times < cut).to_numpy()  # rows of one moment stay on one side
         validation = ~train
     else:
-        train = _floats(frame, data.split.train, "data.split.train") == 1.0
-        validation = _floats(frame, data.split.validation, "data.split.validation") == 1.0
+        train = floats(frame, data.split.train, "data.split.train") == 1.0
+        validation = floats(frame, data.split.validation, "data.split.validation") == 1.0
     both = int((train & validation).sum())
     if both:
         raise FulcrumError(f"data.split: {both} rows are in training and in validation; part them")
@@ -364,60 +473,13 @@ def _split(data: DataSpec, frame: pl.DataFrame) -> tuple[npt.NDArray[np.bool_], 
 def _video_seconds(data: DataSpec, frame: pl.DataFrame) -> _Array:
     if data.video_len is None:
         return np.full(frame.height, np.nan)
-    _require(frame, [data.video_len.column], "data.video_len")
+    require(frame, [data.video_len.column], "data.video_len")
     units = frame[data.video_len.column].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
     return np.where(np.isfinite(units) & (units > 0), units / data.video_len.per_second, np.nan)
 
 
 def _numbered(series: pl.Series) -> npt.NDArray[np.int64]:
     return series.rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
-
-
-def _floats(frame: pl.DataFrame, text: str, field: str) -> _Array:
-    series = _evaluated(text, frame, field)
-    try:
-        return series.cast(pl.Float64).fill_null(np.nan).to_numpy()
-    except pl.exceptions.PolarsError as error:
-        raise FulcrumError(
-            f"{field}: {text!r} gives {series.dtype}, expected numbers or truth values"
-        ) from error
-
-
-def _evaluated(text: str, frame: pl.DataFrame, field: str) -> pl.Series:
-    """The expression's value in each row; a constant stands in all of them."""
-    expression = _expression(text, frame, field)
-    try:
-        series = frame.select(value=expression)["value"]
-    except pl.exceptions.PolarsError as error:
-        raise FulcrumError(f"{field}: {text!r} fails on this data ({str(error).splitlines()[0]})") from error
-    return series.new_from_index(0, frame.height) if len(series) == 1 != frame.height else series
-
-
-def _expression(text: str, frame: pl.DataFrame, field: str) -> pl.Expr:
-    try:
-        expression = pl.sql_expr(text)
-    except pl.exceptions.PolarsError as error:
-        raise FulcrumError(f"{field}: {text!r} is no Polars SQL expression ({error})") from error
-    if not isinstance(expression, pl.Expr):
-        raise FulcrumError(f"{field}: expected one expression, found several")
-    _require(frame, sorted(_names(text)), field)
-    try:
-        frame.head(0).select(expression)
-    except pl.exceptions.PolarsError as error:
-        raise FulcrumError(f"{field}: {text!r} cannot be evaluated ({str(error).splitlines()[0]})") from error
-    return expression
-
-
-def _column(frame: pl.DataFrame, name: str, field: str) -> pl.Expr:
-    _require(frame, [name], field)
-    return pl.col(name)
-
-
-def _require(frame: pl.DataFrame, names: Iterable[str], field: str) -> None:
-    for name in names:
-        if name not in frame.columns:
-            there = ", ".join(frame.columns[:30]) + (", ..." if frame.width > 30 else "")
-            raise FulcrumError(f"{field}: column {name!r} is not in the data; there is {there}")
 
 
 def _optional(*names: str | None) -> list[str]:

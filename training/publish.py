@@ -18,7 +18,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from model.bundle import Bundle
-from model.encoding import Column
 from model.errors import FulcrumError
 from model.packed import PackedLayout, TableName, current_generation, update_store
 from model.schema import Side
@@ -152,12 +151,7 @@ def _pack(
     records = np.zeros(total, layout.dtype)
     for start in range(0, total, _CHUNK):
         part = slice(start, min(start + _CHUNK, total))
-        columns = {
-            feature: Column(column.values, column.codes[part])
-            if column.codes is not None
-            else Column(column.values[part])
-            for feature, column in entities.columns.items()
-        }
+        columns = {feature: column.take(part) for feature, column in entities.columns.items()}
         rows = encoder.encode(columns, part.stop - part.start)
         lengths = entities.video_len_s[part] if entities.video_len_s is not None else None
         records[part] = layout.pack(rows, lengths)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
 
-from model.encoding import CategoricalEncoder, Encoder, NumericEncoder
+from model.encoding import MISSING, UNKNOWN, Column, Encoder, ListEncoder, NumericEncoder
 from model.schema import NumericFeature, Schema
 from training.datasets import read_source
-from training.preparation import PreparedLog, prepare_log
+from training.preparation import PreparedLog, made_of_the_past, prepare_log
 
 __all__ = ["FeatureSummary", "SchemaReport", "TaskSummary", "check_schema"]
 
@@ -102,25 +103,33 @@ def _task(schema: Schema, log: PreparedLog, place: int) -> TaskSummary:
 def _feature(encoder: Encoder, log: PreparedLog, name: str) -> FeatureSummary:
     spec = next(spec for spec in encoder.schema.features if spec.name == name)
     feature, column = encoder.features[name], log.columns[name]
-    if isinstance(feature, CategoricalEncoder):
+    if isinstance(feature, NumericEncoder):
+        missing = _missing_numbers(feature, cast(Column, column).take(log.train))
+        return FeatureSummary(name, spec.side, spec.kind, missing, f"mean {feature.mean:.4g}", None)
+    known = feature.vocabulary.known
+    size = f"{len(known):,} values" if known is not None else "hashed"
+    if feature.vocabulary.hash_buckets is not None and known is not None:
+        size += ", the rest hashed"
+    if isinstance(feature, ListEncoder):
         codes = feature.encode(column)
-        size = f"{len(feature.vocabulary):,} values" if feature.vocabulary is not None else "hashed"
-        return FeatureSummary(
-            name,
-            spec.side,
-            spec.kind,
-            float((codes[log.train] == 0).mean()),
-            size,
-            float((codes[log.validation] == 1).mean()),
-        )
-    missing = _missing_numbers(feature, log, name)
-    return FeatureSummary(name, spec.side, spec.kind, missing, f"mean {feature.mean:.4g}", None)
+        judged = codes[log.validation]
+        unknown = (judged == UNKNOWN).sum() / max(1, (judged != MISSING).sum())
+        size += f", {(codes[log.train] > 0).sum(axis=1).mean():.1f} a row"
+    else:
+        codes = feature.encode(cast(Column, column))[:, None]
+        unknown = (codes[log.validation] == UNKNOWN).mean()
+    return FeatureSummary(
+        name,
+        spec.side,
+        spec.kind,
+        float((codes[log.train, 0] == MISSING).mean()),
+        size,
+        float(unknown),
+    )
 
 
-def _missing_numbers(feature: NumericEncoder, log: PreparedLog, name: str) -> float:
-    if not feature.flag:
-        return 0.0
-    return float(feature.encode(log.columns[name].take(log.train))[:, 1].mean())
+def _missing_numbers(feature: NumericEncoder, column: Column) -> float:
+    return float(feature.encode(column)[:, 1].mean()) if feature.flag else 0.0
 
 
 def _time_warnings(schema: Schema, log: PreparedLog) -> list[str]:
@@ -163,7 +172,7 @@ def _label_warnings(schema: Schema, log: PreparedLog) -> list[str]:
 
 def _decides(log: PreparedLog, name: str, rows: np.ndarray, labels: np.ndarray) -> bool:
     column = log.columns[name]
-    if not isinstance(column.values, np.ndarray):
+    if not isinstance(column, Column) or not isinstance(column.values, np.ndarray):
         return False
     numbers = column.values[rows]
     present = np.isfinite(numbers)
@@ -184,6 +193,8 @@ def _side_warnings(schema: Schema, log: PreparedLog) -> list[str]:
         for spec in schema.side(side):  # type: ignore[arg-type]
             if spec.expr is not None or spec.source not in log.frame.columns or spec.source == key:
                 continue
+            if made_of_the_past(schema, spec):
+                continue  # it moves with the log, and publishing follows
             kinds = log.frame.group_by(key).agg(pl.col(spec.source).n_unique().alias("kinds"))["kinds"]
             share = float(np.mean(kinds.to_numpy() > 1))
             if share > 0.05:

@@ -25,14 +25,8 @@ from model.errors import FulcrumError
 from model.schema import LastSplit, RuleSplit, Schema
 from training.batches import EncodedLog
 from training.datasets.source import LogSource, LogStream
-from training.preparation import (
-    PreparedLog,
-    _evaluated,
-    _floats,
-    _names,
-    _needed_columns,
-    prepare_log,
-)
+from training.expressions import column_names, evaluated, floats
+from training.preparation import PreparedLog, needed_columns, prepare_log
 from training.recipe import StreamConfig
 from training.row_cache import CachedRows, RowLayout, RowWriter
 from training.summary import TrainingSummary
@@ -69,7 +63,7 @@ class StreamedLog:
         data = schema.data.model_copy(update={"keep": None})
         self._of_chunk = schema.model_copy(update={"data": data})
         keys = {table.key for table in stream.tables}
-        self._columns = sorted(_needed_columns(schema) | keys | set(_read_columns(schema.data.keep)))
+        self._columns = sorted(needed_columns(schema) | keys | set(_read_columns(schema.data.keep)))
 
     @property
     def rows(self) -> int:
@@ -131,8 +125,8 @@ class StreamedLog:
         """A value that depends on other rows would depend on where chunks end."""
         some = frame.head(min(_ROWS_ALONE, (frame.height + 1) // 2))
         for field, text in _expressions(self._schema):
-            whole = _evaluated(text, frame, field).head(some.height)
-            if not _evaluated(text, some, field).equals(whole, null_equal=True):
+            whole = evaluated(text, frame, field).head(some.height)
+            if not evaluated(text, some, field).equals(whole, null_equal=True):
                 raise FulcrumError(
                     f"{field}: {text!r} gives a row another value when other rows are left out, which a "
                     "streamed log cannot have; put the value into a column, or train without training.stream"
@@ -290,7 +284,7 @@ class _Labels:
 
 def truths(frame: pl.DataFrame, text: str, field: str) -> npt.NDArray[np.bool_]:
     """Rows of which an expression holds."""
-    return np.asarray(_floats(frame, text, field) == 1.0)
+    return np.asarray(floats(frame, text, field) == 1.0)
 
 
 def _expressions(schema: Schema) -> Iterator[tuple[str, str]]:
@@ -305,13 +299,12 @@ def _expressions(schema: Schema) -> Iterator[tuple[str, str]]:
 
 
 def _read_columns(text: str | None) -> Sequence[str]:
-    return sorted(_names(text)) if text is not None else ()
+    return sorted(column_names(text)) if text is not None else ()
 
 
 def _refuse_what_needs_the_whole_log(schema: Schema) -> None:
-    for name in ("priors", "histories"):
-        if made := getattr(schema.data, name, ()):
-            raise FulcrumError(
-                f"data.{name}.{made[0].name}: made of earlier rows, which a streamed log cannot "
-                "look back at; put it into a table with as_of, or train without training.stream"
-            )
+    for spec in schema.data.past:
+        raise FulcrumError(
+            f"data: {spec.name!r} is made of earlier rows, which a streamed log cannot look back at; "
+            "put it into a table with as_of, or train without training.stream"
+        )

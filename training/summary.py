@@ -1,7 +1,8 @@
 """Summary: what fitting an encoder needs of training rows that come in chunks, in bounded memory.
 
-Categories: each value with its count. Numbers: a uniform sample of the rows, all of them where there are few,
-which is plenty for means, deviations and quantiles. `Encoder.fit` takes it as it takes the rows themselves.
+Categories: each value with its count, in lists each element. Numbers: a uniform sample of the rows, all of
+them where there are few, which is plenty for means, deviations and quantiles. `Encoder.fit` takes it as it
+takes the rows themselves.
 
 Shapes: V distinct values, S sampled rows.
 """
@@ -10,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from model.encoding import Column, canonical
-from model.encoding import _numbers as as_numbers
-from model.schema import CategoricalFeature, Schema
+from model.categories import canonical, counted, listed
+from model.columns import Column, ListColumn, RawColumn
+from model.numbers import as_numbers
+from model.schema import EmbeddedFeature, ListFeature, Schema
 
 __all__ = ["SAMPLED_ROWS", "TrainingSummary"]
 
@@ -34,6 +37,16 @@ class _Counted(Column):
         return self.rows if self.rows is not None else super().counts()
 
 
+@dataclass(frozen=True)
+class _CountedElements(ListColumn):
+    """The same for the elements of lists."""
+
+    rows: npt.NDArray[np.int64]
+
+    def element_counts(self) -> npt.NDArray[np.int64]:
+        return self.rows
+
+
 class TrainingSummary:
     """Takes in chunks of training rows; the outcome depends on the rows and their order, not on the chunks.
 
@@ -47,24 +60,34 @@ class TrainingSummary:
         self._counts: dict[str, dict[str, int]] = {
             spec.name: {}
             for spec in schema.features
-            if isinstance(spec, CategoricalFeature) and spec.hash_buckets is None
+            if isinstance(spec, EmbeddedFeature) and spec.has_vocabulary and spec.shares is None
+        }
+        self._separators = {
+            spec.name: spec.separator for spec in schema.features if isinstance(spec, ListFeature)
         }
         self._sample = _Sample([spec.name for spec in schema.features if spec.kind == "numeric"], seed)
 
-    def add(self, columns: Mapping[str, Column], rows: npt.NDArray[np.bool_]) -> None:
+    def add(self, columns: Mapping[str, RawColumn], rows: npt.NDArray[np.bool_]) -> None:
         """Take in the marked rows."""
         for name, counts in self._counts.items():
-            _count(columns[name].take(rows), counts)
+            column = columns[name].take(rows)
+            if name in self._separators:
+                column = listed(column, self._separators[name])
+            _count(column, counts)
         self._sample.add(columns, rows)
 
-    def columns(self) -> dict[str, Column]:
+    def columns(self) -> dict[str, RawColumn]:
         """By feature name, for `Encoder.fit`."""
-        columns = self._sample.columns()
+        columns: dict[str, RawColumn] = dict(self._sample.columns())
         for spec in self._schema.features:
             if spec.name not in columns:
                 counts = self._counts.get(spec.name, {})
                 rows = np.fromiter(counts.values(), np.int64, count=len(counts))
-                columns[spec.name] = _Counted(list(counts), rows=rows)
+                if isinstance(spec, ListFeature):
+                    nought = np.zeros(0, np.int64)
+                    columns[spec.name] = _CountedElements(Column(list(counts)), nought, nought, rows)
+                else:
+                    columns[spec.name] = _Counted(list(counts), rows=rows)
         return columns
 
 
@@ -78,9 +101,9 @@ class _Sample:
         self._numbers = np.zeros((0, len(names)))
         self._missing = np.zeros(len(names), bool)
 
-    def add(self, columns: Mapping[str, Column], rows: npt.NDArray[np.bool_]) -> None:
+    def add(self, columns: Mapping[str, RawColumn], rows: npt.NDArray[np.bool_]) -> None:
         lots = self._random.random(int(rows.sum()))
-        taken = [columns[name].take(rows) for name in self._names]
+        taken = [cast(Column, columns[name].take(rows)) for name in self._names]
         numbers = np.empty((len(lots), len(taken)))
         for place, column in enumerate(taken):
             numbers[:, place] = column.spread(as_numbers(column.values))
@@ -101,8 +124,9 @@ class _Sample:
         return columns
 
 
-def _count(column: Column, counts: dict[str, int]) -> None:
-    for value, count in zip(column.values, column.counts().tolist(), strict=True):
+def _count(column: RawColumn, counts: dict[str, int]) -> None:
+    values, rows = counted(column)
+    for value, count in zip(values, rows.tolist(), strict=True):
         try:
             key = canonical(value) if count else None
         except TypeError:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from rich.console import Console
@@ -20,11 +20,19 @@ from rich.table import Table
 from rich.text import Text
 
 from model.bundle import Manifest, load_bundle
-from model.encoding import CategoricalEncoder, Encoder
+from model.encoding import CategoricalEncoder, Encoder, ListEncoder
 from model.errors import FulcrumError
+from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.heads import TaskHead
-from model.network.network import RankingNetwork, SideSpec, build_network
-from model.schema import CategoricalFeature, RegressionTask, Side
+from model.network.network import RankingNetwork, build_network
+from model.schema import (
+    CategoricalFeature,
+    EmbeddedFeature,
+    MultiFeature,
+    RegressionTask,
+    SequenceFeature,
+    Side,
+)
 from training.export import check_replaceable, write_bundle
 from training.gate import Gate, pass_gate
 from training.material import Material, material_in_memory, streamed_material
@@ -171,17 +179,28 @@ def _check_gate(gate: Gate, rival: Path, run: Path, console: Console, *, force: 
 
 def side_spec(encoder: Encoder, *sides: Side) -> SideSpec:
     """The shape of these sides' encoded features, side by side, for the network's input layer."""
-    schema = encoder.schema
-    tables = [(encoder.features[spec.name], spec) for spec in schema.side(*sides)]
-    ids = [
-        (feature.cardinality, spec.width, spec.kind == "id")
-        for feature, spec in tables
-        if isinstance(feature, CategoricalEncoder) and isinstance(spec, CategoricalFeature)
-    ]
-    cardinalities, widths, entities = zip(*ids, strict=True) if ids else ((), (), ())
-    return SideSpec(
-        cardinalities, widths, sum(encoder.sides[side].numeric_columns for side in sides), entities
+    fields = tuple(
+        _field(encoder, spec) for spec in encoder.schema.side(*sides) if isinstance(spec, EmbeddedFeature)
     )
+    return SideSpec(fields, sum(encoder.sides[side].numeric_columns for side in sides))
+
+
+def _field(encoder: Encoder, spec: EmbeddedFeature) -> FieldSpec:
+    feature = cast(CategoricalEncoder | ListEncoder, encoder.features[spec.name])
+    schema = encoder.schema
+    owner = schema.owner(spec)
+    table = TableSpec(owner.name, feature.vocabulary.cardinality, schema.width(spec), _is_entity(owner))
+    if isinstance(spec, MultiFeature):
+        return FieldSpec(spec.name, table, spec.max_values, spec.pool)
+    if isinstance(spec, SequenceFeature):
+        query = owner.name if spec.pool == "attention" else None
+        return FieldSpec(spec.name, table, spec.max_values, spec.pool, query, spec.heads)
+    return FieldSpec(spec.name, table)
+
+
+def _is_entity(spec: EmbeddedFeature) -> bool:
+    """Whether the values of a feature's table name entities."""
+    return isinstance(spec, CategoricalFeature) and spec.kind == "id"
 
 
 def task_head(task: Any) -> TaskHead:

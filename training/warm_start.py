@@ -30,12 +30,12 @@ import torch
 from torch import Tensor, nn
 
 from model.bundle import WEIGHTS, Bundle, load_bundle
-from model.encoding import FIRST_KNOWN, UNKNOWN, CategoricalEncoder, Encoder, NumericEncoder
+from model.encoding import FIRST_KNOWN, UNKNOWN, Encoder
 from model.errors import FulcrumError
 from model.key_index import hash_key
 from model.network.config import NetworkConfig
 from model.network.network import TRUNKS, RankingNetwork
-from model.schema import Side
+from model.schema import NumericFeature, SequenceFeature, Side
 from training.differences import differences
 from training.recipe import Recipe
 
@@ -88,7 +88,7 @@ class WarmStart:
             FulcrumError: the weights are of another network.
         """
         before, after = _states(self.bundle.encoder), _states(encoder)
-        tables = {id(parameter): name for name, parameter in _tables(network, encoder).items()}
+        tables = {id(parameter): name for name, parameter in _tables(network).items()}
         columns = _columns(_inputs(self.bundle.encoder), _inputs(encoder))
         inputs = _input_axes(network, config)
         with torch.no_grad():
@@ -99,6 +99,8 @@ class WarmStart:
                         tensor.copy_(_grown_table(rows, before[table], after[table]))
                     continue
                 old = self.weights.get(_OTHER + name)
+                if old is None and name.startswith("attentions."):
+                    continue  # of a new feature
                 if old is None:
                     raise self._unfit(f"it has no weights {name}")
                 kept = torch.from_numpy(np.array(old))
@@ -146,9 +148,9 @@ def open_bundle(path: Path, recipe: Recipe) -> WarmStart:
         return WarmStart(bundle, {name: arrays[name] for name in arrays.files})
 
 
-def kept_weights(network: RankingNetwork, encoder: Encoder) -> dict[str, Floats]:
+def kept_weights(network: RankingNetwork) -> dict[str, Floats]:
     """All weights by names that outlive a change of features: tables by feature, the rest as they are."""
-    names = {id(parameter): _TABLE + name for name, parameter in _tables(network, encoder).items()}
+    names = {id(parameter): _TABLE + name for name, parameter in _tables(network).items()}
     return {
         names.get(id(tensor), _OTHER + name): tensor.detach().numpy()
         for name, tensor in _state(network).items()
@@ -194,33 +196,26 @@ def _state(network: RankingNetwork) -> dict[str, Tensor]:
 _NETWORK_SIDES: tuple[tuple[Side, ...], ...] = (("user", "context"), ("item",))
 
 
-def _tables(network: RankingNetwork, encoder: Encoder) -> dict[str, nn.Parameter]:
-    """Embedding tables by feature."""
-    found: dict[str, nn.Parameter] = {}
-    for side, embedding in zip(_NETWORK_SIDES, (network.user, network.item), strict=True):
-        names = [
-            spec.name
-            for spec in encoder.schema.side(*side)
-            if isinstance(encoder.features[spec.name], CategoricalEncoder)
-        ]
-        for name, table in zip(names, embedding.tables, strict=True):
-            found[name] = table.weight  # type: ignore[assignment]
-    return found
+def _tables(network: RankingNetwork) -> dict[str, nn.Parameter]:
+    """Embedding tables by the feature that owns them."""
+    return {name: network.tables.weight(name) for name in network.tables.specs}
 
 
 def _inputs(encoder: Encoder) -> list[tuple[str, int]]:
     """What the trunk's inputs are, in their order: features and the columns that each takes."""
     columns: list[tuple[str, int]] = []
+    attended: list[tuple[str, int]] = []
     for side in _NETWORK_SIDES:
         numbers: list[tuple[str, int]] = []
         for spec in encoder.schema.side(*side):
-            feature = encoder.features[spec.name]
-            if isinstance(feature, NumericEncoder):
-                numbers.append((spec.name, feature.columns))
+            if isinstance(spec, NumericFeature):
+                numbers.append((spec.name, encoder.features[spec.name].columns))
             else:
-                columns.append((spec.name, spec.width))  # type: ignore[union-attr]
+                by_candidate = isinstance(spec, SequenceFeature) and spec.pool == "attention"
+                place = attended if by_candidate else columns
+                place.append((spec.name, encoder.schema.width(spec)))
         columns += numbers
-    return columns
+    return columns + attended
 
 
 def _columns(before: list[tuple[str, int]], after: list[tuple[str, int]]) -> Tensor:
@@ -242,7 +237,7 @@ def _input_axes(network: RankingNetwork, config: NetworkConfig) -> dict[str, int
 
     Found by building the trunk for one input more: what grows along is met by the inputs.
     """
-    inputs, names = network.user.width + network.item.width, [head.name for head in network.heads]
+    inputs, names = network.width, [head.name for head in network.heads]
     with torch.device("meta"):
         shapes = [
             {

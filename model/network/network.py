@@ -5,43 +5,32 @@ Joins the input layers, a trunk and the heads. Knows nothing about raw data, tra
 A trunk is any module that takes x [N, D] and returns T tower outputs of [N]. A network to come is one file
 with such a module, one config in `config`, and one line in `TRUNKS`.
 
-Shapes: R requests (one user each), N candidates of all requests, F features (Fc by id, Fn numeric), T tasks,
+Shapes: R requests (one user each), N candidates of all requests, Fc id columns, Fn numeric columns, T tasks,
 D width.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from model.network.attention import TargetAttention
 from model.network.config import NetworkConfig
-from model.network.embedding import FeatureEmbedding
+from model.network.embedding import EmbeddingTables, FeatureEmbedding, FieldSpec, SideSpec
 from model.network.heads import TaskHead, predictions
 from model.network.ple import PLE
 
 TRUNKS = {"ple": PLE}
 
 
-@dataclass(frozen=True)
-class SideSpec:
-    """The encoded features of one side, user or item."""
-
-    cardinalities: tuple[int, ...] = ()
-    """Rows of each id column's table, counting missing (0) and unknown (1)."""
-    widths: tuple[int, ...] = ()
-    """Embedding width of each id column."""
-    numeric: int = 0
-    """Numeric columns."""
-    entities: tuple[bool, ...] = ()
-    """Which id columns name entities (users, videos); none where empty."""
-
-
 class RankingNetwork(nn.Module):
     """Input layers, trunk and heads. `forward` is what serving exports; training takes `logits`.
 
     Attributes:
-        user, item: the input layers; `user.width` + `item.width` = D.
+        tables: the embeddings of both sides.
+        user, item: the input layers.
+        attended, attentions: the user's fields that each candidate weighs, and how, as `of_NAME`.
+        width: D, of the trunk's input: `user.width` + `item.width` + the widths of the attended fields.
         trunk: x [N, D] -> T of [N].
         heads: the tasks; the columns of every [N, T] here are in their order.
         base: what is added to the towers' outputs, [T]: a trainer sets it to the labels' mean rates, so that
@@ -49,12 +38,26 @@ class RankingNetwork(nn.Module):
     """
 
     def __init__(
-        self, user: FeatureEmbedding, item: FeatureEmbedding, trunk: nn.Module, heads: Sequence[TaskHead]
+        self,
+        tables: EmbeddingTables,
+        user: FeatureEmbedding,
+        item: FeatureEmbedding,
+        trunk: nn.Module,
+        heads: Sequence[TaskHead],
     ) -> None:
         super().__init__()
+        self.tables = tables
         self.user = user
         self.item = item
         self.trunk = trunk
+        self.attended = _attended(user.spec)
+        self.attentions = nn.ModuleDict(
+            {
+                f"of_{field.name}": TargetAttention(field.table.width, field.columns, field.heads)
+                for field in self.attended
+            }
+        )
+        self.width = user.width + item.width + sum(field.table.width for field in self.attended)
         self.heads = tuple(heads)
         self.register_buffer("base", torch.zeros(len(self.heads)))
         self.base: Tensor
@@ -67,14 +70,27 @@ class RankingNetwork(nn.Module):
         item_numeric: Tensor,
         row_to_user: Tensor,
     ) -> Tensor:
-        """The trunk's input x [N, D]: the user's vector, made once per request, then the item's.
+        """The trunk's input x [N, D]: the user's vector, made once per request, then each candidate's own.
+
+        That is the item's vector and the user's histories as the item sees them.
 
         The order is a contract: with the user first, a first layer W x splits into W_user u once per request
         and W_item i per candidate.
         """
-        user = self.user(user_ids, user_numeric)  # [R, D_user]
-        item = self.item(item_ids, item_numeric)  # [N, D_item]
-        return torch.cat([user.index_select(0, row_to_user), item], dim=-1)  # [N, D]
+        of_user = self.user.look_up(self.tables, user_ids)
+        of_item = self.item.look_up(self.tables, item_ids)
+        user = self.user(of_user, user_numeric)  # [R, D_user]
+        item = self.item(of_item, item_numeric)  # [N, D_item]
+        parts = [user.index_select(0, row_to_user), item]
+        present = {
+            field.name: span != 0
+            for field, span in zip(self.user.spec.fields, self.user.spans(user_ids), strict=True)
+        }
+        for field in self.attended:
+            query, attention = of_item[field.query or ""], self.attentions[f"of_{field.name}"]
+            seen = attention(query, of_user[field.name], present[field.name], row_to_user)  # [N, D_field]
+            parts.append(self.user.dropout(seen))
+        return torch.cat(parts, dim=-1)  # [N, D]
 
     def logits(
         self,
@@ -138,19 +154,20 @@ def build_network(
     names = [task.name for task in tasks]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"a network needs tasks of distinct names; got {', '.join(names) or 'none'}")
-    sides = [
-        FeatureEmbedding(
-            spec.cardinalities,
-            spec.widths,
-            spec.numeric,
-            entities=spec.entities,
-            dropout=config.embedding_dropout,
-            id_dropout=config.id_dropout,
-        )
-        for spec in (user, item)
-    ]
-    inputs = sum(side.width for side in sides)
+    tables = EmbeddingTables(
+        [field.table for spec in (user, item) for field in spec.fields], id_dropout=config.id_dropout
+    )
+    layers = [FeatureEmbedding(spec, dropout=config.embedding_dropout) for spec in (user, item)]
+    queries = {field.name for field in item.fields}
+    for field in _attended(user):
+        if field.query not in queries:
+            raise ValueError(f"field {field.name!r}: its query {field.query!r} is no item field")
+    inputs = sum(layer.width for layer in layers) + sum(field.table.width for field in _attended(user))
     if inputs == 0:
         raise ValueError("a network needs features; neither the user nor the item side has any")
     trunk = TRUNKS[config.model](config, inputs=inputs, tasks=names)
-    return RankingNetwork(sides[0], sides[1], trunk, tasks)
+    return RankingNetwork(tables, layers[0], layers[1], trunk, tasks)
+
+
+def _attended(spec: SideSpec) -> tuple[FieldSpec, ...]:
+    return tuple(field for field in spec.fields if field.pool == "attention")

@@ -17,6 +17,7 @@ from model.encoding import (
     CategoricalEncoder,
     Column,
     Encoder,
+    ListColumn,
     NumericEncoder,
     canonical,
 )
@@ -116,7 +117,7 @@ def test_the_table_of_categories(value, expected):
     index = encoder.encode(Column([value]))[0]
     if isinstance(expected, str):
         assert index >= FIRST_KNOWN
-        assert encoder.vocabulary[index - FIRST_KNOWN] == expected
+        assert encoder.vocabulary.known[index - FIRST_KNOWN] == expected
     else:
         assert index == expected
 
@@ -162,7 +163,7 @@ def test_any_value_becomes_a_row_of_the_table_and_a_finite_number(training, rows
     for name in ("word", "tab", "music"):
         indices = encoder.features[name].encode(columns[name])
         assert indices.min() >= 0
-        assert indices.max() < encoder.features[name].cardinality
+        assert indices.max() < encoder.features[name].vocabulary.cardinality
 
 
 @settings(deadline=None, max_examples=80)
@@ -223,8 +224,10 @@ def test_overwriting_equals_encoding_afresh(training, rows, data):
 def test_the_vocabulary_does_not_depend_on_the_order_of_rows(values, random):
     shuffled = list(values)
     random.shuffle(shuffled)
-    assert categorical(shuffled).vocabulary == categorical(values).vocabulary
-    assert categorical(shuffled, max_size=3).vocabulary == categorical(values, max_size=3).vocabulary
+    assert categorical(shuffled).vocabulary.known == categorical(values).vocabulary.known
+    assert (
+        categorical(shuffled, max_size=3).vocabulary.known == categorical(values, max_size=3).vocabulary.known
+    )
 
 
 @settings(deadline=None)
@@ -287,7 +290,7 @@ def test_values_that_only_validation_has_are_unknown_and_move_no_mean():
         encoder = CategoricalEncoder.fit(
             CategoricalFeature(name="f", side="item", kind="id"), column.take(train)
         )
-        assert encoder.vocabulary == ["a", "b"]
+        assert encoder.vocabulary.known == ["a", "b"]
         assert encoder.encode(column).tolist() == [2, 3, UNKNOWN, 2]
     spec = NumericFeature(name="n", side="item", kind="numeric")
     for numbers in (
@@ -306,15 +309,15 @@ def test_a_flag_is_there_only_where_training_had_gaps():
 
 def test_a_value_seen_too_rarely_is_unknown_and_the_most_frequent_are_kept():
     values = ["a"] * 3 + ["c"] * 2 + ["b"] * 2 + ["d"]
-    assert categorical(values).vocabulary == ["a", "b", "c", "d"]
-    assert categorical(values, min_count=2).vocabulary == ["a", "b", "c"]
-    assert categorical(values, max_size=2).vocabulary == ["a", "b"]
+    assert categorical(values).vocabulary.known == ["a", "b", "c", "d"]
+    assert categorical(values, min_count=2).vocabulary.known == ["a", "b", "c"]
+    assert categorical(values, max_size=2).vocabulary.known == ["a", "b"]
     assert categorical(values, max_size=2).encode(Column(["c"])).tolist() == [UNKNOWN]
-    assert categorical(values, min_count=2).cardinality == FIRST_KNOWN + 3
+    assert categorical(values, min_count=2).vocabulary.cardinality == FIRST_KNOWN + 3
 
 
 def test_one_value_written_three_ways_counts_as_one():
-    assert categorical([1, 1.0, "1", True, "one"], min_count=4).vocabulary == ["1"]
+    assert categorical([1, 1.0, "1", True, "one"], min_count=4).vocabulary.known == ["1"]
 
 
 def test_hash_buckets_know_every_value_and_spread_them():
@@ -379,3 +382,70 @@ def test_an_encoder_of_another_format_is_refused():
 def test_a_canonical_string_is_refused_to_what_is_no_scalar():
     with pytest.raises(TypeError, match="found list"):
         canonical([1])
+
+
+# --- lists and shared vocabularies ------------------------------------------------------------------------
+
+LISTED = Schema.model_validate(
+    {
+        "name": "lists",
+        "data": {"user": "u", "item": "i", "split": {"train": "a", "validation": "b"}},
+        "features": [
+            {"name": "watched", "side": "user", "kind": "sequence", "max_values": 3, "shares": "video"},
+            {"name": "age", "side": "user", "kind": "numeric"},
+            {"name": "city", "side": "user", "kind": "categorical"},
+            {"name": "video", "side": "item", "kind": "id", "width": 4},
+            {"name": "tags", "side": "item", "kind": "multi", "separator": ",", "max_values": 2},
+        ],
+        "tasks": [{"name": "vtr", "type": "binary", "label": "a"}],
+    }
+)
+
+
+def listed_rows():
+    return {
+        "watched": Column([["v1", "v9"], None, ["v2", "v1", "v2", "v3"]]),
+        "age": Column([1.0, 2.0, None]),
+        "city": Column(["x", "y", "x"]),
+        "video": Column(["v1", "v2", "v1"]),
+        "tags": Column(["a, b, c", "", "b"]),
+    }
+
+
+def test_lists_stand_in_columns_of_their_own_and_share_a_vocabulary_across_sides():
+    encoder = Encoder.fit(LISTED, listed_rows())
+    user, item = encoder.encode(listed_rows(), 3)
+    # v1 is 2, v2 is 3; v9 and v3 are in no video column.
+    assert user.ids.tolist() == [[UNKNOWN, 2, 0, 2], [0, 0, 0, 3], [UNKNOWN, 3, 2, 2]]
+    assert item.ids.tolist() == [[2, 3, 2], [3, 0, 0], [2, 2, 0]]
+    assert encoder.sides["user"].id_place == {"watched": slice(0, 3), "city": slice(3, 4)}
+    assert encoder.features["watched"].vocabulary is encoder.features["video"].vocabulary
+
+
+def test_lists_survive_the_bundle_and_name_their_rows():
+    encoder = Encoder.fit(LISTED, listed_rows())
+    again = Encoder.from_json(LISTED, encoder.to_json())
+    assert same(encoder.encode(listed_rows(), 3), again.encode(listed_rows(), 3))
+    assert again.fingerprint == encoder.fingerprint
+    document = LISTED.model_dump(mode="json")
+    assert Schema.model_validate(document) == LISTED
+    for key, value in (("max_values", 4), ("separator", ";")):
+        document["features"][4][key] = value
+        assert Encoder.fit(Schema.model_validate(document), listed_rows()).fingerprint != encoder.fingerprint
+
+
+def test_a_list_is_overwritten_whole():
+    encoder = Encoder.fit(LISTED, listed_rows())
+    side = encoder.sides["user"]
+    encoded = side.encode(listed_rows(), 3)
+    side.overwrite(encoded, "watched", [2, 0], [["v2"], None])
+    assert encoded.ids.tolist() == [[0, 0, 0, 2], [0, 0, 0, 3], [3, 0, 0, 2]]
+
+
+def test_lists_where_one_value_belongs_are_refused():
+    lists = ListColumn(Column(["a"]), np.array([0]), np.array([1]))
+    with pytest.raises(FulcrumError, match="feature 'city': its column holds lists; make it of kind multi"):
+        Encoder.fit(LISTED, {**listed_rows(), "city": lists})
+    encoder = Encoder.fit(LISTED, listed_rows())
+    with pytest.raises(FulcrumError, match="feature 'city': expected one value a row, found lists"):
+        encoder.encode({"city": lists}, 1)

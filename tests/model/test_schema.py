@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -34,19 +36,16 @@ def test_a_schema_cannot_be_changed(parts):
     ("place", "key", "value", "expected"),
     [
         (("features", 0), "widht", 4, r"features\[0\].*widht: unknown key"),
-        (("features", 0), "kind", "text", r"features\[0\]: .*'text'.*'id', 'categorical', 'numeric'"),
         (
             ("features", 0),
             "kind",
-            "multi",
-            "'user_id': kind 'multi' is not built yet; it is one of id, categ",
+            "text",
+            r"features\[0\]: .*'text'.*'id', 'categorical', 'multi', 'sequence', 'numeric'",
         ),
-        (("features", 0), "kind", "sequence", "kind 'sequence' is not built yet"),
         (("features", 0), "side", "video", r"features\[0\].*side: .*found 'video'"),
         (("features", 0), "name", "user id", r"features\[0\].*name: expected letters.*found 'user id'"),
         (("features", 0), "width", 0, r"features\[0\].*width: .*found 0"),
         (("features", 0), "name", "band", "feature 'band' is declared twice"),
-        (("features", 0), "hash_buckets", 9, "feature 'user_id': hash_buckets takes no vocabulary"),
         (("features", 2), "transform", "sqrt", r"features\[2\].*transform: .*found 'sqrt'"),
         (("features", 2), "width", 4, r"features\[2\].*width: unknown key"),
         (("tasks", 0), "type", "ranking", r"tasks\[0\]: .*'ranking'.*'binary', 'regression'"),
@@ -72,8 +71,6 @@ def test_a_mistake_is_refused_by_its_place(parts, place, key, value, expected):
     for step in place:
         owner = owner[step]
     owner[key] = value
-    import re
-
     message = problem(parts)
     assert re.search(expected, message), message
 
@@ -111,3 +108,64 @@ def test_one_pattern_may_stand_for_a_list(parts):
     data = Schema.model_validate(parts).data
     assert data.log == ("log.csv",)
     assert data.tables[0].files == ("users.csv",)
+
+
+LIST = {"name": "watched", "side": "user", "kind": "sequence"}
+
+
+@pytest.mark.parametrize(
+    ("feature", "expected"),
+    [
+        ({"shares": "video"}, "feature 'watched' shares 'video', which is no other feature with a"),
+        ({"shares": "watched"}, "feature 'watched' shares 'watched', which is no other"),
+        ({"shares": "user_id", "min_count": 2}, "feature 'watched' shares the vocabulary of 'user_id'; "),
+        ({"shares": "user_id", "width": 5}, r"its width is that of 'user_id', .*: \d+, not 5"),
+        ({"pool": "attention"}, "feature 'watched': attention compares with the candidate; name in shares"),
+        ({"pool": "attention", "shares": "user_id"}, "and 'user_id', which it shares, is a user feature"),
+        ({"pool": "attention", "shares": "user_id", "side": "item"}, "an item feature takes mean, sum"),
+        ({"heads": 2}, "feature 'watched': heads are for pool: attention"),
+        ({"pool": "median"}, "pool: .*found 'median'"),
+        ({"max_values": 0}, "max_values: .*found 0"),
+        ({"kind": "multi", "pool": "attention"}, "pool: .*found 'attention'"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_refused(parts, feature, expected):
+    parts["features"].append({**LIST, **feature})
+    assert re.search(expected, problem(parts))
+
+
+def test_heads_part_the_width_of_the_table_they_share(parts):
+    parts["features"].append({"name": "video", "side": "item", "kind": "id", "width": 6})
+    parts["features"].append({**LIST, "shares": "video", "pool": "attention", "heads": 4})
+    assert "4 heads do not part its width of 6" in problem(parts)
+
+
+def test_a_feature_that_shares_has_the_width_of_its_owner_and_owners_are_shared_directly(parts):
+    parts["features"].append({"name": "video", "side": "item", "kind": "id", "width": 6})
+    parts["features"].append({**LIST, "shares": "video"})
+    schema = Schema.model_validate(parts)
+    assert schema.width(schema.features[-1]) == 6
+    assert schema.owner(schema.features[-1]).name == "video"
+    parts["features"].append({**LIST, "name": "liked", "shares": "watched"})
+    assert "shares 'watched', which has no table of its own; share 'video'" in problem(parts)
+
+
+PRIOR = {"name": "rate", "by": "user_id", "of": "1"}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"priors": [PRIOR], "time": None, "tables": []}, "'rate' is made of earlier rows: name the time"),
+        ({"priors": [PRIOR, PRIOR]}, "two priors or histories make the column 'rate'"),
+        ({"priors": [PRIOR], "histories": [{**PRIOR, "name": "rate_count"}]}, "make the column 'rate_count'"),
+        ({"priors": [{**PRIOR, "by": []}]}, "by: "),
+        ({"priors": [{**PRIOR, "smoothing": -1}]}, "smoothing: .*found -1"),
+        ({"priors": [{**PRIOR, "half_life_days": 0}]}, "half_life_days: .*found 0"),
+        ({"histories": [{**PRIOR, "last": 0}]}, "last: .*found 0"),
+        ({"histories": [{**PRIOR, "name": "a b"}]}, "name: expected letters, digits and underscores"),
+    ],
+)
+def test_a_past_that_does_not_fit_is_refused(parts, data, expected):
+    parts["data"].update(data)
+    assert re.search(expected, problem(parts))

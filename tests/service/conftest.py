@@ -245,7 +245,7 @@ def _random_inputs(encoder: Encoder, users: int = 3, candidates: int = 40) -> Ne
     random = np.random.default_rng(11)
 
     def side(rows: int, *names: str) -> EncodedRows:
-        sizes = [encoder.features[name].cardinality for name in names if name in _ID_FEATURES]
+        sizes = [encoder.features[name].vocabulary.cardinality for name in names if name in _ID_FEATURES]
         numeric = sum(encoder.features[name].columns for name in names if name not in _ID_FEATURES)
         ids = np.stack([random.integers(0, size, rows) for size in sizes], axis=1)
         return EncodedRows(ids, random.normal(size=(rows, numeric)).astype(np.float32))
@@ -276,7 +276,9 @@ def _export(path: Path, encoder: Encoder) -> None:
     def embedded(ids: str, names: tuple[str, ...]) -> list[str]:
         columns = []
         for place, name in enumerate(names):
-            table = random.normal(size=(encoder.features[name].cardinality, WIDTH)).astype(np.float32)
+            table = random.normal(size=(encoder.features[name].vocabulary.cardinality, WIDTH)).astype(
+                np.float32
+            )
             picked = node("Gather", [ids, constant(f"{name}_place", place)], f"{name}_index", axis=1)
             columns.append(node("Gather", [constant(f"{name}_table", table), picked], f"{name}_vector"))
         return columns

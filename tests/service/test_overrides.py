@@ -2,7 +2,44 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+
+from model.encoding import Column, Encoder
+from model.schema import Schema
+from service.errors import InvalidRequestError
+from service.overrides import encode_context, override_items, override_user
+from service.schemas import Candidate
+
+LISTS = Schema.model_validate(
+    {
+        "name": "lists",
+        "data": {"user": "u", "item": "i", "split": {"train": "a", "validation": "b"}},
+        "features": [
+            {"name": "watched", "side": "user", "kind": "sequence", "max_values": 3, "shares": "video"},
+            {"name": "age", "side": "user", "kind": "numeric"},
+            {"name": "city", "side": "user", "kind": "categorical"},
+            {"name": "session", "side": "context", "kind": "sequence", "max_values": 2, "shares": "video"},
+            {"name": "video", "side": "item", "kind": "id"},
+            {"name": "tags", "side": "item", "kind": "multi", "separator": ",", "max_values": 2},
+        ],
+        "tasks": [{"name": "vtr", "type": "binary", "label": "a"}],
+    }
+)
+
+
+@pytest.fixture
+def lists():
+    nothing = Column([None] * 3)
+    return Encoder.fit(
+        LISTS,
+        {
+            **dict.fromkeys(("watched", "session", "city"), nothing),
+            "age": Column([1.0, 2.0, None]),
+            "video": Column(["v1", "v2", "v3"]),
+            "tags": Column(["x", "y", None]),
+        },
+    )
 
 
 def vtr(answer, place=0):
@@ -94,3 +131,47 @@ def test_what_the_bundle_does_not_know_is_refused_by_name(served, body, field, s
     problem = served.refused(**({} if "candidates" in body else {"candidate_ids": ["v1"]}), **body)
     assert problem["errors"][0]["field"] == field
     assert says in problem["errors"][0]["message"]
+
+
+def test_lists_stand_for_the_stores(lists):
+    user = lists.sides["user"].encode({"watched": Column([["v3"]])}, 1)
+    override_user(lists, user, {"watched": ["v1", None, "v9", "v2"]})
+    assert user.ids[0, :3].tolist() == [3, 1, 2]
+    override_user(lists, user, {"watched": []})
+    assert user.ids[0, :3].tolist() == [0, 0, 0]
+    items = lists.sides["item"].encode({"tags": Column([["x"], ["x"], ["x"]])}, 3)
+    override_items(
+        lists,
+        items,
+        [
+            Candidate(id="a", features={"tags": ["y", "new", "x"]}),
+            Candidate(id="b"),
+            Candidate(id="c", features={"tags": "y, x"}),
+        ],
+    )
+    assert items.ids[:, 1:].tolist() == [[3, 1], [2, 0], [3, 2]]
+    assert encode_context(lists, {"session": ["v1", "v2", "v3"]}).ids.tolist() == [[4, 3]]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"watched": "v1"}, "user_features.watched: expected a list, found 'v1'"),
+        ({"watched": 3}, "user_features.watched: expected a list, found 3"),
+        ({"age": [1]}, "user_features.age: expected a number, found a list of 1"),
+        ({"city": ["x", "y"]}, "user_features.city: expected one value, found a list of 2"),
+    ],
+)
+def test_a_list_stands_where_a_list_is_expected(lists, values, says):
+    user = lists.sides["user"].encode({}, 1)
+    with pytest.raises(InvalidRequestError, match=says):
+        override_user(lists, user, values)
+    assert not user.ids.any()
+    override_user(lists, user, {"watched": None})
+
+
+def test_a_number_is_neither_a_list_nor_text_that_parts_into_one(lists):
+    items = lists.sides["item"].encode({}, 1)
+    with pytest.raises(InvalidRequestError, match="tags: expected a list, or text parted by ',', found 3"):
+        override_items(lists, items, [Candidate(id="a", features={"tags": 3})])
+    np.testing.assert_array_equal(items.ids, 0)

@@ -48,6 +48,13 @@ def with_candidate(**fields):
         ({**GOOD, "context": {"tab": []}}, "context.tab", "found a list"),
         ({**GOOD, "context": {"tab": {"deep": 1}}}, "context.tab", "found an object"),
         ({**GOOD, "user_features": {"age": [1]}}, "user_features.age", "found a list"),
+        ({**GOOD, "user_features": {"age": [1, [2]]}}, "user_features.age", "found a list of 1 at 1"),
+        ({**GOOD, "user_features": {"age": [1, {}]}}, "user_features.age", "found an object at 1"),
+        (
+            {**GOOD, "user_features": {"age": [0] * 5001}},
+            "user_features.age",
+            "at most 5000 elements, found 5001",
+        ),
         (with_candidate(video_len=0), "candidates[1].video_len", "greater than 0"),
         (with_candidate(video_len=-1.5), "candidates[1].video_len", "greater than 0"),
         (with_candidate(video_len="31"), "candidates[1].video_len", "number"),

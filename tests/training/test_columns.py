@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 
+import numpy as np
 import polars as pl
 import pytest
 
 from model.encoding import CategoricalEncoder, NumericEncoder
 from model.errors import FulcrumError
-from model.schema import CategoricalFeature, NumericFeature
-from training.columns import key_strings, to_column
+from model.schema import CategoricalFeature, MultiFeature, NumericFeature
+from training.columns import key_strings, to_column, to_series
 
+MULTI = MultiFeature(name="f", side="item", kind="multi")
 WORD = CategoricalFeature(name="f", side="item", kind="id")
 NUMBER = NumericFeature(name="f", side="item", kind="numeric")
 
@@ -33,7 +35,7 @@ NUMBER = NumericFeature(name="f", side="item", kind="numeric")
 def test_a_column_of_categories_keeps_every_rows_value(series, expected):
     column = to_column(WORD, series)
     encoder = CategoricalEncoder.fit(WORD, column)
-    found = [None if index == 0 else encoder.vocabulary[index - 2] for index in encoder.encode(column)]
+    found = [None if index == 0 else encoder.vocabulary.known[index - 2] for index in encoder.encode(column)]
     assert found == expected
 
 
@@ -65,3 +67,33 @@ def test_ids_are_named_as_requests_name_them():
     assert key_strings(pl.Series([7, None, 7, 8])) == ["7", None, "7", "8"]
     assert key_strings(pl.Series([7.0, 8.5])) == ["7", "8.5"]
     assert key_strings(pl.Series(["u1", ""])) == ["u1", None]
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        pl.Series([[1, 2], None, [], [3], [1, None]]),
+        pl.Series([["a"], ["b", "a"], None]),
+        pl.Series(["a", None, "b", "a"]),
+        pl.Series([1.5, None, 2.5]),
+    ],
+)
+def test_a_column_gives_its_values_back(series):
+    spec = NUMBER if series.dtype.is_numeric() else MULTI if series.dtype == pl.List else WORD
+    column = to_column(spec, series)
+    rows = np.array([len(series) - 1, 1, 0, 1])
+    expected = series.gather(rows)
+    if series.dtype == pl.List:
+        expected = expected.fill_null(pl.lit([], series.dtype))
+    found = to_series(column, rows).to_list()
+    assert [None if value != value else value for value in found] == expected.to_list()
+
+
+def test_arrays_of_one_length_are_lists():
+    series = pl.Series([[1, 2], [3, 4]], dtype=pl.Array(pl.Int64, 2))
+    assert to_column(MULTI, series).value(1) == [3, 4]
+
+
+def test_lists_of_what_cannot_be_a_category_are_refused():
+    with pytest.raises(FulcrumError, match="feature 'f': expected a column of numbers, text or truth values"):
+        to_column(MULTI, pl.Series([[[1]], [[2]]]))

@@ -13,7 +13,8 @@ from model.encoding import Column, Encoder
 from model.errors import FulcrumError
 from model.inference import NetworkInputs, NetworkSession
 from model.network.config import PLEConfig
-from model.network.network import SideSpec, build_network
+from model.network.embedding import FieldSpec, SideSpec, TableSpec
+from model.network.network import build_network
 from model.schema import Schema
 from training import export
 from training.batches import EncodedLog
@@ -105,7 +106,7 @@ def test_large_tables_lie_beside_the_graph_and_count_for_the_version(tmp_path, m
     made["network"] = build_network(
         PLEConfig(levels=1, expert=(8,), tower=()),
         user=side_spec(made["encoder"], "user", "context"),
-        item=SideSpec((20_000,), (8,)),
+        item=SideSpec((FieldSpec("f", TableSpec("f", 20_000, 8)),)),
         tasks=made["network"].heads,
     )
     write_bundle(tmp_path / "bundle", **made)

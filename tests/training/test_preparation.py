@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.encoding import Encoder
 from model.errors import FulcrumError
 from model.schema import Schema
 from training.columns import key_strings
@@ -425,3 +426,139 @@ def test_rows_of_one_moment_stay_on_one_side_of_a_split_by_time():
     )
     prepared = prepare_log(schema, LogSource(log, (), "test"))
     assert prepared.train.tolist() == [True, True, False, False, False, False]
+
+
+# --- the past --------------------------------------------------------------------------------------------
+
+PAST = {
+    "time_unit": "s",
+    "priors": [
+        {"name": "user_rate", "by": "user", "of": "label", "smoothing": 1, "half_life_days": 0.001},
+        {"name": "author_rate", "by": "author", "of": "label - user_rate", "smoothing": 2},
+    ],
+    "histories": [
+        {"name": "liked", "by": "user", "of": "item", "where": "label = 1", "last": 3, "seed": "likes"},
+        {"name": "viewers", "by": "item", "of": "user", "last": 2, "delay_s": 1},
+    ],
+    "split": {"last": 0.5},
+}
+PAST_FEATURES = [
+    {"name": "user_rate", "side": "user", "kind": "numeric"},
+    {"name": "age", "side": "user", "kind": "numeric", "column": "user_rate_age_s"},
+    {"name": "liked", "side": "user", "kind": "sequence", "max_values": 3},
+    {"name": "author_rate", "side": "item", "kind": "numeric"},
+    {"name": "author_rows", "side": "item", "kind": "numeric", "expr": "author_rate_count + 0"},
+    {"name": "viewers", "side": "item", "kind": "multi", "max_values": 2},
+    {"name": "tags", "side": "item", "kind": "multi", "separator": ",", "max_values": 2},
+]
+ITEMS = SourceTable(
+    "items",
+    pl.DataFrame({"item": [10, 20, 30], "author": ["a", "b", "a"], "tags": ["x, y", "", None]}),
+    "item",
+)
+USERS = SourceTable("users", pl.DataFrame({"user": ["u1", "u9"], "likes": [[7, 8], [9]]}), "user")
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["u1", "u2", "u3"]),
+            st.sampled_from([10, 20, 30]),
+            st.integers(0, 9),
+            st.integers(0, 1),
+        ),
+        min_size=4,
+        max_size=15,
+    ),
+    st.sampled_from(["u1", "u2", "u3", "u9"]),
+    st.sampled_from([10, 20, 30]),
+)
+def test_what_is_published_is_what_the_next_impression_sees(rows, user, item):
+    declared = schema(PAST_FEATURES, **PAST)
+    names = {"user": pl.String, "item": pl.Int64, "time": pl.Int64, "label": pl.Int64}
+    log = pl.DataFrame(rows, schema=names, orient="row")
+    last = pl.DataFrame([(user, item, log["time"].max() + 1, 0)], schema=names, orient="row")
+    longer = prepare_log(declared, source(pl.concat([log, last]), USERS, ITEMS), split=False)
+    encoder = Encoder.fit(declared, longer.columns)
+    seen = encoder.encode(longer.columns, len(longer))
+    for side, rows_of_side, kind, key in (("user", seen[0], "users", user), ("item", seen[1], "items", item)):
+        entities = prepare_entities(declared, source(log, USERS, ITEMS), kind)
+        if key not in entities.keys.to_list():  # a newcomer
+            continue
+        place = entities.keys.to_list().index(key)
+        published = encoder.sides[side].encode(entities.columns, len(entities.keys))
+        assert published.ids[place].tolist() == rows_of_side.ids[-1].tolist()
+        np.testing.assert_allclose(published.numeric[place], rows_of_side.numeric[-1], rtol=1e-6, atol=1e-7)
+
+
+def test_a_later_prior_may_read_an_earlier_one():
+    log = LOG.with_columns(author=pl.Series(["a", "a", "a", "a"]))
+    chained = {
+        **PAST,
+        "priors": [{**PAST["priors"][0], "smoothing": 0.0, "half_life_days": None}, PAST["priors"][1]],
+        "histories": [],
+    }
+    found = prepared(log, features=[PAST_FEATURES[3]], cut=False, **chained)
+    # u1's second row alone has a rate of its user before it: 1, so that 1 - 1 = 0 is the mean of one row.
+    assert values(found, "author_rate") == [None, None, None, None]
+    assert found.frame["user_rate"].to_list() == [None, None, None, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("feature", "data", "match"),
+    [
+        (
+            {"name": "rate", "side": "user", "kind": "numeric"},
+            {"by": ["user", "label"]},
+            "features.rate: 'rate' is made by user, label, and label takes several values for 33% of user",
+        ),
+        (
+            {"name": "rate", "side": "item", "kind": "numeric"},
+            {"by": "user"},
+            "is made by user, and user takes several values for 100% of item",
+        ),
+        (
+            {"name": "rate", "side": "context", "kind": "numeric"},
+            {"by": ["user", "item"]},
+            "is made by user, item; a context feature is one for all candidates",
+        ),
+        ({"name": "score", "side": "user", "kind": "numeric"}, {"name": "score"}, "makes the column 'score'"),
+    ],
+)
+def test_a_prior_that_its_side_cannot_keep_is_refused(feature, data, match):
+    log = LOG.with_columns(label=pl.Series([1, 0, 0, 0]), score=0.5)
+    with pytest.raises(FulcrumError, match=match):
+        prepared(
+            log, features=[feature], cut=False, priors=[{"name": "rate", "by": "user", "of": "1", **data}]
+        )
+
+
+@pytest.mark.parametrize(
+    ("feature", "match"),
+    [
+        (
+            {"kind": "categorical"},
+            "features.f: 'liked' is a history; make the feature of kind sequence or multi",
+        ),
+        ({"kind": "numeric", "expr": "liked + 1", "column": None}, "features.f.expr: 'liked' is a history"),
+    ],
+)
+def test_a_history_is_read_by_column_and_as_a_list(feature, match):
+    of_user = {"name": "f", "side": "user", "column": "liked", **feature}
+    with pytest.raises(FulcrumError, match=match):
+        prepared(features=[of_user], histories=[{"name": "liked", "by": "user", "of": "item"}])
+
+
+def test_lists_in_the_log_and_text_that_parts_into_lists_are_alike():
+    as_lists = LOG.with_columns(tags=pl.Series([["a", "b"], None, ["b"], []]))
+    as_text = LOG.with_columns(tags=pl.Series(["a, b", None, "b", ""]))
+    feature = {"name": "tags", "side": "item", "kind": "multi", "separator": ",", "max_values": 3}
+    declared = schema([feature])
+    encoded = []
+    for log in (as_lists, as_text):
+        found = prepare_log(declared, source(log))
+        encoder = Encoder.fit(declared, found.columns)
+        assert encoder.features["tags"].vocabulary.known == ["b", "a"]
+        encoded.append(encoder.encode(found.columns, len(found))[1].ids.tolist())
+    assert encoded[0] == encoded[1] == [[0, 0, 0], [0, 0, 0], [2, 0, 0], [3, 2, 0]]

@@ -14,8 +14,9 @@ import torch
 from model.encoding import EncodedRows
 from model.errors import FulcrumError
 from model.network.config import PLEConfig
+from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.heads import TaskHead
-from model.network.network import SideSpec, build_network
+from model.network.network import build_network
 from training import trainer
 from training.batches import EncodedLog
 from training.metrics import auc
@@ -63,7 +64,7 @@ TRAIN, VALIDATION = planted(1000, 1), planted(300, 2)
 def network(seed=5, **changed):
     torch.manual_seed(seed)
     config = PLEConfig(levels=1, expert=(16,), tower=(8,), **changed)
-    user = SideSpec((6,), (4,), entities=("id_dropout" in changed,))
+    user = SideSpec((FieldSpec("user", TableSpec("user", 6, 4, "id_dropout" in changed)),))
     return build_network(config, user=user, item=SideSpec(numeric=1), tasks=HEADS)
 
 
@@ -268,7 +269,7 @@ def test_a_schedule_falls_to_a_hundredth_after_the_rise(schedule, middle, last):
 def test_weight_decay_of_embeddings_leaves_the_other_weights_rule_alone():
     def tables(**changed):
         state = trained(learning_rate=0.01, weights=(0.0, 0.0), epochs=1, **changed)[0].network.state_dict()
-        return state["user.tables.0.weight"].norm(), sum(
+        return state["tables.tables.0.weight"].norm(), sum(
             value.norm() for name, value in state.items() if "tables" not in name
         )
 
@@ -421,7 +422,7 @@ def test_the_checkpoint_of_another_network_is_refused():
     torch.manual_seed(1)
     other = build_network(
         PLEConfig(levels=2, expert=(16,), tower=(8,)),
-        user=SideSpec((6,), (4,)),
+        user=SideSpec((FieldSpec("user", TableSpec("user", 6, 4)),)),
         item=SideSpec(numeric=1),
         tasks=HEADS,
     )

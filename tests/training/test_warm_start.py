@@ -76,8 +76,8 @@ def test_known_ids_keep_their_rows_and_new_ones_predict_as_unknown_did(trained, 
     recipe = load_recipe(trained.recipe)
     old = load_bundle(trained.bundle).encoder
     network, material = warmed(recipe, trained, data)
-    vocabulary = material.encoder.features["user_id"].vocabulary
-    known = old.features["user_id"].vocabulary
+    vocabulary = material.encoder.features["user_id"].vocabulary.known
+    known = old.features["user_id"].vocabulary.known
     assert list(vocabulary[: len(known)]) == list(known)
     assert sorted(vocabulary[len(known) :]) == ["500", "501", "502", "503"]
     for name in ("age", "quality", "views"):
@@ -89,7 +89,7 @@ def test_known_ids_keep_their_rows_and_new_ones_predict_as_unknown_did(trained, 
     np.testing.assert_allclose(
         predictions(network, material.validation), predictions(unaware, rows), atol=1e-7
     )
-    table = kept_weights(network, material.encoder)["table/user_id"]
+    table = kept_weights(network)["table/user_id"]
     assert len(table) == len(vocabulary) + 2
     assert np.array_equal(table[-4:], np.repeat(table[1:2], 4, axis=0))
     del kept
@@ -114,7 +114,7 @@ def test_new_features_start_neutral_wherever_they_stand_and_the_order_is_free(tr
 def test_features_that_are_gone_are_dropped_and_the_rest_keeps_its_weights(trained, recipe, document):
     document["features"] = [spec for spec in document["features"] if spec["name"] not in ("band", "views")]
     network, material = warmed(recipe(), trained)
-    ours = kept_weights(network, material.encoder)
+    ours = kept_weights(network)
     theirs = open_bundle(trained.bundle, recipe()).weights
     assert "table/band" not in ours
     for name in ("table/user_id", "table/tab", "table/video_id", "network/base"):

@@ -1,9 +1,10 @@
 """KuaiRand (Gao et al., CIKM 2022): the official csv files or parquet of the same columns.
 
 Any set of `log_standard_*` files is the log; `log_random_*` files, the random traffic, stay apart and are
-read with `options: {traffic: random}`. User and video priors come from the history before 25 April 2022: from
-the tables `history_exposures_*` and `user_history_*` where they are, else from the log's own rows of those
-days, which are then not trained on.
+read with `options: {traffic: random}`. Each user's last 50 exposed, liked and long-viewed videos before
+25 April 2022 are `watch_seq`, `like_seq` and `long_watch_seq`, oldest first. They, and user and video priors,
+come from the tables `history_exposures_*` and `user_history_*` where they are, else from the log's own rows
+of those days, which are then not trained on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = ["KuaiRandOptions", "read_kuairand"]
 
 _FORMATS = (".csv", ".parquet")
 _KNOWN_FROM = "known_from_ms"
+_LISTS = ("watch_seq", "like_seq", "long_watch_seq")
 
 
 class KuaiRandOptions(Frozen):
@@ -78,11 +80,13 @@ def read_kuairand(data: DataSpec, folder: Path | None) -> LogSource:
         )
     known_from = pl.lit(HISTORY_END_MS - 1).alias(_KNOWN_FROM)
     of_users = user_priors(exposures, lists, videos).with_columns(known_from)
+    kept = [name for name in ("user_id", *_LISTS) if name in lists.columns]
     of_videos = video_priors(exposures, videos).with_columns(known_from)
     tables = (
         SourceTable("users", _stack(users_paths).unique("user_id", maintain_order=True), "user_id"),
         SourceTable("videos", videos, "video_id"),
         SourceTable("user_priors", of_users, "user_id", _KNOWN_FROM),
+        SourceTable("user_lists", lists.select(*kept, known_from), "user_id", _KNOWN_FROM),
         SourceTable("video_priors", of_videos, "video_id", _KNOWN_FROM),
     )
     read = [*log_paths, *users_paths, *videos_paths, *history_paths]
@@ -110,9 +114,10 @@ def _clean(log: pl.DataFrame) -> pl.DataFrame:
 
 
 def _videos(videos: pl.DataFrame) -> pl.DataFrame:
-    """Basic features, the first of a video's tags, its aspect ratio, and its duration as the log has it."""
+    """Basic features, all tags and the first of them, the aspect ratio, the duration as in the log."""
     tags = pl.col("tag").cast(pl.String).str.split(",")
     return videos.unique("video_id", maintain_order=True).with_columns(
+        tags=tags,
         tag=tags.list.first(),
         aspect=pl.col("server_height") / pl.col("server_width"),
         duration_ms=pl.col("video_duration").cast(pl.Float64).round().cast(pl.Int64),
@@ -128,6 +133,7 @@ def _history_of(earlier: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     lists = ordered.group_by("user_id", maintain_order=True).agg(
         pl.len().cast(pl.Int64).alias("history_len"),
         pl.col("time_ms").max().alias("last_time_ms"),
+        pl.col("video_id").tail(50).alias("watch_seq"),
         pl.col("video_id").filter(pl.col("is_like") == 1).tail(50).alias("like_seq"),
         pl.col("video_id").filter(pl.col("long_view") == 1).tail(50).alias("long_watch_seq"),
     )

@@ -6,12 +6,25 @@ import pytest
 import torch
 
 from model.network.config import PLEConfig
+from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.heads import TaskHead
-from model.network.network import RankingNetwork, SideSpec, build_network
+from model.network.network import RankingNetwork, build_network
 
 HEADS = (TaskHead("vtr", "binary"), TaskHead("vcr", "regression", (0.0, 1.0)), TaskHead("shr", "binary"))
-USER = SideSpec(cardinalities=(9, 5), widths=(4, 3), numeric=2)
-ITEM = SideSpec(cardinalities=(11,), widths=(6,), numeric=1)
+VIDEO, TAG = TableSpec("video", 11, 6, entity=True), TableSpec("tag", 7, 4)
+PLAIN_USER = SideSpec(
+    (FieldSpec("user", TableSpec("user", 9, 4)), FieldSpec("city", TableSpec("city", 5, 3)))
+)
+USER = SideSpec(
+    (
+        *PLAIN_USER.fields,
+        FieldSpec("watched", VIDEO, 4, "attention", "video", heads=2),
+        FieldSpec("liked", VIDEO, 3, "mean"),
+        FieldSpec("likes_tags", TAG, 3, "attention", "tags"),
+    ),
+    numeric=2,
+)
+ITEM = SideSpec((FieldSpec("video", VIDEO), FieldSpec("tags", TAG, 3, "max")), numeric=1)
 CONFIG = PLEConfig(levels=2, expert=(16, 8), tower=(8,))
 INPUTS = ("user_ids", "user_numeric", "item_ids", "item_numeric", "row_to_user")
 
@@ -22,9 +35,12 @@ def network(user: SideSpec = USER, item: SideSpec = ITEM, config: PLEConfig = CO
 
 
 def side(spec: SideSpec, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-    ids = [torch.randint(0, cardinality, (rows,)) for cardinality in spec.cardinalities]
-    stacked = torch.stack(ids, dim=1) if ids else torch.zeros(rows, 0, dtype=torch.int64)
-    return stacked, torch.randn(rows, spec.numeric)
+    ids = [torch.zeros(rows, 0, dtype=torch.int64)]
+    for field in spec.fields:
+        values = torch.randint(0 if field.values is None else 1, field.table.rows, (rows, field.columns))
+        lengths = torch.randint(0, field.columns + 1, (rows, 1)) if field.values is not None else 1
+        ids.append(torch.where(torch.arange(field.columns) < lengths, values, 0))
+    return torch.cat(ids, dim=1), torch.randn(rows, spec.numeric)
 
 
 def request(
@@ -45,8 +61,12 @@ def test_the_trunk_reads_the_user_first_and_then_the_item() -> None:
     net = network()
     user_ids, user_numeric, item_ids, item_numeric, row_to_user = request(3, 8)
     x = net.inputs(user_ids, user_numeric, item_ids, item_numeric, row_to_user)
-    assert torch.equal(x[:, : net.user.width], net.user(user_ids, user_numeric)[row_to_user])
-    assert torch.equal(x[:, net.user.width :], net.item(item_ids, item_numeric))
+    user = net.user(net.user.look_up(net.tables, user_ids), user_numeric)
+    item = net.item(net.item.look_up(net.tables, item_ids), item_numeric)
+    own = net.user.width + net.item.width
+    assert torch.equal(x[:, : net.user.width], user[row_to_user])
+    assert torch.equal(x[:, net.user.width : own], item)
+    assert x.shape[1] - own == VIDEO.width + TAG.width
 
 
 def test_predictions_are_the_logits_read_by_the_heads() -> None:
@@ -95,12 +115,33 @@ def test_a_network_that_cannot_be_built_says_why() -> None:
     config = PLEConfig.model_validate({"experts": {"task": {"vtr": 1, "vcr": 1, "shr": 1, "cmr": 1}}})
     with pytest.raises(ValueError, match="unknown task 'cmr'; the tasks are vtr, vcr, shr"):
         build_network(config, user=USER, item=ITEM, tasks=HEADS)
+    with pytest.raises(ValueError, match="field 'watched': its query 'video' is no item field"):
+        build_network(CONFIG, user=USER, item=SideSpec(numeric=1), tasks=HEADS)
+
+
+def test_a_history_that_holds_the_candidate_is_seen_by_that_candidate_alone() -> None:
+    net = network()
+    with torch.no_grad():
+        net.tables.weight("video").normal_()
+    user_ids, user_numeric, item_ids, item_numeric, _ = request(1, 2)
+    item_ids[:, 0] = torch.tensor([3, 5])
+    rows = torch.zeros(2, dtype=torch.int64)
+    own = net.user.width + net.item.width
+    places = slice(2, 6)
+    user_ids[:, places] = 0
+    empty = net.inputs(user_ids, user_numeric, item_ids, item_numeric, rows)[:, own : own + VIDEO.width]
+    assert torch.equal(empty[0], empty[1])
+    user_ids[:, places] = torch.tensor([3, 5, 0, 0])
+    first, second = net.inputs(user_ids, user_numeric, item_ids, item_numeric, rows)[
+        :, own : own + VIDEO.width
+    ]
+    assert not torch.allclose(first, second)
 
 
 # torch.export walks torch's own pytrees in a way torch itself has deprecated.
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")
 def test_the_onnx_graph_gives_the_same_numbers_at_any_number_of_rows(tmp_path: Path) -> None:
-    user = SideSpec(cardinalities=(9, 5), widths=(4, 3), numeric=0)
+    user = SideSpec(USER.fields)
     net = network(user, ITEM)
     any_size = {0: torch.export.Dim.DYNAMIC}
     program = torch.onnx.export(

@@ -1,0 +1,338 @@
+"""The past of each row: priors and histories made of the log itself, strictly before the row's time.
+
+A row sees the rows of its key that were known before it: `known = time + delay < time of the row`. Rows
+of one moment do not see each other. The same functions serve those who ask from outside the log, at a time of
+their own: an entity that is published sees what the next impression would see. Knows neither features nor
+networks.
+
+Shapes: L rows of the log, E events (the rows that count for one prior or history), Q rows that ask.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from model.columns import ListColumn
+from model.errors import FulcrumError
+from model.past import HistorySpec, PriorSpec
+from model.schema import DataSpec
+from training.columns import coded, comparable_keys
+from training.expressions import evaluated, floats, require
+
+__all__ = ["Clock", "history", "prior_columns"]
+
+_Ints = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.float64]
+_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The log's time as numbers.
+
+    Attributes:
+        ticks: time of each row, ascending, int64 or float64 [L].
+        per_second: ticks in a second; None where the log does not say.
+    """
+
+    ticks: _Ints | _Floats
+    per_second: float | None
+
+    @classmethod
+    def of(cls, data: DataSpec, frame: pl.DataFrame) -> Clock:
+        """Read the time column of a log that is sorted by it.
+
+        Raises:
+            FulcrumError: it holds neither numbers nor moments.
+        """
+        times = frame[data.time or ""]
+        kind = times.dtype
+        if isinstance(kind, pl.Datetime):
+            return cls(times.to_physical().to_numpy(), _PER_SECOND[kind.time_unit or "us"])
+        if kind == pl.Date:
+            return cls(times.to_physical().cast(pl.Int64).to_numpy(), 1.0 / _DAY_S)
+        per_second = None if data.time_unit is None else _PER_SECOND[data.time_unit]
+        if kind.is_integer():
+            return cls(times.cast(pl.Int64).to_numpy(), per_second)
+        if kind.is_float():
+            return cls(times.cast(pl.Float64).to_numpy(), per_second)
+        raise FulcrumError(
+            f"data.time: priors and histories need a number, a date or a timestamp; {times.name} is {kind}"
+        )
+
+    def span(self, seconds: float, field: str) -> float:
+        """So many seconds in ticks."""
+        if not seconds:
+            return 0.0
+        if self.per_second is None:
+            raise FulcrumError(f"{field}: say in data.time_unit what a unit of the time is (s, ms, us or ns)")
+        return seconds * self.per_second
+
+    def end(self, rows: int) -> _Ints | _Floats:
+        """The first moment after the log, for each of so many rows."""
+        last = self.ticks[-1]
+        return np.full(rows, last + 1 if self.ticks.dtype.kind == "i" else np.nextafter(last, np.inf))
+
+
+@dataclass(frozen=True)
+class _View:
+    """Which events each asking row sees: events are sorted by key, then by the time they were known.
+
+    Attributes:
+        order: events in that order, int64 [E].
+        keys: theirs, int64 [E].
+        first: the key's first event, int64 [Q].
+        stop: the first event that the row does not see, int64 [Q]; `first` where it sees none.
+    """
+
+    order: _Ints
+    keys: _Ints
+    first: _Ints
+    stop: _Ints
+
+    @classmethod
+    def of(cls, keys: _Ints, moments: _Ints, asking: _Ints, asked: _Ints) -> _View:
+        """See the events that precede.
+
+        Args:
+            keys: each event's key, not negative, [E].
+            moments: of each event: it is seen from this moment on, [E].
+            asking: key of each row, negative where it has none, [Q].
+            asked: moment of each row, [Q].
+        """
+        span = 2 + max(int(moments.max(initial=0)), int(asked.max(initial=0)))
+        place = keys * span + moments
+        order = np.argsort(place, kind="stable")
+        place = place[order]
+        begins = asking * span
+        in_order = np.argsort(begins + asked, kind="stable")  # a search in order stays within the cache
+        begins, ends = begins[in_order], (begins + asked)[in_order]
+        first, stop = np.empty_like(asking), np.empty_like(asking)
+        first[in_order] = np.searchsorted(place, begins, side="left")
+        stop[in_order] = np.searchsorted(place, ends, side="right")
+        return cls(order, keys[order], first, np.where(asking < 0, first, stop))
+
+
+class _Asking:
+    """Events of one prior or history, and the rows that ask about them."""
+
+    def __init__(
+        self,
+        spec: PriorSpec | HistorySpec,
+        field: str,
+        log: pl.DataFrame,
+        clock: Clock,
+        counts: npt.NDArray[np.bool_],
+        rows: pl.DataFrame,
+        times: _Ints | _Floats,
+    ) -> None:
+        require(log, spec.by, f"{field}.by")
+        require(rows, spec.by, f"{field}.by")
+        self.log_keys, self.asking = _keys(log, rows, spec.by)
+        self.events = np.flatnonzero(counts & (self.log_keys >= 0))
+        self.keys = self.log_keys[self.events]
+        self.happened = clock.ticks[self.events]
+        self.times = times
+        delay = clock.span(spec.delay_s, f"{field}.delay_s")
+        # Whole ticks stay whole: a float has no place for today's nanoseconds.
+        known = self.happened + (math.ceil(delay) if clock.ticks.dtype.kind == "i" else delay)
+        self._moments = np.unique(times if rows is log else np.concatenate([clock.ticks, times]))
+        self.seen_from = np.searchsorted(self._moments, known, side="right").astype(np.int64)
+        self.asked = self.moments(times)
+
+    def moments(self, ticks: _Ints | _Floats) -> _Ints:
+        """Times as numbers of moments, so that earlier ones have smaller numbers."""
+        return np.searchsorted(self._moments, ticks, side="left").astype(np.int64)
+
+    def view(self, *, common: bool = False) -> _View:
+        """What each row sees of its key's events, or of all events."""
+        if common:
+            nought = np.zeros(len(self.keys), np.int64), np.zeros(len(self.asking), np.int64)
+            return _View.of(nought[0], self.seen_from, nought[1], self.asked)
+        return _View.of(self.keys, self.seen_from, self.asking, self.asked)
+
+
+def prior_columns(
+    spec: PriorSpec, log: pl.DataFrame, clock: Clock, rows: pl.DataFrame, times: _Ints | _Floats
+) -> pl.DataFrame:
+    """Mean, count and age of what each row's past gave: the columns that the prior makes, [Q].
+
+    Args:
+        spec: what to make.
+        log: the log in the order of time, [L].
+        clock: its time.
+        rows: who asks: the log itself, or any rows that have the columns of `by`, [Q].
+        times: when, in the clock's ticks, [Q].
+
+    Raises:
+        FulcrumError: an expression fails, or a column is absent.
+    """
+    field = f"data.priors.{spec.name}"
+    values = floats(log, spec.of, f"{field}.of")
+    counts = np.isfinite(values) & _where(spec, log, field)
+    asking = _Asking(spec, field, log, clock, counts, rows, times)
+    values = values[asking.events]
+    life = None
+    if spec.half_life_days is not None:
+        life = clock.span(spec.half_life_days * _DAY_S, f"{field}.half_life_days")
+    view = asking.view()
+    total, number = _sums(view, values, asking, life)
+    all_total, all_number = _sums(asking.view(common=True), values, asking, life)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        common = all_total / all_number
+        mean = (total + spec.smoothing * common) / (number + spec.smoothing)
+    seen = view.stop > view.first
+    age = np.full(len(times), np.nan)
+    if clock.per_second is not None:
+        last = view.order[view.stop[seen] - 1]
+        age[seen] = (times[seen] - asking.happened[last]) / clock.per_second
+    keyless = asking.asking < 0
+    columns = (np.where(keyless, np.nan, mean), np.where(keyless, np.nan, number), age)
+    return pl.DataFrame(
+        [
+            pl.Series(name, column, nan_to_null=True)
+            for name, column in zip(spec.columns, columns, strict=True)
+        ]
+    )
+
+
+def history(
+    spec: HistorySpec, log: pl.DataFrame, clock: Clock, rows: pl.DataFrame, times: _Ints | _Floats
+) -> ListColumn:
+    """What each row's past gave, the last values in the order of time: [Q].
+
+    Args and raises: as for `prior_columns`; where the history has a seed, log or rows hold its column.
+    """
+    field = f"data.histories.{spec.name}"
+    values = evaluated(spec.of, log, f"{field}.of")
+    if values.dtype.is_nested():
+        raise FulcrumError(f"{field}.of: {spec.of!r} gives {values.dtype}, expected one value a row")
+    counts = values.is_not_null().to_numpy() & _where(spec, log, field)
+    asking = _Asking(spec, field, log, clock, counts, rows, times)
+    values = values.gather(asking.events)
+    keys, moments = asking.keys, asking.seen_from
+    if spec.seed is not None:
+        values, keys, moments = _seeded(spec.seed, f"{field}.seed", asking, values, clock, log, rows)
+    view = _View.of(keys, moments, asking.asking, asking.asked)
+    return ListColumn(
+        coded(values.gather(view.order), f"{field}.of"),
+        np.maximum(view.first, view.stop - spec.last),
+        view.stop,
+    )
+
+
+def _where(spec: PriorSpec | HistorySpec, log: pl.DataFrame, field: str) -> npt.NDArray[np.bool_]:
+    if spec.where is None:
+        return np.ones(log.height, np.bool_)
+    return np.asarray(floats(log, spec.where, f"{field}.where") == 1.0)
+
+
+def _keys(log: pl.DataFrame, rows: pl.DataFrame, by: Sequence[str]) -> tuple[_Ints, _Ints]:
+    """The keys of the log's and of the asking rows as numbers, -1 where a part is null: [L], [Q]."""
+    apart = rows is not log
+    numbers = np.zeros(log.height + (rows.height if apart else 0), np.int64)
+    null = np.zeros(len(numbers), np.bool_)
+    for name in by:
+        values = _stacked(*_comparable(log[name], rows[name]), f"column {name!r}") if apart else log[name]
+        ranks = values.rank("dense")
+        null |= ranks.is_null().to_numpy()
+        part = ranks.fill_null(0).cast(pl.Int64).to_numpy()
+        numbers = numbers * (part.max(initial=0) + 1) + part
+        if len(by) > 1:  # so that many parts stay within 64 bits
+            numbers = np.unique(numbers, return_inverse=True)[1]
+    numbers[null] = -1
+    return numbers[: log.height], numbers[log.height :] if apart else numbers
+
+
+def _comparable(first: pl.Series, second: pl.Series) -> tuple[pl.Series, pl.Series]:
+    if first.dtype.is_numeric() == second.dtype.is_numeric():
+        return first, second
+    return comparable_keys(first), comparable_keys(second)
+
+
+def _stacked(first: pl.Series, second: pl.Series, field: str) -> pl.Series:
+    try:
+        parts = [first.alias("value").to_frame(), second.alias("value").to_frame()]
+        return pl.concat(parts, how="vertical_relaxed")["value"]
+    except pl.exceptions.PolarsError as error:
+        raise FulcrumError(f"{field}: {first.dtype} and {second.dtype} cannot be one column") from error
+
+
+def _sums(view: _View, values: _Floats, asking: _Asking, life: float | None) -> tuple[_Floats, _Floats]:
+    """Sum and number of the events that each row sees, decayed by age where events have a half-life: [Q]."""
+    ordered = values[view.order]
+    if life is None:
+        running = np.concatenate([[0.0], np.cumsum(ordered)])
+        return running[view.stop] - running[view.first], (view.stop - view.first).astype(np.float64)
+    happened = asking.happened[view.order]
+    gaps = np.full(len(ordered), np.inf)
+    follows = view.keys[1:] == view.keys[:-1]
+    gaps[1:][follows] = np.diff(happened)[follows] / life
+    sums, numbers = _decayed(np.stack([ordered, np.ones(len(ordered))]), np.exp2(-gaps))
+    seen = view.stop > view.first
+    last = view.stop[seen] - 1
+    left = np.exp2((happened[last] - asking.times[seen]) / life)
+    total, number = np.zeros(len(seen)), np.zeros(len(seen))
+    total[seen], number[seen] = sums[last] * left, numbers[last] * left
+    return total, number
+
+
+def _decayed(values: _Floats, factors: _Floats) -> _Floats:
+    """Running sums `s[i] = factors[i] * s[i - 1] + values[i]` along the last axis, by doubling strides.
+
+    A product of the factors' powers would overflow over a log of many half-lives; this does not.
+    """
+    sums, factors = values.copy(), factors.copy()
+    stride = 1
+    while stride < len(factors) and factors.any():
+        sums[:, stride:] += factors[stride:] * sums[:, :-stride]
+        factors[stride:] *= factors[:-stride]
+        stride *= 2
+    return sums
+
+
+def _seeded(
+    name: str,
+    field: str,
+    asking: _Asking,
+    values: pl.Series,
+    clock: Clock,
+    log: pl.DataFrame,
+    rows: pl.DataFrame,
+) -> tuple[pl.Series, _Ints, _Ints]:
+    """Events with those of a list column before them: its values, keys and moments.
+
+    A key's list is the first that one of its rows has. It is seen from that row on, and stands where it
+    became known.
+    """
+    lists, keys, moments = _seeds(log, name, field), asking.log_keys, asking.moments(clock.ticks)
+    if rows is not log:
+        lists = _stacked(lists, _seeds(rows, name, field), field)
+        keys, moments = np.concatenate([keys, asking.asking]), np.concatenate([moments, asking.asked])
+    holding = np.flatnonzero(lists.is_not_null().to_numpy() & (keys >= 0))
+    first = holding[np.unique(keys[holding], return_index=True)[1]]
+    taken = lists.gather(first)
+    lengths = taken.list.len().cast(pl.Int64).to_numpy()
+    elements = taken.filter(lengths > 0).explode()
+    return (
+        _stacked(elements, values, field),
+        np.concatenate([np.repeat(keys[first], lengths), asking.keys]),
+        np.concatenate([np.repeat(moments[first], lengths), asking.seen_from]),
+    )
+
+
+def _seeds(frame: pl.DataFrame, name: str, field: str) -> pl.Series:
+    require(frame, [name], field)
+    lists = frame[name]
+    if lists.dtype == pl.Null:
+        return lists.cast(pl.List(pl.Null))
+    if not isinstance(lists.dtype, pl.List):
+        raise FulcrumError(f"{field}: expected a column of lists, found {lists.dtype}")
+    return lists.list.drop_nulls()
