@@ -1,6 +1,7 @@
 """`make faults`: what a service does when its feature store breaks, and when it has too much to do.
 
     python -m benchmarks.faults_execution redis             each fault of Redis under load
+    python -m benchmarks.faults_execution hurry             deadlines of a few milliseconds, a healthy Redis
     python -m benchmarks.faults_execution overload          three times the capacity, open loop
 
 Each starts a service on one core and asks from another, prints a table and exits with 1 if a promise
@@ -169,6 +170,34 @@ async def _through(
     replies = await running
     during = [reply for reply in replies if began <= reply.began < ending]
     return _Seen(during, [reply for reply in replies if reply.began >= ended], ended)
+
+
+@app.command()
+def hurry(calls: int = typer.Option(300, help="Of each row of the table.")) -> None:
+    """Ask with very little time: whether features are there, and whether anything is scored."""
+    table = Table("candidates", "timeout, ms", "with features", "store timed out", "scored", "answer p50, ms")
+    server = RedisServer(redis_binaries()[0])
+    server.start()
+    publish(load_bundle(make_bundle()), None, server.url, QUIET)
+    with pinned_service(features=server.url, feature_cache_items=0) as service:
+        asyncio.run(measured_capacity(service.url, requests_of(50), 2.0))
+        for candidates in (20, 100, 500):
+            for timeout_ms in (2.0, 3.0, 5.0, 10.0, 20.0):
+                body = requests_of(candidates, timeout_ms)
+                replies = asyncio.run(Callers(service.url).one_after_another(1, map(body, range(calls))))
+                timed_out = sum("feature_store_timeout" in reply.degraded for reply in replies)
+                scored = sum(reply.answer["scored"] == candidates for reply in replies if reply.status == 200)
+                known = sum(
+                    reply.status == 200 and reply.answer["items"][0]["status"] == "ok" for reply in replies
+                )
+                table.add_row(
+                    str(candidates),
+                    f"{timeout_ms:g}",
+                    *(f"{number / calls:.0%}" for number in (known, timed_out, scored)),
+                    milliseconds(replies, 50),
+                )
+    server.stop()
+    finish(table, [])
 
 
 @app.command()

@@ -52,13 +52,18 @@ def bodies(
 
 
 @app.command()
-def schema(count: int = typer.Option(20_000, help="Cases of an operation with a body, at most.")) -> None:
+def schema(
+    count: int = typer.Option(20_000, help="Cases of an operation with input, at most."),
+    seed: int = typer.Option(1, help="Of the cases: several short runs with a seed each draw other ones."),
+    path: str = typer.Option("/v1/rank", help="The operation; all of them where empty."),
+) -> None:
     """Draw cases from the OpenAPI document."""
     with running_service(features=str(HOME / "features")) as service:
         command = [
             str(Path(sys.executable).with_name("schemathesis")), "run", f"{service.url}/openapi.json",
-            "--phases", "fuzzing", "--mode", "all", "--max-examples", str(count), "--seed", "1",
+            "--phases", "fuzzing", "--mode", "all", "--max-examples", str(count), "--seed", str(seed),
             "--checks", "not_a_server_error", "--no-color", "--continue-on-failure", "--max-failures", "20",
+            *(("--include-path", path) if path else ()),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True)
         alive = httpx.get(f"{service.url}/readyz").status_code == 200

@@ -122,6 +122,13 @@ class Readiness(_Contract):
     workers: Workers
     bundles: dict[str, int] = Field(description="By version: ready workers that serve it.")
     fusions: dict[str, int] = Field(description="By version: ready workers that score with it.")
+    generations: dict[str, int] = Field(
+        description="By name: ready workers that use these published features; `none` where a worker has not "
+        "seen any since it started, and ranks by default features."
+    )
+    features: Literal["reachable", "away"] = Field(
+        description="Whether the store answers, as far as the answering worker knows; it ranks all the same."
+    )
 
 
 class ModelReport(_Contract):

@@ -97,6 +97,8 @@ async def readyz(request: Request) -> Response:
             "workers": {"wanted": headcount.workers, "ready": len(ready), "replaced": headcount.replaced},
             "bundles": Tally(report.bundle for report in ready),
             "fusions": Tally(report.fusion for report in ready),
+            "generations": Tally(report.generation or "none" for report in ready),
+            "features": "reachable" if service.stores.healthy and service.fleet.own.generation else "away",
         }
     )
 

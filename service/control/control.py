@@ -113,6 +113,7 @@ class Control:
             active = self._snapshot.active
             if self._fusion.state.active is not self._snapshot.fusion:
                 self._snapshot = Snapshot(active, self._fusion.state.active)
+        active.store.seek()
         self._tell()
 
     def _tell(self) -> None:

@@ -25,30 +25,32 @@ class Loader:
     """How bundles are loaded here.
 
     Attributes:
-        open_store: the feature store with the rows of an encoder; FulcrumError where it lacks them.
+        open_store: the feature store with the rows of an encoder, FulcrumError where it lacks them; the flag
+            says whether a store that does not answer now will do.
         load_engine: the network, checked on the bundle's parity sample and warm.
     """
 
-    open_store: Callable[[Encoder], FeatureStore]
+    open_store: Callable[[Encoder, bool], FeatureStore]
     load_engine: Callable[[Bundle], Engine]
 
     def load(self, path: Path) -> ActiveBundle:
-        """Verify and load everything.
+        """Verify and load everything, for a service that has nothing else to serve.
 
         Raises:
             FulcrumError: the bundle cannot serve here; says why.
         """
         bundle = load_bundle(path)
-        return self.complete(bundle, self.open(bundle))
+        return self.complete(bundle, self.open(bundle, first=True))
 
-    def open(self, bundle: Bundle) -> FeatureStore:
-        """The rows of a verified bundle.
+    def open(self, bundle: Bundle, first: bool = False) -> FeatureStore:
+        """The rows of a verified bundle. The first may begin without them while the store is away: default
+        features are better than no service, whereas another bundle can wait.
 
         Raises:
             NoRowsError: the store lacks them.
         """
         try:
-            return self.open_store(bundle.encoder)
+            return self.open_store(bundle.encoder, first)
         except FulcrumError as error:
             raise NoRowsError(str(error)) from error
 

@@ -149,8 +149,12 @@ class Rollout:
         with self._changing:
             self.catalog.scan()
             self._read_state()
+            active = self.control.snapshot().active
             for model in self._wanted():
-                if _version(model) == self.control.snapshot().active.bundle.version or self._take(model):
+                if _version(model) != active.bundle.version:
+                    if self._take(model):
+                        break
+                elif active.store.seek() is not False:
                     break
             self._forget()
 
@@ -283,7 +287,7 @@ class Rollout:
             if model.manifest and self._control is not None:
                 self._control.check([task.name for task in model.manifest.tasks])
             bundle = bundle or load_bundle(model.path)
-            store = self._loader.open(bundle)
+            store = self._loader.open(bundle, first=self._control is None)
             self._trials.run(model)
             active = self._loader.complete(bundle, store)
         except FusionError as error:

@@ -46,6 +46,10 @@ class EmbeddedStore:
         """Name of the published rows in use."""
         return self._generation
 
+    def seek(self) -> bool:
+        """There are rows, since this store was opened."""
+        return True
+
     async def look_up(self, user_id: str, item_ids: Sequence[str], budget_s: float | None = None) -> LookUp:
         """The rows of a user and of items, all of one generation."""
         if time.monotonic() >= self._next_look:

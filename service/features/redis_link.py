@@ -18,11 +18,11 @@ import redis.asyncio
 import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from model.errors import FulcrumError
 from service.features.breaker import Breaker
-from service.features.store import Failure
+from service.features.store import Failure, StoreAwayError
 
 __all__ = ["Answer", "LinkError", "RedisLink", "shown_url"]
 
@@ -32,7 +32,7 @@ _PATIENCE = 4
 _CONNECT_S = 1.0
 """Seconds in which a connection must stand; the requests meanwhile go on without it."""
 
-_CHECK_S = 5.0
+_CHECK_S = 2.0
 """Seconds for the check at loading, which no request waits for."""
 
 log = structlog.get_logger(__name__)
@@ -115,19 +115,25 @@ class RedisLink:
         """One value, at once and on a connection of its own: for loading, off the event loop.
 
         Raises:
-            FulcrumError: Redis does not answer.
+            StoreAwayError: Redis does not answer.
+            FulcrumError: it answers, and refuses.
         """
         try:
             with redis.Redis.from_url(
                 self._url,
                 socket_timeout=_CHECK_S,
                 socket_connect_timeout=_CHECK_S,
+                retry=redis.retry.Retry(NoBackoff(), 0),  # whoever asks, asks again
                 driver_info=None,
                 protocol=2,
             ) as client:
                 value = client.get(key)
-        except (RedisError, OSError) as error:
+        except (AuthenticationError, ResponseError) as error:
             raise FulcrumError(
+                f"feature store {shown_url(self._url)}: Redis refuses ({error}); mend the URL of --features"
+            ) from error
+        except (RedisError, OSError) as error:
+            raise StoreAwayError(
                 f"feature store {shown_url(self._url)}: no answer from Redis ({error}); "
                 "start it, or mend the URL of --features"
             ) from error

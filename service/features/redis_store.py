@@ -1,13 +1,15 @@
 """Redis feature store: published rows of one encoder, one MGET a request. Knows no requests.
 
 Items are remembered in this process until the generation in Redis changes, which each answer tells. Where
-Redis gives no answer, nothing is known of anyone, and the look-up says why.
+Redis gives no answer, nothing is known of anyone, and the look-up says why. So it may be from the beginning:
+a store may be opened while Redis is away, and has a generation once it has seen one.
 
 Shapes: K ids asked for.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,9 +20,12 @@ from model.errors import FulcrumError
 from model.redis_rows import RedisTable, generation_key
 from service.features.cache import ItemCache
 from service.features.redis_link import LinkError, RedisLink
-from service.features.store import Failure, LookUp, StoredRows, stored_rows
+from service.features.store import Failure, LookUp, StoreAwayError, StoredRows, stored_rows
 
 __all__ = ["RedisStore"]
+
+_SEEK_S = 1.0
+"""Seconds between two looks for rows that were never seen."""
 
 log = structlog.get_logger(__name__)
 
@@ -33,30 +38,51 @@ class RedisStore:
         encoder: of the bundle to be served.
         cache: for this encoder's items alone.
         name: of the store, for messages.
+        await_redis: whether to go on without rows where Redis does not answer.
 
     Raises:
-        FulcrumError: Redis does not answer, or lacks this encoder's rows.
+        StoreAwayError: Redis does not answer.
+        FulcrumError: it lacks this encoder's rows, or refuses to answer.
     """
 
-    def __init__(self, link: RedisLink, encoder: Encoder, cache: ItemCache, name: str) -> None:
+    def __init__(
+        self, link: RedisLink, encoder: Encoder, cache: ItemCache, name: str, await_redis: bool = False
+    ) -> None:
         self._link = link
         self._cache = cache
         self._users, self._items = RedisTable(encoder, "users"), RedisTable(encoder, "items")
         self._generation_key = generation_key(encoder)
         self._user_defaults = encoder.sides["user"].defaults
         self._item_defaults = encoder.sides["item"].defaults
-        generation = link.read(self._generation_key)
-        if generation is None:
-            raise FulcrumError(
-                f"feature store {name}: no rows of encoder {encoder.fingerprint}; "
-                f"run `fulcrum publish BUNDLE --to {name}` with this bundle"
-            )
-        self._generation = generation
+        self._generation: bytes | None = None
+        self._found: bool | None = None
+        self._next_seek = time.monotonic() + _SEEK_S
+        try:
+            self._generation = link.read(self._generation_key)
+        except StoreAwayError as error:
+            if not await_redis:
+                raise
+            log.error("feature_store_away", store=name, error=str(error), serving="default features")
+        else:
+            if self._generation is None:
+                raise FulcrumError(
+                    f"feature store {name}: no rows of encoder {encoder.fingerprint}; "
+                    f"run `fulcrum publish BUNDLE --to {name}` with this bundle"
+                )
 
     @property
-    def generation(self) -> str:
-        """Name of the published rows in use."""
-        return self._generation.decode("ascii", "replace")
+    def generation(self) -> str | None:
+        """Name of the published rows in use; None as long as none were seen."""
+        return None if self._generation is None else self._generation.decode("ascii", "replace")
+
+    def seek(self) -> bool | None:
+        """Where no rows were seen yet, look again, which may block: whether there are any, else None."""
+        if self._generation is not None:
+            return True
+        if time.monotonic() >= self._next_seek:
+            self._next_seek = time.monotonic() + _SEEK_S
+            self._found = self._look()
+        return self._found
 
     async def look_up(self, user_id: str, item_ids: Sequence[str], budget_s: float | None = None) -> LookUp:
         """The rows of a user and of items."""
@@ -93,6 +119,16 @@ class RedisStore:
             cache_hits=len(held),
             cache_misses=len(asked),
         )
+
+    def _look(self) -> bool | None:
+        try:
+            generation = self._link.read(self._generation_key)
+        except FulcrumError:
+            return None
+        if generation is not None and self._generation is None:
+            self._generation = generation  # nothing is remembered yet that could be of another
+            log.info("generation_found", generation=self.generation)
+        return generation is not None
 
     def _remember(self, read: dict[str, bytes | None], foreign: bool, damaged: set[str]) -> None:
         """Not what is damaged, which publishing mends, nor an absence that a wrong type may have feigned."""

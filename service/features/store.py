@@ -13,14 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from model.encoding import EncodedRows
+from model.errors import FulcrumError
 
-__all__ = ["Failure", "FeatureStore", "LookUp", "StoredRows", "stored_rows"]
+__all__ = ["Failure", "FeatureStore", "LookUp", "StoreAwayError", "StoredRows", "stored_rows"]
 
 Failure = Literal[
     "feature_store_timeout", "feature_store_unreachable", "feature_store_missing", "feature_store_corrupt"
 ]
 """Why rows are missing that the store may well have, as `degraded` names it: it did not answer in time; it
 cannot be reached or does not talk sense; this bundle's rows are gone from it; a value in it is no row."""
+
+
+class StoreAwayError(FulcrumError):
+    """The store does not answer, so that nobody knows what it has."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,11 @@ class FeatureStore(Protocol):
     """Encoded users and items by id. Asynchronous, since a store may lie beyond a network."""
 
     @property
-    def generation(self) -> str:
-        """Name of the published rows in use."""
+    def generation(self) -> str | None:
+        """Name of the published rows in use; None as long as none were seen."""
+
+    def seek(self) -> bool | None:
+        """Where no rows were seen yet, look again, which may block: whether there are any, else None."""
 
     async def look_up(self, user_id: str, item_ids: Sequence[str], budget_s: float | None = None) -> LookUp:
         """The rows of a user and of items, within `budget_s` seconds; never fails."""

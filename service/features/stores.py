@@ -30,8 +30,12 @@ class FeatureStores:
                 settings.features, settings.feature_timeout_ms / 1000.0, settings.feature_connections
             )
 
-    def open(self, encoder: Encoder) -> FeatureStore:
+    def open(self, encoder: Encoder, await_redis: bool = False) -> FeatureStore:
         """The rows of this encoder. Blocks: not for the event loop.
+
+        Args:
+            encoder: of the bundle to be served.
+            await_redis: whether a Redis that does not answer now will do.
 
         Raises:
             FulcrumError: they are not there, or the store cannot be read; says how to mend it.
@@ -39,7 +43,7 @@ class FeatureStores:
         if self._link is None:
             return EmbeddedStore(Path(self._settings.features), encoder)
         cache = ItemCache(self._settings.feature_cache_items, self._settings.feature_cache_ttl_s)
-        return RedisStore(self._link, encoder, cache, shown_url(self._settings.features))
+        return RedisStore(self._link, encoder, cache, shown_url(self._settings.features), await_redis)
 
     @property
     def healthy(self) -> bool:

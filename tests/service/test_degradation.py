@@ -14,6 +14,7 @@ import pytest
 from model.packed import open_tables
 from tests.faulty_proxy import FaultyProxy
 from tests.redis_server import RedisServer
+from tests.service_process import wait_until
 from training.redis_writer import RedisWriter
 
 IDS = [f"v{row}" for row in range(300)]
@@ -125,6 +126,28 @@ def test_a_hanging_redis_takes_at_most_its_share_of_a_deadline(serve, proxy):
         assert (answer["scored"], 190 < answer["took_ms"] < 400) == (300, True)
         proxy.fault = "none"
         heal(served)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("refuse", "feature_store_unreachable"), ("hang", "feature_store_timeout")]
+)
+def test_a_service_that_starts_without_redis_answers_by_default_features_and_heals(
+    serve, proxy, fault, reason, monkeypatch
+):
+    monkeypatch.setattr("service.features.redis_link._CHECK_S", 0.3)
+    proxy.fault = fault
+    with serve(features=proxy.url, feature_timeout_ms=150) as served:
+        answer = served.rank(candidate_ids=IDS)
+        assert (answer["degraded"], answer["scored"]) == ([reason], 300)
+        report = served.http.get("/readyz").json()
+        assert (report["features"], report["generations"]) == ("away", {"none": 1})
+        proxy.fault = "none"
+        heal(served)
+        assert {item["status"] for item in served.rank(candidate_ids=IDS)["items"]} == {"ok"}
+        report = wait_until(
+            lambda: (found := served.http.get("/readyz").json())["features"] == "reachable" and found
+        )
+        assert "none" not in report["generations"]
 
 
 def test_default_features_are_those_of_strangers(behind_proxy, proxy):

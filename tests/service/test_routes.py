@@ -24,7 +24,11 @@ def test_live_and_ready(served, world):
         "workers": {"wanted": 1, "ready": 1, "replaced": 0},
         "bundles": {bundle: 1},
         "fusions": {fusion: 1},
+        "generations": report["generations"],
+        "features": "reachable",
     }
+    (name,) = report["generations"]
+    assert name != "none"
 
 
 def test_not_ready_before_all_is_loaded(world):

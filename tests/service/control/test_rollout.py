@@ -24,7 +24,11 @@ from service.control.rollout import AmbiguousVersionError, Rollout, UnknownVersi
 from service.control.state import Desired, FileState, StateError
 from service.engine import Engine
 from service.features.embedded import EmbeddedStore
+from service.features.stores import FeatureStores
+from service.settings import Settings
 from tests.bundle_variants import write_variant
+from tests.faulty_proxy import FaultyProxy
+from training.redis_writer import RedisWriter
 
 
 class NoTrials:
@@ -41,6 +45,7 @@ class Site:
         self.models, self.state = root / "models", FileState(root / "state.json")
         self.world, self.features = world, world.features
         self.judged: list[str] = []
+        self.open_store = lambda encoder, first: EmbeddedStore(self.features, encoder)
         self.models.mkdir()
         self._days = 0
 
@@ -56,7 +61,7 @@ class Site:
             Catalog(self.models),
             self.state,
             Loader(
-                lambda encoder: EmbeddedStore(self.features, encoder),
+                lambda encoder, first: self.open_store(encoder, first),
                 lambda bundle: Engine.load(bundle, "cpu", 1),
             ),
             NoTrials(),
@@ -158,6 +163,49 @@ def test_a_bundle_without_rows_serves_once_they_are_published(site, tmp_path, mo
     write_store(site.features, encoder, rows)
     settle(rollout)
     assert serves(rollout) == version
+
+
+@pytest.fixture
+def redis_site(site, redis_server, monkeypatch):
+    """A site whose store is a Redis with the rows of the world's encoder, behind a proxy."""
+    monkeypatch.setattr("service.control.rollout._AGAIN_S", 0.0)
+    monkeypatch.setattr("service.features.redis_store._SEEK_S", 0.0)
+    encoder = site.world.load().encoder
+    writer = RedisWriter(redis_server.url, encoder)
+    for name, table in open_tables(site.features, encoder)[1].items():
+        list(writer.write(name, ["u1"] if name == "users" else ["v1"], table.records[:1]))
+    writer.finish(changed=True)
+    site.proxy = FaultyProxy(redis_server.port)
+    site.open_store = FeatureStores(Settings(bundle="unused", features=site.proxy.url)).open
+    yield site
+    site.proxy.close()
+
+
+def test_a_swap_waits_while_the_store_is_away(redis_site):
+    first = redis_site.add("one")
+    rollout = redis_site.worker()
+    redis_site.proxy.fault = "refuse"
+    second = redis_site.add("two")
+    settle(rollout)
+    assert serves(rollout) == first
+    assert "no answer from Redis" in reason(rollout, "two")
+    redis_site.proxy.fault = "none"
+    settle(rollout)
+    assert (serves(rollout), rollout.refusals()) == (second, {})
+
+
+def test_a_worker_that_starts_while_the_store_is_away_goes_to_a_bundle_with_rows_once_it_is_back(redis_site):
+    good = redis_site.add("good")
+    newest = redis_site.add("foreign", flaw="foreign")
+    redis_site.proxy.fault = "refuse"
+    rollout = redis_site.worker()
+    settle(rollout)
+    assert serves(rollout) == newest  # nobody knows better
+    assert rollout.control.snapshot().active.store.generation is None
+    redis_site.proxy.fault = "none"
+    settle(rollout)
+    assert serves(rollout) == good
+    assert "no rows" in reason(rollout, "foreign")
 
 
 def test_a_bundle_that_the_fusion_file_does_not_fit_is_refused_until_it_does(

@@ -136,6 +136,49 @@ def test_a_redis_that_does_not_answer_at_the_start_is_refused_without_its_passwo
     assert "secret" not in str(refused.value)
 
 
+def test_a_store_that_awaits_redis_has_nothing_until_it_comes(stores, encoder, proxy):
+    proxy.fault = "refuse"
+    opened = stores(proxy.url, **SETTINGS)
+
+    async def main():
+        store = await asyncio.to_thread(opened.open, encoder, True)
+        assert (store.generation, store.seek()) == (None, None)
+        found = await store.look_up("u1", ["v1"])
+        assert found.failures == ["feature_store_unreachable"]
+        proxy.fault = "none"
+        found = await whole(store, "u1", ["v1"])
+        assert found.user.found.all()
+        assert found.items.found.all()
+        assert store.generation is not None
+        await opened.close()
+
+    asyncio.run(main())
+
+
+def test_a_store_that_awaits_redis_finds_out_without_requests(stores, encoder, proxy, published, monkeypatch):
+    monkeypatch.setattr("service.features.redis_store._SEEK_S", 0.0)
+    proxy.fault = "refuse"
+    store = stores(proxy.url).open(encoder, True)
+    assert store.seek() is None
+    proxy.fault = "none"
+    assert (store.seek(), store.generation is None) == (True, False)
+
+    proxy.fault = "refuse"
+    store = stores(proxy.url).open(encoder, True)
+    published.client.flushall()
+    proxy.fault = "none"
+    assert (store.seek(), store.generation) == (False, None)
+
+
+def test_a_redis_that_refuses_is_not_awaited(stores, encoder, redis_server):
+    redis_server.client.config_set("requirepass", "secret")
+    try:
+        with pytest.raises(FulcrumError, match=r"Redis refuses .*mend the URL"):
+            stores(redis_server.url).open(encoder, True)
+    finally:
+        redis_server.client.config_set("requirepass", "")
+
+
 def test_a_url_of_something_else_is_refused(open_store):
     with pytest.raises(FulcrumError, match="not a Redis URL"):
         open_store("redis://localhost:port/0")
