@@ -39,12 +39,16 @@ check: $(READY)  ## format, lint, types, architecture
 bench: $(READY)  ## what a ranking call costs, as ratios in one run
 	@$(BIN)/python -m benchmarks.serving
 
-faults: $(READY)  ## the long fault suite: edits and swaps under load, broken Redis, overload, rubbish (an hour)
+faults: $(READY)  ## the long fault suite: edits and swaps under load, broken Redis, overload, signals, rubbish (two hours)
 	FULCRUM_FUSION_EDITS=200 $(BIN)/python -m pytest tests/service/control -k edits_under_load
 	$(BIN)/python -m benchmarks.faults_control
 	$(BIN)/python -m benchmarks.faults_bundles
 	$(BIN)/python -m benchmarks.faults_execution redis
+	$(BIN)/python -m benchmarks.faults_execution hurry
 	$(BIN)/python -m benchmarks.faults_execution overload
+	$(BIN)/python -m benchmarks.faults_processes storm
+	$(BIN)/python -m benchmarks.faults_processes term
+	$(BIN)/python -m benchmarks.faults_processes kill
 	$(BIN)/python -m benchmarks.fuzz bodies
 	$(BIN)/python -m benchmarks.fuzz schema
 

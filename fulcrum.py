@@ -314,7 +314,9 @@ def serve(
     port: Annotated[int | None, typer.Option("--port", help="8000 where absent; 0 takes a free one.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes; 1 where absent.")] = None,
 ) -> None:
-    """Serve over HTTP: POST /v1/rank. Every setting is an environment variable FULCRUM_*, too."""
+    """Serve over HTTP: POST /v1/rank. Each option is an environment variable FULCRUM_*, too; docs/service.md
+    lists these and the settings that are nothing else: timeouts, limits, feature cache, logs, admin token.
+    """
     with _extra("service"):
         from service.server import run
         from service.settings import load_settings

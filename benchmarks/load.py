@@ -26,12 +26,14 @@ class Reply:
         seconds: from then to the end of its answer.
         status: of HTTP, 0 without an answer.
         body: the answer's.
+        refused: whether nobody listened.
     """
 
     began: float
     seconds: float
     status: int
     body: bytes
+    refused: bool = False
 
     @property
     def answer(self) -> Any:
@@ -52,17 +54,25 @@ class Callers:
         self._port = int(port)
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
+    @property
+    def kept(self) -> bool:
+        """Whether the next request goes over a connection that was used before."""
+        return bool(self._idle)
+
     async def post(self, body: bytes, path: str = "/v1/rank", due: float | None = None) -> Reply:
         """One request."""
         began = time.perf_counter() if due is None else due
         head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        status, answer, refused = 0, b"", False
         try:
             status, answer = await self._exchange(
                 f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
             )
+        except ConnectionRefusedError:
+            refused = True
         except (OSError, asyncio.IncompleteReadError):
-            status, answer = 0, b""
-        return Reply(began, time.perf_counter() - began, status, answer)
+            pass
+        return Reply(began, time.perf_counter() - began, status, answer, refused)
 
     async def at_rate(self, rate: float, seconds: float, body: Callable[[int], bytes]) -> list[Reply]:
         """Requests at equal distances for so long; the replies in the order of the requests."""

@@ -1,11 +1,14 @@
 """Connection: uvicorn's HTTP protocol, less its patience. Knows no requests.
 
-A head that does not come in time, or does not end, is cut: nobody may hold a connection by a byte a minute.
+A head that does not come in time, or does not end, is cut, and so is a caller that does not take its answer:
+nobody may hold a connection by a byte a minute.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import socket
 from http import HTTPStatus
 from typing import Any
 
@@ -20,7 +23,9 @@ _MAX_HEAD_BYTES = 64 * 1024
 
 
 def impatient_protocol(read_timeout_s: float) -> type[HttpToolsProtocol]:
-    """A protocol for `uvicorn.Config(http=...)` that waits so many seconds for a request's head."""
+    """A protocol for `uvicorn.Config(http=...)` that waits so many seconds for a request's head, and for the
+    caller to take anything more of its answer.
+    """
 
     class ImpatientProtocol(HttpToolsProtocol):
         _alarm: asyncio.TimerHandle | None = None
@@ -28,6 +33,7 @@ def impatient_protocol(read_timeout_s: float) -> type[HttpToolsProtocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            _limit_unsent(transport, read_timeout_s)
             self._alarm = self.loop.call_later(read_timeout_s, self._too_slow)
 
         def data_received(self, data: bytes) -> None:
@@ -80,3 +86,10 @@ def impatient_protocol(read_timeout_s: float) -> type[HttpToolsProtocol]:
             self.transport.close()
 
     return ImpatientProtocol
+
+
+def _limit_unsent(transport: asyncio.Transport, seconds: float) -> None:
+    """Let the system end a connection on which nothing could be sent for so long."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(seconds * 1000))

@@ -4,7 +4,8 @@
 
 Everything of one request is computed from one bundle and one fusion config, taken at its beginning, and each
 candidate's numbers from the user, the context and itself alone. A request's time is a budget: the store may
-take half of what is left, the network chunk by chunk what remains, and no answer is ever empty.
+take half of what is left, more where that is very little, the network chunk by chunk what remains, and no
+answer is ever empty.
 
 Shapes: N candidates, S of them scored, k in the answer.
 """
@@ -32,11 +33,17 @@ from service.overrides import encode_context, override_items, override_lengths, 
 from service.schemas import RankRequest
 from service.stopwatch import Stopwatch
 
-__all__ = ["Ranker", "Ranking"]
+__all__ = ["Ranker", "Ranking", "share_of_features"]
 
 
 _FEATURES_SHARE = 0.5
 """Share of a request's remaining time that the feature store may take."""
+
+_FEATURES_LEAST_S = 0.005
+"""Seconds that it may take where half would be less than a healthy store needs, up to ..."""
+
+_FEATURES_MOST = 0.8
+"""... this share: features are worth more than time to score without them, but not all of it."""
 
 _T = TypeVar("_T")
 _Steps = Generator[None, None, _T]
@@ -164,9 +171,13 @@ class _Fused:
 
 
 async def _look_up(request: RankRequest, snapshot: Snapshot, budget: _Budget) -> LookUp:
-    left_s = budget.left_s
-    share_s = None if left_s is None else max(0.0, left_s) * _FEATURES_SHARE
+    share_s = None if budget.left_s is None else share_of_features(max(0.0, budget.left_s))
     return await snapshot.active.store.look_up(request.user_id, request.ids, share_s)
+
+
+def share_of_features(left_s: float) -> float:
+    """Of so many seconds left, those that the feature store may take."""
+    return max(left_s * _FEATURES_SHARE, min(left_s * _FEATURES_MOST, _FEATURES_LEAST_S))
 
 
 def _compute(

@@ -99,6 +99,22 @@ def test_a_connection_is_kept_between_requests_for_longer_than_a_head_may_take(i
         assert problem_in(read_to_the_end(caller))["status"] == 408
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no TCP_USER_TIMEOUT")
+def test_a_caller_that_does_not_read_its_answer_is_cut(impatient):
+    """Its answer, of some megabytes, would lie in memory for as long as it likes."""
+    ids = [f"x{place}" for place in range(10_000)]
+    body = json.dumps({"user_id": "u1", "candidate_ids": ids, "top_k": 10_000, "explain": True}).encode()
+    with socket.socket() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.connect(("127.0.0.1", impatient.http.base_url.port))
+        caller.sendall(HEAD % len(body) + body)
+        caller.settimeout(10)
+        answer = caller.recv(4096)
+        length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        time.sleep(3)
+        assert len(answer + read_to_the_end(caller)) < length
+
+
 def test_slow_clients_hold_nobody_up(impatient):
     with contextlib.ExitStack() as stack:
         for _ in range(100):

@@ -12,6 +12,7 @@ from collections import Counter
 import pytest
 
 from model.packed import open_tables
+from service.ranker import share_of_features
 from tests.faulty_proxy import FaultyProxy
 from tests.redis_server import RedisServer
 from tests.service_process import wait_until
@@ -126,6 +127,11 @@ def test_a_hanging_redis_takes_at_most_its_share_of_a_deadline(serve, proxy):
         assert (answer["scored"], 190 < answer["took_ms"] < 400) == (300, True)
         proxy.fault = "none"
         heal(served)
+
+
+def test_a_hanging_redis_leaves_time_to_score_of_the_shortest_deadlines():
+    shares = {left_s: share_of_features(left_s) for left_s in (0.0, 0.003, 0.006, 0.008, 0.1)}
+    assert shares == pytest.approx({0.0: 0.0, 0.003: 0.0024, 0.006: 0.0048, 0.008: 0.005, 0.1: 0.05})
 
 
 @pytest.mark.parametrize(
