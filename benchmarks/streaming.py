@@ -9,6 +9,7 @@ Then a part of the log that fits: streamed and in memory in turns, rate against 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -35,6 +36,7 @@ FULCRUM = str(Path(sys.executable).with_name("fulcrum"))
 CHUNK = 1_000_000
 USERS, ITEMS, VALUES, FEATURES = 50_000, 20_000, 1_000, 8
 MIB = 1 << 20
+TICKS = os.sysconf("SC_CLK_TCK")
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -80,6 +82,7 @@ RECIPE = {
         "batch": 8192,
         "learning_rate": 3.0e-3,
         "seed": 7,
+        "threads": 1,
         "monitor": {"metric": "vtr.auc", "mode": "max"},
     },
 }
@@ -90,22 +93,27 @@ class Watched:
     """A training as seen from outside.
 
     Attributes:
-        samples: seconds since its start, anonymous and file-backed resident bytes.
+        samples: seconds since its start, anonymous resident bytes, and CPU seconds spent.
         marks: seconds at which it began to do something.
-        rate: training rows a second, judging included.
-        metrics: validation metrics by task.
+        rows: training rows, passed once.
+        seconds: of training, judging included.
     """
 
-    samples: list[tuple[float, int, int]] = field(default_factory=list)
+    samples: list[tuple[float, int, float]] = field(default_factory=list)
     marks: dict[str, float] = field(default_factory=dict)
-    rate: float = 0.0
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    rows: int = 0
+    seconds: float = 0.0
 
-    def of(self, mark: str) -> list[int]:
-        """Anonymous bytes while it was doing this."""
-        later = [at for at in self.marks.values() if at > self.marks[mark]]
-        stop = min(later, default=float("inf"))
-        return [anon for at, anon, _ in self.samples if self.marks[mark] <= at < stop]
+    @property
+    def training(self) -> list[tuple[float, int, float]]:
+        """The samples of the training itself."""
+        start, stop = self.marks["training"], self.marks["exporting"]
+        return [sample for sample in self.samples if start <= sample[0] < stop]
+
+    @property
+    def rate(self) -> float:
+        """Training rows a CPU second: unlike rows a second, the same on a machine that others use."""
+        return self.rows / (self.training[-1][2] - self.training[0][2])
 
     @property
     def peak(self) -> int:
@@ -128,7 +136,12 @@ def main(
             turns[name].append(train(part, name.replace(" ", "-"), stream))
     large = train(whole, "large", "true") if whole is not None else None
     memory = Table(
-        "rows", "how", "peak anonymous MiB", "while training: first, median, last MiB", "rows/s, training"
+        "rows",
+        "how",
+        "peak anonymous MiB",
+        "while training: first, median, last MiB",
+        "rows a CPU second",
+        "rows a second",
     )
     for name, runs in turns.items():
         if runs:
@@ -220,28 +233,25 @@ def train(folder: Path, name: str, stream: str) -> Watched:
     if process.returncode:
         raise SystemExit("".join(said))
     manifest = read_manifest(bundle)
-    watched.rate = manifest.data["train_rows"] / manifest.training["seconds"]
-    watched.metrics = manifest.metrics
-    console.print(f"{name}: {time.monotonic() - began:.0f} s, {watched.rate:,.0f} rows/s", style="dim")
+    watched.rows, watched.seconds = manifest.data["train_rows"], manifest.training["seconds"]
+    console.print(f"{name}: {time.monotonic() - began:.0f} s, {watched.rate:,.0f} rows/CPU s", style="dim")
     return watched
 
 
-def _resident(pid: int) -> tuple[int, int] | None:
-    """Anonymous and file-backed resident bytes."""
+def _resident(pid: int) -> tuple[int, float] | None:
+    """Anonymous resident bytes, and CPU seconds spent."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
+        spent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    found = [re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE) for name in ("RssAnon", "RssFile")]
-    if not all(found):
-        return None
-    anon, mapped = (int(match[1]) * 1024 for match in found if match is not None)
-    return anon, mapped
+    found = re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)
+    return (int(found[1]) * 1024, sum(map(int, spent[11:13])) / TICKS) if found is not None else None
 
 
 def _figures(runs: list[Watched]) -> Iterator[str]:
     peak = max(run.peak for run in runs)
-    steady = runs[-1].of("training")
+    steady = [anon for _, anon, _ in runs[-1].training]
     tenth = max(1, len(steady) // 10)
     first, middle, last = (
         np.median(part) / MIB for part in (steady[tenth : 2 * tenth] or steady, steady, steady[-tenth:])
@@ -249,6 +259,7 @@ def _figures(runs: list[Watched]) -> Iterator[str]:
     yield f"{peak / MIB:,.0f}"
     yield f"{first:,.0f}, {middle:,.0f}, {last:,.0f}"
     yield ", ".join(f"{run.rate:,.0f}" for run in runs)
+    yield ", ".join(f"{run.rows / run.seconds:,.0f}" for run in runs)
 
 
 def _over_time(run: Watched) -> Table:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,10 +34,12 @@ from model.schema import (
     SequenceFeature,
     Side,
 )
+from training.curves import Curves, check_installed
 from training.export import check_replaceable, write_bundle
 from training.gate import Gate, pass_gate
 from training.material import Material, material_in_memory, streamed_material
 from training.metrics import finite
+from training.optimizer import rate_share
 from training.recipe import Recipe
 from training.run_folder import RunFolder, check_startable
 from training.threads import usable_cores
@@ -90,6 +93,8 @@ def train_bundle(
     started = datetime.now(UTC)
     run = run or Path("runs") / f"{recipe.name}-{started:%Y%m%dT%H%M%S}"
     check_startable(run, recipe, resume=resume)
+    if recipe.training.tensorboard:
+        check_installed()
     warm = open_bundle(start, recipe) if start is not None else None
     rival = load_bundle(gate) if gate is not None else warm.bundle if warm is not None else None
     schema = recipe.data_schema
@@ -237,7 +242,11 @@ def _fit(
         record.return_to([finite(epoch) for epoch in epochs], best_weights)
     _say_where(record, resume, config.epochs, len(train), console)
     columns = (TextColumn("{task.description}"), BarColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    steps = math.ceil(len(train) / config.batch)
+    with (
+        Progress(*columns, console=console, transient=True) as progress,
+        _curves(recipe, record.path, steps, resume) as curves,
+    ):
         done = (resume["epoch"] - 1) * len(train) + resume["rows"] if resume is not None else 0
         bar = progress.add_task("", total=config.epochs * len(train), completed=done)
 
@@ -245,9 +254,15 @@ def _fit(
             done = (epoch - 1) * len(train) + rows
             label = f"epoch {epoch}/{config.epochs}  loss {loss:.4f}"
             progress.update(bar, completed=done, description=label)
+            if curves is not None:
+                step = (epoch - 1) * steps + math.ceil(rows / config.batch)
+                rate = config.learning_rate * rate_share(config, step - 1, config.epochs * steps)
+                curves.step(step, loss, rate, config.batch)
 
         def on_epoch(report: EpochReport, best_weights: Mapping[str, torch.Tensor]) -> None:
             record.record(finite(vars(report)))
+            if curves is not None:
+                curves.epoch(report)
             if best_weights:
                 record.keep(best_weights)
             shown = "  ".join(
@@ -262,6 +277,11 @@ def _fit(
         def seconds() -> float:
             return seconds_before + time.monotonic() - began
 
+        def on_checkpoint(state: Checkpoint) -> None:
+            if curves is not None:
+                curves.flush()
+            record.checkpoint({"training": state, "seconds": seconds()})
+
         trained = fit(
             network,
             config,
@@ -270,7 +290,7 @@ def _fit(
             material.validation,
             on_step=on_step,
             on_epoch=on_epoch,
-            on_checkpoint=lambda state: record.checkpoint({"training": state, "seconds": seconds()}),
+            on_checkpoint=on_checkpoint,
             resume=resume,
             warm=warm,
         )
@@ -280,6 +300,18 @@ def _fit(
             "lower training.learning_rate, or monitor another metric"
         )
     return trained.best, seconds()
+
+
+def _curves(
+    recipe: Recipe, run: Path, steps: int, resume: Checkpoint | None
+) -> AbstractContextManager[Curves | None]:
+    """The run's curves from where it goes on; None where none are asked for, or nothing is trained."""
+    if not recipe.training.tensorboard or (resume is not None and resume["finished"]):
+        return nullcontext(None)
+    if resume is None:
+        return Curves(run, steps)
+    done = (resume["epoch"] - 1) * steps + math.ceil(resume["rows"] / recipe.training.batch)
+    return Curves(run, steps, step=done, epochs=len(resume["epochs"]))
 
 
 def _say_where(
