@@ -10,33 +10,65 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from model.network.network import RankingNetwork
 from training.loss_weights import TaskWeights
 from training.recipe import TrainingConfig
+from training.row_optimizer import RowAdamW
 
-__all__ = ["Average", "adamw", "rate_share"]
+__all__ = ["Average", "adamw", "rate_share", "row_adamw"]
 
 _LAST_RATE = 0.01
 
 
-def adamw(network: RankingNetwork, weights: TaskWeights, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW with a decay of its own for entity tables, other tables and matrices; the rest is not decayed."""
-    entities = network.tables.entity_weights()
-    tables = [module.weight for module in network.modules() if isinstance(module, nn.Embedding)]
-    matrices = [parameter for parameter in network.trunk.parameters() if parameter.ndim > 1]
-    decays = {id(parameter): config.id_weight_decay for parameter in entities}
-    for decay, parameters in ((config.embedding_weight_decay, tables), (config.weight_decay, matrices)):
-        for parameter in parameters:
-            decays.setdefault(id(parameter), decay)
+def adamw(
+    network: RankingNetwork, weights: TaskWeights, config: TrainingConfig, *, tables: bool = True
+) -> torch.optim.Optimizer:
+    """AdamW with a decay of its own for entity tables, other tables and matrices; the rest is not decayed.
+
+    Args:
+        network: whose parameters are trained.
+        weights: of the tasks, which may have parameters, too.
+        config: how to train.
+        tables: whether embedding tables are among what is updated.
+    """
+    decays = {id(table.weight): decay for table, decay in table_decays(network, config)}
+    left_out = set() if tables else set(decays)
+    for parameter in network.trunk.parameters():
+        if parameter.ndim > 1:
+            decays.setdefault(id(parameter), config.weight_decay)
     groups: dict[float, list[nn.Parameter]] = {}
     for parameter in (*network.parameters(), *weights.parameters()):
-        groups.setdefault(decays.get(id(parameter), 0.0), []).append(parameter)
+        if id(parameter) not in left_out:
+            groups.setdefault(decays.get(id(parameter), 0.0), []).append(parameter)
     return torch.optim.AdamW(
         [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items()],
         lr=config.learning_rate,
         fused=True,
+    )
+
+
+def table_decays(network: RankingNetwork, config: TrainingConfig) -> list[tuple[nn.Embedding, float]]:
+    """The embedding tables, and the weight decay of each."""
+    entities = {id(weight) for weight in network.tables.entity_weights()}
+    return [
+        (table, config.id_weight_decay if id(table.weight) in entities else config.embedding_weight_decay)
+        for table in network.modules()
+        if isinstance(table, nn.Embedding)
+    ]
+
+
+def row_adamw(
+    network: RankingNetwork, average: Average | None, config: TrainingConfig, steps: int
+) -> RowAdamW:
+    """AdamW for the embedding tables alone, by the rows a step touches; the average's tables with them."""
+    averaged = average.network.modules() if average is not None else ()
+    return RowAdamW(
+        table_decays(network, config),
+        [module for module in averaged if isinstance(module, nn.Embedding)],
+        [config.learning_rate * rate_share(config, step, steps) for step in range(steps)],
+        [average_share(config.average, step + 1) for step in range(steps)] if config.average else (),
     )
 
 
@@ -55,22 +87,39 @@ def rate_share(config: TrainingConfig, step: int, steps: int) -> float:
             return rise * math.pow(_LAST_RATE, done)
 
 
-class Average:
-    """An exponential moving average of a network's weights, step by step, corrected for its start."""
+def average_share(decay: float, step: int) -> float:
+    """What stays of the average in a step, the first being 1: less at the start, which is soon forgotten."""
+    return min(decay, step / (step + 9))
 
-    def __init__(self, network: RankingNetwork, decay: float) -> None:
+
+class Average:
+    """An exponential moving average of a network's weights, step by step, corrected for its start.
+
+    Args:
+        network: to follow.
+        decay: what stays of the average in a step.
+        tables: whether embedding tables are followed; else another keeps theirs.
+    """
+
+    def __init__(self, network: RankingNetwork, decay: float, *, tables: bool = True) -> None:
         self.network = copy.deepcopy(network)
-        self._kept, self._followed = list(self.network.parameters()), list(network.parameters())
+        left_out = (
+            set()
+            if tables
+            else {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
+        )
+        pairs = zip(self.network.parameters(), network.parameters(), strict=True)
+        followed = [(kept, new) for kept, new in pairs if id(new) not in left_out]
+        self._kept: list[Tensor] = [kept for kept, _ in followed]
+        self._followed: list[Tensor] = [new for _, new in followed]
         self._decay = decay
         self._steps = 0
 
     def follow(self) -> None:
         """Take in the network's weights after a step."""
         self._steps += 1
-        decay = min(self._decay, self._steps / (self._steps + 9))
         with torch.no_grad():
-            for kept, new in zip(self._kept, self._followed, strict=True):
-                kept.lerp_(new, 1.0 - decay)
+            torch._foreach_lerp_(self._kept, self._followed, 1.0 - average_share(self._decay, self._steps))
 
     def state(self) -> dict[str, Any]:
         """For `restore`."""

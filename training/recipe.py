@@ -111,6 +111,8 @@ class TrainingConfig(Frozen):
     patience: Annotated[int, Field(ge=1)] = 2
     """Epochs without improvement before stopping."""
     monitor: Monitor
+    embedding_updates: Literal["dense", "sparse"] = "dense"
+    """Which rows of embedding tables a step updates: all, or those it read (`training/row_optimizer.py`)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """What the trunk calculates in, in training: `bf16` keeps weights, sums and moments in float32."""
     threads: Annotated[int, Field(ge=1)] | None = None

@@ -17,7 +17,7 @@ from model.network.losses import joint_loss
 from model.network.network import RankingNetwork
 from training.batches import Batch
 from training.loss_weights import TaskWeights
-from training.optimizer import Average, adamw, rate_share
+from training.optimizer import Average, adamw, rate_share, row_adamw
 from training.recipe import TrainingConfig
 
 __all__ = ["Step"]
@@ -41,15 +41,24 @@ class Step:
         self._network = network
         self._config = config
         self._weights = weights
-        self._optimizer = adamw(network, weights, config)
-        self._average = Average(network, config.average) if config.average is not None else None
+        dense = config.embedding_updates == "dense"
+        self._optimizer = adamw(network, weights, config, tables=dense)
+        average = config.average
+        self._average = Average(network, average, tables=dense) if average is not None else None
+        self._rows = None if dense else row_adamw(network, self._average, config, steps)
         self._steps = steps
         self._done = 0
 
-    @property
-    def judged(self) -> RankingNetwork:
-        """The network whose weights are judged and kept: the average, where there is one."""
+    def settled(self) -> RankingNetwork:
+        """The network to judge and keep, the average where there is one, with all its rows up to date."""
+        if self._rows is not None:
+            self._rows.catch_up()
         return self._average.network if self._average is not None else self._network
+
+    def finish(self) -> None:
+        """Leave the network as it was found, with its new weights."""
+        if self._rows is not None:
+            self._rows.release()
 
     def last_weights(self, epoch: int) -> Tensor:
         """What each task weighed in the last step, [T]."""
@@ -76,12 +85,22 @@ class Step:
             group["lr"] = config.learning_rate * rate_share(config, self._done, self._steps)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        rows = self._rows.gather() if self._rows is not None else []
         if config.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self._network.parameters(), config.gradient_clip)
+            self._clip(config.gradient_clip, rows)
         self._optimizer.step()
+        if self._rows is not None:
+            self._rows.step()
         if self._average is not None:
             self._average.follow()
         self._done += 1
+
+    def _clip(self, largest: float, rows: list[Tensor]) -> None:
+        """Scale the network's gradients, those of the rows among them, down to a norm."""
+        gradients = [parameter.grad for parameter in self._network.parameters() if parameter.grad is not None]
+        gradients += rows
+        norm = nn.utils.get_total_norm(gradients)
+        torch._foreach_mul_(gradients, torch.clamp(largest / (norm + 1e-6), max=1.0))
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, for `restore`. It shares the training's memory."""
@@ -91,6 +110,7 @@ class Step:
             "loss_weights": self._weights.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "average": self._average.state() if self._average is not None else None,
+            "table_rows": self._rows.state_dict() if self._rows is not None else None,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -101,3 +121,5 @@ class Step:
         self._optimizer.load_state_dict(state["optimizer"])
         if self._average is not None:
             self._average.restore(state["average"])
+        if self._rows is not None:
+            self._rows.load_state_dict(state["table_rows"])

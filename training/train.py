@@ -38,6 +38,7 @@ from training.curves import Curves, check_installed
 from training.export import check_replaceable, write_bundle
 from training.gate import Gate, pass_gate
 from training.material import Material, material_in_memory, streamed_material
+from training.memory import keep_freed_memory
 from training.metrics import finite
 from training.optimizer import rate_share
 from training.recipe import Recipe
@@ -103,6 +104,7 @@ def train_bundle(
     encoder = material.encoder
     torch.manual_seed(recipe.training.seed)
     torch.set_num_threads(recipe.training.threads or usable_cores())
+    keep_freed_memory()
     network = build_network(
         recipe.network,
         user=side_spec(encoder, "user", "context"),

@@ -122,6 +122,7 @@ def fit(
         if on_checkpoint is not None:
             on_checkpoint(training.checkpoint())
             saved = time.monotonic()
+    training.finish()
     network.load_state_dict(training.best_weights)
     network.eval()
     return Trained(network, training.best, training.epochs)
@@ -173,7 +174,7 @@ class _Training:
     def end_epoch(self, validation: JudgedRows) -> EpochReport:
         """Judge the weights, keep them where they are the best so far, and begin the next epoch."""
         config, names = self._config, [head.name for head in self._network.heads]
-        judged = self._step.judged
+        judged = self._step.settled()
         metrics = judge(judged, validation)
         monitored = _monitored(config, metrics, self._start_weights)
         better = config.keep == "last" or not self.epochs or _better(config, monitored, self.best.monitored)
@@ -193,6 +194,10 @@ class _Training:
         self.epoch, self.rows = self.epoch + 1, 0
         self._loss, self._task_losses = 0.0, torch.zeros(len(names))
         return report
+
+    def finish(self) -> None:
+        """Leave the network as it was found, with its new weights."""
+        self._step.finish()
 
     def checkpoint(self) -> Checkpoint:
         """Tensors and plain values, for `restore`; of a finished training its outcome alone."""

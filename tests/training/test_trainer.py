@@ -147,6 +147,15 @@ def test_bfloat16_learns_the_same_and_leaves_float32_weights():
     assert not equal(weights, trained()[0].network.state_dict())
 
 
+@pytest.mark.parametrize("changed", [{}, {"average": 0.9, "id_weight_decay": 1.0, "gradient_clip": 0.5}])
+def test_sparse_updates_learn_what_dense_ones_do(changed):
+    """Every step reads all six users: the rows never rest, so the weights agree to rounding."""
+    dense, sparse = (trained(embedding_updates=how, epochs=1, **changed)[0] for how in ("dense", "sparse"))
+    other = sparse.network.state_dict()
+    for name, weights in dense.network.state_dict().items():
+        torch.testing.assert_close(weights, other[name], rtol=1e-4, atol=1e-5)
+
+
 def test_equal_seeds_give_equal_weights_and_another_seed_others():
     one, again, other = (trained(epochs=1, seed=seed)[0] for seed in (5, 5, 6))
     assert equal(one.network.state_dict(), again.network.state_dict())
@@ -321,8 +330,10 @@ DROPOUTS = {"dropout": 0.2, "embedding_dropout": 0.1, "id_dropout": 0.3}
             DROPOUTS,
         ),
         (EVERYTHING | {"precision": "bf16"}, DROPOUTS),
+        (EVERYTHING | {"embedding_updates": "sparse"}, DROPOUTS),
+        (EVERYTHING | {"embedding_updates": "sparse", "precision": "bf16"}, DROPOUTS),
     ],
-    ids=["plain", "everything", "uncertainty", "decayed", "bf16"],
+    ids=["plain", "everything", "uncertainty", "decayed", "bf16", "sparse", "sparse-bf16"],
 )
 def test_a_training_killed_anywhere_and_resumed_ends_as_if_it_had_not_been(changed, dropouts):
     """48 steps, 16 an epoch: killed within an epoch, in its last step, in the next one's first, and late."""
