@@ -22,6 +22,8 @@ def problems(error: ValidationError) -> list[str]:
         where = _path(problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         kind = problem["type"]
+        if kind == "default_factory_not_called":
+            continue  # a consequence of another problem
         if kind == "extra_forbidden":
             message = "unknown key; docs/recipes.md lists the keys that exist"
         elif kind == "missing":

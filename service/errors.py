@@ -37,6 +37,15 @@ __all__ = [
 
 PROBLEM_JSON = "application/problem+json"
 
+_EXPECTED = {
+    "model_type": "an object",
+    "dict_type": "an object",
+    "list_type": "a list",
+    "too_short": "at least {min_length}",
+    "too_long": "at most {max_length}",
+}
+"""What pydantic says in words of Python."""
+
 _MOST_SHOWN = 20
 """Field problems that one answer lists."""
 
@@ -169,6 +178,10 @@ def invalid(error: ValidationError, known_keys: Callable[[Path], Sequence[str]])
             message = f"unknown key; known keys are {', '.join(known_keys(path[:-1]))}"
         elif kind == "missing":
             message = "required, but absent"
+        elif kind in _EXPECTED:
+            message = (
+                f"expected {_EXPECTED[kind].format(**found.get('ctx', {}))}, found {shown(found['input'])}"
+            )
         elif kind == "value_error":
             message = message.removeprefix("Value error, ")
         else:

@@ -208,7 +208,7 @@ class _OfFleet(Collector):
             ("generation", "the published features", "generation"),
         ):
             family = GaugeMetricFamily(f"fulcrum_active_{what}", f"Workers that run {of}.", labels=[label])
-            for name, number in sorted(Tally(getattr(worker, what) or "" for worker in ready).items()):
+            for name, number in sorted(Tally(getattr(worker, what) or "none" for worker in ready).items()):
                 family.add_metric([name], number)
             yield family
         rejected = sum(worker.fusion_rejected is not None for worker in ready)

@@ -65,22 +65,24 @@ OPENVINO = ExecutionProvider(
     "check that the wheel fits this machine",
 )
 
-_BEST_FIRST = (CUDA, OPENVINO, CPU)
+_ALL = (CUDA, OPENVINO, CPU)
+_AUTO = (CUDA, CPU)
+"""Of what is offered, the first. OpenVINO in float32 is no faster than the CPU, so it must be asked for."""
 
 
 def choose(wanted: Provider) -> ExecutionProvider:
-    """The provider to use; `auto` takes the best that the installed onnxruntime offers.
+    """The provider to use; `auto` takes CUDA where the installed onnxruntime offers it, else the CPU.
 
     Raises:
         FulcrumError: it does not offer the one that is wanted.
     """
     offered = ort.get_available_providers()
-    for provider in _BEST_FIRST:
+    for provider in _AUTO if wanted == "auto" else _ALL:
         if wanted in ("auto", provider.name) and provider.runtime in offered:
             if provider is CUDA:
                 _load_nvidia_libraries()
             return provider
-    extra = next(provider.extra for provider in _BEST_FIRST if provider.name == wanted)
+    extra = next(provider.extra for provider in _ALL if provider.name == wanted)
     raise FulcrumError(
         f"provider {wanted}: this onnxruntime offers {', '.join(offered)}; "
         f"install the extra {extra} in an environment of its own, or use --provider cpu"

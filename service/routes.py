@@ -147,7 +147,9 @@ def _refuse_other_than_json(request: Request) -> None:
     """A body without a media type is taken for JSON; one that claims to be something else is not."""
     media_type = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
-        raise MediaTypeError(f"expected content-type application/json, found {media_type or 'nothing'}")
+        raise MediaTypeError(
+            f"send the header `content-type: application/json` (found {media_type or 'nothing'}), or none"
+        )
 
 
 def _left_out(active: ActiveFusion, tasks: list[str]) -> dict[str, list[str]]:

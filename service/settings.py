@@ -74,8 +74,8 @@ class Settings(BaseSettings):
     )
     provider: Provider = Field(
         default="auto",
-        description="Where the network runs: cpu, cuda or openvino; auto takes the best that the installed "
-        "onnxruntime offers, CUDA before OpenVINO before the CPU.",
+        description="Where the network runs: cpu, cuda or openvino; auto takes CUDA where the installed "
+        "onnxruntime offers it.",
     )
     variant: str = Field(default="auto", description="Variant of the network; auto is fp32.")
     workers: int = Field(default=1, ge=1, le=1024, description="Server processes, which share one port.")

@@ -44,7 +44,7 @@ def with_candidate(**fields):
         ({**GOOD, "timeout_ms": "40"}, "timeout_ms", "number"),
         ({**GOOD, "explain": 1}, "explain", "boolean"),
         ({**GOOD, "fields": ["score"]}, "fields[0]", "predictions"),
-        ({**GOOD, "context": []}, "context", "dictionary"),
+        ({**GOOD, "context": []}, "context", "an object"),
         ({**GOOD, "context": {"tab": []}}, "context.tab", "found a list"),
         ({**GOOD, "context": {"tab": {"deep": 1}}}, "context.tab", "found an object"),
         ({**GOOD, "user_features": {"age": [1]}}, "user_features.age", "found a list"),

@@ -82,3 +82,9 @@ def test_kubernetes_service_links_are_explained(monkeypatch):
     monkeypatch.setenv("FULCRUM_PORT", "tcp://10.0.0.1:8000")
     with pytest.raises(FulcrumError, match="enableServiceLinks"):
         load_settings(**NEEDED)
+
+
+def test_a_bad_setting_is_told_without_the_defaults_that_depend_on_it():
+    with pytest.raises(FulcrumError) as refused:
+        load_settings(**NEEDED, workers=0)
+    assert "more)" not in str(refused.value)
