@@ -108,9 +108,8 @@ class Engine:
 
 def _session(bundle: Bundle, provider: ExecutionProvider, threads: int) -> NetworkSession:
     own = (provider.runtime, provider.options(threads))
-    choices: list[ProviderChoice] = (
-        [own] if provider is CPU else [own, CPU.runtime]
-    )  # which takes what the provider lacks
+    # The CPU takes what the provider lacks.
+    choices: list[ProviderChoice] = [own] if provider is CPU else [own, CPU.runtime]
     if provider.fixed_shapes:
         return BucketedSession(bundle.network_path, choices, threads, BUCKETS, provider.device)
     return NetworkSession(bundle.network_path, choices, threads)

@@ -76,7 +76,11 @@ class RedisStore:
         return None if self._generation is None else self._generation.decode("ascii", "replace")
 
     def seek(self) -> bool | None:
-        """Where no rows were seen yet, look again, which may block: whether there are any, else None."""
+        """Where no rows were seen yet, look again, which may block.
+
+        Returns:
+            Whether there are any; None while nobody knows.
+        """
         if self._generation is not None:
             return True
         if time.monotonic() >= self._next_seek:

@@ -70,7 +70,11 @@ class FeatureStore(Protocol):
         """Name of the published rows in use; None as long as none were seen."""
 
     def seek(self) -> bool | None:
-        """Where no rows were seen yet, look again, which may block: whether there are any, else None."""
+        """Where no rows were seen yet, look again, which may block.
+
+        Returns:
+            Whether there are any; None while nobody knows.
+        """
 
     async def look_up(self, user_id: str, item_ids: Sequence[str], budget_s: float | None = None) -> LookUp:
         """The rows of a user and of items, within `budget_s` seconds; never fails."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import socket
 import threading
 import time
 from collections import Counter
 
+import httpx
 import pytest
 
 from model.packed import open_tables
 from service.ranker import share_of_features
 from tests.faulty_proxy import FaultyProxy
 from tests.redis_server import RedisServer
-from tests.service_process import wait_until
+from tests.service_process import serving, wait_until
 from training.redis_writer import RedisWriter
 
 IDS = [f"v{row}" for row in range(300)]
@@ -154,6 +157,24 @@ def test_a_service_that_starts_without_redis_answers_by_default_features_and_hea
             lambda: (found := served.http.get("/readyz").json())["features"] == "reachable" and found
         )
         assert "none" not in report["generations"]
+
+
+def test_a_worker_that_dies_while_redis_is_away_is_replaced_all_the_same(proxy, world, tmp_path):
+    settings = {"bundle": world.bundle, "features": proxy.url, "workers": 2}
+    with serving(tmp_path / "log", **settings) as service:
+
+        def ready() -> dict:
+            return httpx.get(f"{service.url}/readyz").json()
+
+        (generation,) = ready()["generations"]
+        proxy.fault = "refuse"
+        os.kill(service.workers()[0], signal.SIGKILL)
+        replaced = {"wanted": 2, "ready": 2, "replaced": 1}
+        report = wait_until(lambda: (found := ready())["workers"] == replaced and found, within_s=20.0)
+        assert report["generations"] == {generation: 1, "none": 1}
+        proxy.fault = "none"
+        wait_until(lambda: ready()["generations"] == {generation: 2})
+    assert len(service.events("worker_died")) == 1
 
 
 def test_default_features_are_those_of_strangers(behind_proxy, proxy):
