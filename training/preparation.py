@@ -44,7 +44,7 @@ __all__ = [
 _Array = npt.NDArray[np.float64]
 _ROWS_ALONE = 10_000
 _MOST_VARYING = 0.05
-_KEY = "\x00key"
+_KEY, _ONLY_PAST = "\x00key", "\x00only past"
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,10 @@ def prepare_log(schema: Schema, source: LogSource, *, split: bool = True) -> Pre
     """
     data = schema.data
     frame, histories = _with_past(data, _joined(schema, source))
+    if _ONLY_PAST in frame.columns:
+        impressions = ~frame[_ONLY_PAST].to_numpy()
+        frame = frame.filter(~pl.col(_ONLY_PAST)).drop(_ONLY_PAST)
+        histories = {name: lists.take(impressions) for name, lists in histories.items()}
     for spec in schema.features:
         _check_stored(data, spec, frame)
     labels, masks = _labels(schema, frame)
@@ -183,13 +187,22 @@ def same_rows(schema: Schema, log: PreparedLog, other: Schema, other_log: Prepar
 
 
 def _joined(schema: Schema, source: LogSource) -> pl.DataFrame:
-    """The log's rows in the order of time with what its tables say of them."""
+    """The log's rows in the order of time with what its tables say of them.
+
+    Where something is made of the past, the rows that are only past are among them, and marked.
+    """
     data = schema.data
     if source.log.is_empty():
         raise FulcrumError("the log has no rows; is this the right folder?")
     frame = _kept(data, source.log)
     if frame.is_empty():
         raise FulcrumError(f"data.keep: {data.keep!r} keeps none of {source.log.height} rows")
+    if data.past and source.past is not None:
+        marked = (
+            rows.with_columns(pl.lit(only).alias(_ONLY_PAST))
+            for rows, only in ((source.past, True), (frame, False))
+        )
+        frame = pl.concat(marked, how="diagonal_relaxed")
     if data.time is not None:
         require(frame, [data.time], "data.time")
         frame = frame.sort(data.time, maintain_order=True)

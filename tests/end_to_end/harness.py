@@ -57,10 +57,15 @@ def _wait_until_ready(client: httpx.Client, service: subprocess.Popen[bytes], lo
 
 @dataclass(frozen=True)
 class World:
-    """A bundle trained on the synthetic world, its store and its judged validation rows."""
+    """A bundle trained on the synthetic world, its store and its judged validation rows.
+
+    Attributes:
+        moving: user features made of the log: the store holds what its end knows, each impression knew less.
+    """
 
     bundle: Path
     store: Path
     rows: pl.DataFrame
     fusion: Path
     log: Path
+    moving: tuple[str, ...] = ("user_long_view", "last_watched")

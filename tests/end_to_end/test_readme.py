@@ -102,14 +102,28 @@ def test_every_setting_of_the_service_is_documented() -> None:
 
 def test_every_key_of_a_recipe_is_documented() -> None:
     from model.network.config import PLEConfig
-    from model.schema import CategoricalFeature, DataSpec, NumericFeature, RegressionTask, TableSpec
+    from model.schema import (
+        CategoricalFeature,
+        DataSpec,
+        HistorySpec,
+        MultiFeature,
+        NumericFeature,
+        PriorSpec,
+        RegressionTask,
+        SequenceFeature,
+        TableSpec,
+    )
     from training.recipe import TrainingConfig
 
     text = (ROOT / "docs" / "recipes.md").read_text()
     kinds = (
         DataSpec,
         TableSpec,
+        PriorSpec,
+        HistorySpec,
         CategoricalFeature,
+        MultiFeature,
+        SequenceFeature,
         NumericFeature,
         RegressionTask,
         PLEConfig,

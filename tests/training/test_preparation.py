@@ -562,3 +562,25 @@ def test_lists_in_the_log_and_text_that_parts_into_lists_are_alike():
         assert encoder.features["tags"].vocabulary.known == ["b", "a"]
         encoded.append(encoder.encode(found.columns, len(found))[1].ids.tolist())
     assert encoded[0] == encoded[1] == [[0, 0, 0], [0, 0, 0], [2, 0, 0], [3, 2, 0]]
+
+
+def test_what_is_only_past_is_seen_and_is_no_impression():
+    past = pl.DataFrame(
+        {"user": ["u1", "u3", "u1"], "item": [5, 6, 7], "time": [1, 2, 35], "liked": [1, 1, 1]}
+    )
+    log = LOG.with_columns(liked=pl.lit(1))
+    declared = {
+        "priors": [{"name": "rate", "by": "user", "of": "liked", "smoothing": 0}],
+        "histories": [{"name": "seen", "by": "user", "of": "item"}],
+        "features": [
+            {"name": "seen", "side": "user", "kind": "sequence"},
+            {"name": "count", "side": "user", "kind": "numeric", "column": "rate_count"},
+        ],
+    }
+    found = prepare_log(schema(**declared), LogSource(log, (), "test", past=past), split=False)
+    assert found.frame["time"].to_list() == [10, 20, 30, 40]
+    assert [found.columns["seen"].value(row) for row in range(4)] == [[], [6], [5], [5, 20, 7]]
+    assert values(found, "count") == [0.0, 1.0, 1.0, 3.0]
+    entities = prepare_entities(schema(**declared), LogSource(log, (), "test", past=past), "users")
+    seen = dict(zip(entities.keys, (entities.columns["seen"].value(row) for row in range(3)), strict=True))
+    assert seen == {"u1": [5, 20, 7, 10], "u2": [10], "u3": [6, 20]}

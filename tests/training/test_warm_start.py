@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -103,6 +104,11 @@ def test_new_features_start_neutral_wherever_they_stand_and_the_order_is_free(tr
         3, {"name": "hour", "side": "context", "kind": "numeric", "expr": "time % 24"}
     )
     document["features"].append({"name": "length_ms", "side": "item", "kind": "numeric"})
+    document["data"]["histories"] = [{"name": "seen", "by": "user_id", "of": "video_id", "last": 5}]
+    document["features"] += [
+        {"name": "seen", "side": "user", "kind": "sequence", "shares": "video_id", "pool": "attention"},
+        {"name": "mean_of_seen", "side": "user", "kind": "sequence", "column": "seen", "shares": "video_id"},
+    ]
     document["features"].reverse()
     network, material = warmed(recipe(), trained)
     unaware, old = before(trained)
@@ -111,9 +117,28 @@ def test_new_features_start_neutral_wherever_they_stand_and_the_order_is_free(tr
     )
 
 
+def test_attention_goes_on_as_it_was(recipe, document, trained, tmp_path):
+    document["data"]["histories"] = [{"name": "seen", "by": "user_id", "of": "video_id", "last": 5}]
+    document["features"].append(
+        {"name": "seen", "side": "user", "kind": "sequence", "shares": "video_id", "pool": "attention"}
+    )
+    train_bundle(recipe(), trained.data, tmp_path / "bundle", tmp_path / "run", QUIET)
+    best = torch.load(tmp_path / "run" / "best.pt", weights_only=True)
+    assert best["attentions.of_seen.query.weight"].shape == (3, 3)
+    document["features"].reverse()
+    with_more = [{"name": "length_ms", "side": "item", "kind": "numeric"}, *document["features"]]
+    document["features"] = with_more
+    network, _ = warmed(recipe(), replace(trained, bundle=tmp_path / "bundle"))
+    state = network.state_dict()
+    for name in ("query", "key", "value"):
+        assert torch.equal(
+            state[f"attentions.of_seen.{name}.weight"], best[f"attentions.of_seen.{name}.weight"]
+        )
+
+
 def test_features_that_are_gone_are_dropped_and_the_rest_keeps_its_weights(trained, recipe, document):
     document["features"] = [spec for spec in document["features"] if spec["name"] not in ("band", "views")]
-    network, material = warmed(recipe(), trained)
+    network, _ = warmed(recipe(), trained)
     ours = kept_weights(network)
     theirs = open_bundle(trained.bundle, recipe()).weights
     assert "table/band" not in ours

@@ -4,7 +4,8 @@ Any set of `log_standard_*` files is the log; `log_random_*` files, the random t
 read with `options: {traffic: random}`. Each user's last 50 exposed, liked and long-viewed videos before
 25 April 2022 are `watch_seq`, `like_seq` and `long_watch_seq`, oldest first. They, and user and video priors,
 come from the tables `history_exposures_*` and `user_history_*` where they are, else from the log's own rows
-of those days, which are then not trained on.
+of those days, which are then not trained on. Those impressions are also the past of the log's first ones, for
+priors and histories that a recipe makes of the log; for the random traffic, the whole standard log is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from model.errors import FulcrumError, first_problem
 from model.schema import DataSpec, Frozen
-from training.datasets.kuairand_priors import HISTORY_END_MS, user_priors, video_priors
+from training.datasets.kuairand_priors import HISTORY_END_MS, HISTORY_START_MS, user_priors, video_priors
 from training.datasets.source import LogSource, SourceTable, fingerprint, matching, read_table
 
 __all__ = ["KuaiRandOptions", "read_kuairand"]
@@ -60,23 +61,23 @@ def read_kuairand(data: DataSpec, folder: Path | None) -> LogSource:
             raise FulcrumError(f"--data {folder}: no {name}_*.csv or .parquet in it")
     exposure_paths, list_paths = _files(folder, "history_exposures_*"), _files(folder, "user_history_*")
     log = _clean(_stack(log_paths))
+    beside = _clean(_stack(standard)) if options.traffic == "random" and standard else log.clear()
     videos = _videos(_stack(videos_paths))
     notes = []
     if exposure_paths and list_paths:
         exposures = _stack(exposure_paths).sort("user_id", "pos")
         lists = _stack(list_paths)
+        before = _dated(exposures, lists)
         history_paths = [*exposure_paths, *list_paths]
     else:
-        earlier = (
-            log if options.traffic == "standard" else _clean(_stack(standard)) if standard else log.clear()
-        )
-        exposures, lists = _history_of(earlier.filter(pl.col("time_ms") < HISTORY_END_MS))
-        before = log.height
+        before = (log if options.traffic == "standard" else beside).filter(pl.col("time_ms") < HISTORY_END_MS)
+        exposures, lists = _history_of(before)
+        impressions = log.height
         log = log.filter(pl.col("time_ms") >= HISTORY_END_MS)
         history_paths = [path for path in standard if path not in log_paths]
         notes.append(
             f"priors are made of {exposures.height:,} exposures before 25 April 2022; "
-            f"{before - log.height:,} rows of those days are history and no impressions to train on"
+            f"{impressions - log.height:,} rows of those days are history and no impressions to train on"
         )
     known_from = pl.lit(HISTORY_END_MS - 1).alias(_KNOWN_FROM)
     of_users = user_priors(exposures, lists, videos).with_columns(known_from)
@@ -90,7 +91,10 @@ def read_kuairand(data: DataSpec, folder: Path | None) -> LogSource:
         SourceTable("video_priors", of_videos, "video_id", _KNOWN_FROM),
     )
     read = [*log_paths, *users_paths, *videos_paths, *history_paths]
-    return LogSource(log, tables, fingerprint(read, options.traffic), tuple(notes))
+    read += [path for path in standard if path not in read]
+    beside = beside.filter(pl.col("time_ms") >= HISTORY_END_MS)
+    past = pl.concat([before, beside], how="diagonal_relaxed")
+    return LogSource(log, tables, fingerprint(read, options.traffic), tuple(notes), past)
 
 
 def _files(folder: Path, stem: str) -> list[Path]:
@@ -122,6 +126,16 @@ def _videos(videos: pl.DataFrame) -> pl.DataFrame:
         aspect=pl.col("server_height") / pl.col("server_width"),
         duration_ms=pl.col("video_duration").cast(pl.Float64).round().cast(pl.Int64),
     )
+
+
+def _dated(exposures: pl.DataFrame, lists: pl.DataFrame) -> pl.DataFrame:
+    """The exposures with times. Known are their order and each user's last; evenly spread until then."""
+    last = pl.col("last_time_ms").fill_null(HISTORY_END_MS - 1)
+    place = (pl.int_range(pl.len()).over("user_id") + 1) / pl.len().over("user_id")
+    dated = exposures.join(
+        lists.select("user_id", "last_time_ms"), on="user_id", how="left", maintain_order="left"
+    ).with_columns(time_ms=(HISTORY_START_MS + (last - HISTORY_START_MS) * place).round().cast(pl.Int64))
+    return dated.drop("pos", "last_time_ms")
 
 
 def _history_of(earlier: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

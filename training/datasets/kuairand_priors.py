@@ -15,10 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-__all__ = ["HISTORY_END_MS", "user_priors", "video_priors"]
+__all__ = ["HISTORY_END_MS", "HISTORY_START_MS", "user_priors", "video_priors"]
 
 HISTORY_END_MS = 1_650_816_000_000
 """25 April 2022, 00:00 in Shanghai: the history ends before it."""
+
+HISTORY_START_MS = HISTORY_END_MS - 17 * 86_400_000
+"""8 April 2022, 00:00 in Shanghai: the official log's first day."""
 
 _DURATION_EDGES_MS = (12e3, 18e3, 30e3, 60e3, 100e3, 150e3, 240e3)
 _SPANS = ("short", "medium", "long", "longest")

@@ -43,12 +43,15 @@ class LogSource:
         tables: joined to it in this order; a later one's key may come from an earlier one.
         fingerprint: names the content that was read, so that `evaluate` knows its training data again.
         notes: what the reader left out or did, for people.
+        past: further impressions, with the log's user, item and time and any other of its columns. Priors and
+            histories see them as they see the log's rows; they are part of nothing else.
     """
 
     log: pl.DataFrame
     tables: tuple[SourceTable, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    past: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)

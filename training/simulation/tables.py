@@ -53,9 +53,10 @@ def users_table(world: World) -> pl.DataFrame:
 def items_table(world: World) -> pl.DataFrame:
     """One row a video, in index order; I rows.
 
-    Columns: video_id, topic, author_id, music_id, title (text); duration_ms, upload_days_ago, video_views
-    (int64); video_watch_rate, video_share_rate, video_comment_rate (float64, 0..1, estimates from earlier
-    days, null for a video uploaded less than two days ago).
+    Columns: video_id, topic, author_id, music_id, title (text); tags (lists of text: the topics that make a
+    good part of the video, the largest first); duration_ms, upload_days_ago, video_views (int64);
+    video_watch_rate, video_share_rate, video_comment_rate (float64, 0..1, estimates from earlier days, null
+    for a video uploaded less than two days ago).
     """
     rng = np.random.default_rng([world.config.seed, 3])
     c, videos = world.config.response, world.videos
@@ -69,6 +70,7 @@ def items_table(world: World) -> pl.DataFrame:
         {
             "video_id": world.video_ids,
             "topic": _text([t.name for t in TOPICS], videos.topic),
+            "tags": _tags(world),
             "author_id": [f"a{k}" for k in videos.author.tolist()],
             "music_id": [f"m{k}" for k in videos.music.tolist()],
             "duration_ms": videos.duration_ms,
@@ -94,6 +96,16 @@ def _rate(rng: np.random.Generator, log_odds: FloatArray, noise: float, unknown:
     """A rate as estimated from few observations, to five digits; null where unknown."""
     seen = 1.0 / (1.0 + np.exp(-(log_odds + rng.normal(0.0, noise, len(log_odds)))))
     return pl.Series(np.round(seen, 5)).set(pl.Series(unknown), None)
+
+
+def _tags(world: World) -> list[list[str]]:
+    """Topics of at least a fifth of the video."""
+    mix = world.videos.mix
+    largest = np.argsort(-mix, axis=1, kind="stable")[:, :3]
+    return [
+        [TOPICS[topic].name for topic in row if shares[topic] >= 0.2]
+        for row, shares in zip(largest.tolist(), mix.tolist(), strict=True)
+    ]
 
 
 def _titles(world: World, rng: np.random.Generator) -> list[str]:

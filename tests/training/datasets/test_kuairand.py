@@ -166,6 +166,45 @@ def test_repeated_impressions_and_videos_without_a_duration_are_dropped(folder: 
     assert read(folder).log.height == before
 
 
+def test_what_was_before_the_log_and_beside_it_is_past(folder: Path) -> None:
+    standard, random = read(folder), read(folder, traffic="random")
+    assert standard.past is not None
+    assert random.past is not None
+    every = pl.concat([pl.read_csv(path) for path in sorted(folder.glob("log_standard_*"))])
+    earlier = every.filter(pl.col("time_ms") < HISTORY_END_MS)
+    assert standard.past["time_ms"].sort().to_list() == earlier["time_ms"].sort().to_list()
+    assert random.past["time_ms"].sort().to_list() == every["time_ms"].sort().to_list()
+
+
+def test_exposures_without_times_keep_their_order_and_end_at_the_users_last(folder: Path) -> None:
+    pl.DataFrame(
+        {
+            "user_id": [1, 2, 1, 1],
+            "pos": [2, 0, 0, 1],
+            "video_id": [7, 5, 3, 4],
+            "long_view": [1, 0, 1, 0],
+            "is_like": [0, 0, 1, None],
+        }
+    ).write_parquet(folder / "history_exposures_to_4_24.parquet")
+    lasts = [HISTORY_END_MS - 5, HISTORY_END_MS - 9]
+    pl.DataFrame(
+        {
+            "user_id": [1, 2],
+            "history_len": [3, 1],
+            "last_time_ms": lasts,
+            "watch_seq": [[3, 4, 7], [5]],
+            "like_seq": [[3], []],
+            "long_watch_seq": [[3, 7], []],
+        }
+    ).write_parquet(folder / "user_history_to_4_24.parquet")
+    past = read(folder).past
+    assert past is not None
+    ordered = past.sort("time_ms")
+    assert ordered.filter(pl.col("user_id") == 1)["video_id"].to_list() == [3, 4, 7]
+    assert ordered["time_ms"].to_list()[-2:] == [lasts[1], lasts[0]]
+    assert (past["time_ms"] > HISTORY_END_MS - 18 * DAY_MS).all()
+
+
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [("log_standard_*", r"no log_standard_\*"), ("user_features_*", "no user_features_")],
