@@ -156,3 +156,40 @@ def test_a_run_folder_that_holds_a_run_is_refused(trained, tmp_path):
 def test_the_same_recipe_trained_again_is_the_same_bundle(trained, tmp_path):
     again = train(trained.recipe, trained.data, tmp_path)
     assert again.manifest.version == load_bundle(trained.bundle).version
+
+
+@pytest.mark.parametrize("updates", ["dense", "sparse"])
+def test_lists_shared_tables_and_the_past_learn_what_only_they_tell(
+    document, saved, data_folder, tmp_path, updates
+):
+    """A video is watched after one of an even number, which the history alone tells."""
+    log = pl.read_csv(data_folder / "log.csv").with_columns(
+        watched_ms=pl.lit(0)
+        + 40_000 * (pl.col("video_id").shift(1).over("user_id") % 2 == 0).fill_null(False),
+    )
+    log.write_csv(tmp_path / "log.csv")
+    for table in ("users.csv", "items.csv", "views.csv"):
+        (tmp_path / table).write_bytes((data_folder / table).read_bytes())
+    document["data"]["histories"] = [{"name": "last", "by": "user_id", "of": "video_id", "last": 4}]
+    document["data"]["priors"] = [{"name": "rate", "by": "user_id", "of": "watched_ms > 0"}]
+    document["features"] = [
+        {"name": "user_id", "side": "user", "kind": "id", "width": 4},
+        {"name": "rate", "side": "user", "kind": "numeric"},
+        {"name": "video_id", "side": "item", "kind": "id", "width": 4},
+        {"name": "last", "side": "user", "kind": "sequence", "max_values": 1, "shares": "video_id"},
+        {
+            "name": "seen",
+            "side": "user",
+            "kind": "sequence",
+            "column": "last",
+            "shares": "video_id",
+            "pool": "attention",
+            "heads": 2,
+        },
+    ]
+    document["tasks"] = [{"name": "vtr", "type": "binary", "label": "watched_ms > 0"}]
+    document["training"] |= {"epochs": 12, "patience": 12, "embedding_updates": updates}
+    out = tmp_path / "bundle"
+    train_bundle(load_recipe(saved(document)), tmp_path, out, tmp_path / "run", Console(quiet=True))
+    bundle = load_bundle(out)
+    assert bundle.manifest.metrics["vtr"]["auc"] > 0.9
