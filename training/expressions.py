@@ -13,7 +13,9 @@ import polars as pl
 
 from model.errors import FulcrumError
 
-__all__ = ["column_names", "evaluated", "floats", "require"]
+__all__ = ["column_names", "evaluated", "floats", "of_the_row_alone", "require"]
+
+_ROWS_ALONE = 10_000
 
 
 def column_names(text: str) -> set[str]:
@@ -41,13 +43,36 @@ def evaluated(text: str, frame: pl.DataFrame, field: str) -> pl.Series:
     return series.new_from_index(0, frame.height) if len(series) == 1 != frame.height else series
 
 
-def floats(frame: pl.DataFrame, text: str, field: str) -> npt.NDArray[np.float64]:
-    """The expression as numbers, NaN where it has no value: [rows].
+def of_the_row_alone(text: str, frame: pl.DataFrame, field: str) -> pl.Series:
+    """The value in each row of an expression that must not know other rows: those may lie in its future.
 
     Raises:
-        FulcrumError: as for `evaluated`, or the values are neither numbers nor truth values.
+        FulcrumError: as for `evaluated`, or a row's value depends on other rows.
     """
-    series = evaluated(text, frame, field)
+    values = evaluated(text, frame, field)
+    some = frame.head(min(_ROWS_ALONE, (frame.height + 1) // 2))
+    if not evaluated(text, some, field).equals(values.head(some.height), null_equal=True):
+        raise FulcrumError(
+            f"{field}: {text!r} gives a row another value when other rows are left out; it must be made of "
+            "its own row (aggregates belong into data.priors, or a table with as_of)"
+        )
+    return values
+
+
+def floats(frame: pl.DataFrame, text: str, field: str, *, alone: bool = False) -> npt.NDArray[np.float64]:
+    """The expression as numbers, NaN where it has no value: [rows].
+
+    Args:
+        frame: its rows.
+        text: the expression.
+        field: where it stands.
+        alone: refuse an expression that knows other rows than its own.
+
+    Raises:
+        FulcrumError: as for `evaluated` or `of_the_row_alone`, or the values are neither numbers nor truth
+            values.
+    """
+    series = of_the_row_alone(text, frame, field) if alone else evaluated(text, frame, field)
     try:
         return series.cast(pl.Float64).fill_null(np.nan).to_numpy()
     except pl.exceptions.PolarsError as error:

@@ -23,7 +23,7 @@ from model.errors import FulcrumError
 from model.past import HistorySpec, PriorSpec
 from model.schema import DataSpec
 from training.columns import coded, comparable_keys
-from training.expressions import evaluated, floats, require
+from training.expressions import floats, of_the_row_alone, require
 
 __all__ = ["Clock", "history", "prior_columns"]
 
@@ -172,10 +172,10 @@ def prior_columns(
         times: when, in the clock's ticks, [Q].
 
     Raises:
-        FulcrumError: an expression fails, or a column is absent.
+        FulcrumError: an expression fails or knows other rows than its own, or a column is absent.
     """
     field = f"data.priors.{spec.name}"
-    values = floats(log, spec.of, f"{field}.of")
+    values = floats(log, spec.of, f"{field}.of", alone=True)
     counts = np.isfinite(values) & _where(spec, log, field)
     asking = _Asking(spec, field, log, clock, counts, rows, times)
     values = values[asking.events]
@@ -211,7 +211,7 @@ def history(
     Args and raises: as for `prior_columns`; where the history has a seed, log or rows hold its column.
     """
     field = f"data.histories.{spec.name}"
-    values = evaluated(spec.of, log, f"{field}.of")
+    values = of_the_row_alone(spec.of, log, f"{field}.of")
     if values.dtype.is_nested():
         raise FulcrumError(f"{field}.of: {spec.of!r} gives {values.dtype}, expected one value a row")
     counts = values.is_not_null().to_numpy() & _where(spec, log, field)
@@ -231,7 +231,7 @@ def history(
 def _where(spec: PriorSpec | HistorySpec, log: pl.DataFrame, field: str) -> npt.NDArray[np.bool_]:
     if spec.where is None:
         return np.ones(log.height, np.bool_)
-    return np.asarray(floats(log, spec.where, f"{field}.where") == 1.0)
+    return np.asarray(floats(log, spec.where, f"{field}.where", alone=True) == 1.0)
 
 
 def _keys(log: pl.DataFrame, rows: pl.DataFrame, by: Sequence[str]) -> tuple[_Ints, _Ints]:

@@ -28,7 +28,7 @@ from model.schema import (
 )
 from training.columns import comparable_keys, to_column
 from training.datasets.source import LogSource, SourceTable
-from training.expressions import column_names, evaluated, floats, require
+from training.expressions import column_names, floats, of_the_row_alone, require
 from training.past import Clock, history, prior_columns
 
 __all__ = [
@@ -42,7 +42,6 @@ __all__ = [
 ]
 
 _Array = npt.NDArray[np.float64]
-_ROWS_ALONE = 10_000
 _MOST_VARYING = 0.05
 _KEY, _ONLY_PAST = "\x00key", "\x00only past"
 
@@ -417,7 +416,7 @@ def _feature_columns(
         if spec.expr is not None:
             if read := sorted(column_names(spec.expr) & set(histories)):
                 raise FulcrumError(f"{field}.expr: {read[0]!r} is a history; a feature reads it by column")
-            columns[spec.name] = to_column(spec, _of_the_row_alone(spec.expr, frame, f"{field}.expr"))
+            columns[spec.name] = to_column(spec, of_the_row_alone(spec.expr, frame, f"{field}.expr"))
         elif spec.source in histories:
             if not isinstance(spec, ListFeature):
                 raise FulcrumError(
@@ -428,18 +427,6 @@ def _feature_columns(
             require(frame, [spec.source], field)
             columns[spec.name] = to_column(spec, frame[spec.source])
     return columns
-
-
-def _of_the_row_alone(text: str, frame: pl.DataFrame, field: str) -> pl.Series:
-    """Evaluate a feature, which must not know other rows: those may lie in its row's future."""
-    values = evaluated(text, frame, field)
-    some = frame.head(min(_ROWS_ALONE, (frame.height + 1) // 2))
-    if not evaluated(text, some, field).equals(values.head(some.height), null_equal=True):
-        raise FulcrumError(
-            f"{field}: {text!r} gives a row another value when other rows are left out; a feature is made of "
-            "its own row (aggregates belong into a table with as_of)"
-        )
-    return values
 
 
 def _labels(schema: Schema, frame: pl.DataFrame) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:

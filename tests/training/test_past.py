@@ -247,12 +247,17 @@ def test_text_is_no_time_to_look_back_in():
     [
         ({"by": ["user", "city"]}, r"data\.priors\.rate\.by: column 'city' is not in the data"),
         ({"of": "likes"}, r"data\.priors\.rate\.of: column 'likes' is not in the data"),
+        (
+            {"of": "label - avg(label)"},
+            r"data\.priors\.rate\.of: .* another value when other rows are left out",
+        ),
+        ({"where": "label > avg(label)"}, r"data\.priors\.rate\.where: .* another value when other rows"),
         ({"where": "label +"}, r"data\.priors\.rate\.where: .* is no Polars SQL expression"),
     ],
 )
 def test_a_mistake_is_refused_by_its_place(declared, match):
     with pytest.raises(FulcrumError, match=match):
-        prior(log_of([(1, 0, 1, 1.0, True)]), **declared)
+        prior(log_of([(1, 0, 1, 1.0, True), (1, 0, 2, 0.0, True)]), **declared)
 
 
 def test_a_seed_that_is_no_list_is_refused():

@@ -62,19 +62,33 @@ def as_sorted(rows):
     "split", ["{train: 'time < 960', validation: 'time >= 1000'}", "{last: 0.2}"], ids=["rule", "time"]
 )
 def test_a_streamed_log_has_the_encoder_and_the_rows_of_the_same_log_in_memory(
-    recipe, parquet, tmp_path, split
+    recipe, document, parquet, tmp_path, split
 ):
+    document["features"] += [
+        {
+            "name": "tags",
+            "side": "item",
+            "kind": "multi",
+            "expr": "cast(video_id % 7 as varchar) || ', ' || cast(tab as varchar)",
+            "separator": ",",
+            "max_values": 3,
+            "min_count": 120,
+            "hash_buckets": 4,
+        },
+        {"name": "tag", "side": "item", "kind": "categorical", "expr": "video_id % 5", "shares": "tags"},
+    ]
     made = recipe(STREAM, f"data.split={split}", "data.keep='time % 7 != 0'")
     memory, streamed = both(made, parquet, tmp_path / "run")
     vocabularies = [
         {
             name: feature.state()
             for name, feature in encoder.features.items()
-            if name in ("user_id", "band", "tab")
+            if name in ("user_id", "band", "tab", "tags", "tag")
         }
         for encoder in (memory.encoder, streamed.encoder)
     ]
     assert vocabularies[0] == vocabularies[1]
+    assert 2 <= len(memory.encoder.features["tags"].vocabulary.known) < 7
     for name in ("age", "quality", "views"):
         ours, theirs = (encoder.features[name].state() for encoder in (memory.encoder, streamed.encoder))
         assert ours["flag"] == theirs["flag"]
@@ -145,6 +159,10 @@ def test_rows_that_lie_in_the_run_folder_are_taken_if_they_are_of_this_data_and_
         ("tasks.vtr.label='watched_ms >= 0'", r"tasks\.vtr: every label is 1 in the training split"),
         ("data.split.train='time < 0'", r"data\.split\.train: no row of 1200 is in it"),
         ("data.split.train='time < 1000'", r"data\.split: \d+ rows are in training and in validation"),
+        (
+            "data.priors=[{name: rate, by: user_id, of: shared}]",
+            "data: 'rate' is made of earlier rows, which a streamed log cannot look back at",
+        ),
         ("features.age.column=years", r"features\.age: column 'years' is not in the data"),
     ],
 )
