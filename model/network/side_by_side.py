@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from model.network.dropout import dropout
 from model.network.mlp import MLP
@@ -41,20 +40,22 @@ def mix(weights: Tensor, experts: Tensor) -> Tensor:
 
 
 class _OneSource(torch.autograd.Function):
-    """relu(W_e x + b_e) of one x, as one product: [B, D], [E, H, D], [E, H] -> [E, B, H]."""
+    """relu(W_e x + b_e) of one x, whose gradient is one product: [B, D], [E, H, D], [E, H] -> [E, B, H]."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        joined = F.linear(x, weight.flatten(0, 1), bias.flatten()).relu_()  # [B, E * H]
-        output = joined.view(len(x), len(weight), -1).transpose(0, 1).contiguous()  # [E, B, H]
+        output = _linear_relu([x] * len(weight), weight, bias)  # [E, B, H]
         ctx.save_for_backward(x, weight, output)
         return output
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, weight, output = ctx.saved_tensors
-        before_relu = torch.ops.aten.threshold_backward(gradient.contiguous(), output, 0.0)  # [E, B, H]
-        joined = before_relu.transpose(0, 1).flatten(1)  # [B, E * H]
+        before_relu = x.new_empty((len(x), len(output), output.shape[2]))  # [B, E, H]
+        torch.ops.aten.threshold_backward.grad_input(
+            gradient.transpose(0, 1), output.transpose(0, 1), 0.0, grad_input=before_relu
+        )
+        joined = before_relu.flatten(1)  # [B, E * H]
         return (
             joined @ weight.flatten(0, 1),
             (joined.t() @ x).view_as(weight),
@@ -67,7 +68,7 @@ class _OwnSource(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        output = torch.bmm(hidden, weight.transpose(1, 2)).add_(bias.unsqueeze(1)).relu_()  # [E, B, W]
+        output = _linear_relu(hidden.unbind(), weight, bias)  # [E, B, W]
         ctx.save_for_backward(hidden, weight, output)
         return output
 
@@ -80,3 +81,20 @@ class _OwnSource(torch.autograd.Function):
             torch.bmm(before_relu.transpose(1, 2), hidden),
             before_relu.sum(1),
         )
+
+
+def _linear_relu(inputs: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
+    """relu(W_e x_e + b_e), one by one to stay in the cache: E of [B, D], [E, H, D], [E, H] -> [E, B, H]."""
+    output = inputs[0].new_empty((len(inputs), len(inputs[0]), weight.shape[1]))
+    for x, w, b, out in zip(inputs, weight, bias, output, strict=True):
+        if _FUSED is not None and x.dtype is torch.bfloat16 and x.device.type == "cpu":
+            out.copy_(_FUSED(x, w, b, "relu", [], ""))
+        else:
+            torch.addmm(b, x, w.t(), out=out).relu_()
+    return output
+
+
+# Product, bias and ReLU in one pass: what torch's own compiler calls. Where a build lacks it, two passes do.
+_FUSED = (
+    getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+)
