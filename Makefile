@@ -36,8 +36,14 @@ check: $(READY)  ## format, lint, types, architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)  ## what a ranking call costs, as ratios in one run
+bench: $(VENV)/.bench-ready  ## what a ranking call and a training step cost, against others, in one run
 	@$(BIN)/python -m benchmarks.serving
+	@$(BIN)/python -m benchmarks.training all
+
+$(VENV)/.bench-ready: $(READY)
+	@echo "Installing the peers that benchmarks measure against into $(VENV) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,bench]' -c constraints.txt
+	@touch $@
 
 faults: $(READY)  ## the long fault suite: edits and swaps under load, broken Redis, overload, signals, rubbish (two hours)
 	FULCRUM_FUSION_EDITS=200 $(BIN)/python -m pytest tests/service/control -k edits_under_load
