@@ -30,12 +30,22 @@ class Dropout(nn.Module):
 
 def dropout(x: Tensor, rate: float) -> Tensor:
     """Drop this share of the units of x."""
-    dropped = min(round(rate * _LEVELS), _LEVELS - 1)
-    if dropped == 0:
-        return x
+    return x if kept_scale(rate) == 1.0 else x * scaled_mask(x, rate)
+
+
+def kept_scale(rate: float) -> float:
+    """What units that are kept are multiplied by."""
+    return _LEVELS / (_LEVELS - _dropped(rate))
+
+
+def scaled_mask(x: Tensor, rate: float) -> Tensor:
+    """Zero for a unit of x to drop, `kept_scale` for one to keep; drawn afresh."""
     # Four units a draw.
     draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(1 << 63), None)
     bits = draws.view(torch.int16)[: x.numel()].view(x.shape)
     # In place into int16, which runs in vector instructions; a bool mask does not.
-    kept = bits.ge_(dropped - _LEVELS // 2).to(x.dtype)
-    return x * kept.mul_(_LEVELS / (_LEVELS - dropped))
+    return bits.ge_(_dropped(rate) - _LEVELS // 2).to(x.dtype).mul_(kept_scale(rate))
+
+
+def _dropped(rate: float) -> int:
+    return min(round(rate * _LEVELS), _LEVELS - 1)

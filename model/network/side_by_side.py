@@ -1,11 +1,10 @@
-"""Experts side by side: several MLPs of equal widths calculated as a few large products.
+"""Experts side by side: several MLPs of equal widths that read the same input, calculated for speed.
 
 Gives what each expert alone gives, to rounding, from the same parameters. Training calculates this way, where
-batches are large; an exported graph has each expert by itself, which is faster there. Knows nothing about
-gates, tasks or levels.
+batches are large; an exported graph has each expert by itself. Knows nothing about gates, tasks or levels.
 
-The backward passes are written out because autograd's own transpose whole activations and gradients between
-the products; here only rows are moved.
+Both passes are written out, as layers of experts are larger than the cache: each expert goes through all its
+layers before the next one begins, and only what all share is one product, the way back to the input.
 
 Shapes: B rows, D width of the input, E experts, K gates, H width of a hidden layer, W width of an output.
 """
@@ -16,22 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.network.dropout import dropout
+from model.network.dropout import kept_scale, scaled_mask
 from model.network.mlp import MLP
 
 
 def side_by_side(experts: Sequence[MLP], x: Tensor) -> Tensor:
     """What each expert makes of the same x: [B, D] -> [E, B, W]."""
-    first, *others = zip(*(expert.linears for expert in experts), strict=True)
+    layers = []
+    for same in zip(*(expert.linears for expert in experts), strict=True):
+        layers.append(torch.stack([layer.weight for layer in same]).to(x.dtype))  # [E, H, D]
+        layers.append(torch.stack([layer.bias for layer in same]).to(x.dtype))  # [E, H]
     rate = experts[0].dropout if experts[0].training else 0.0
-    weight = torch.stack([layer.weight for layer in first]).to(x.dtype)  # [E, H, D]
-    bias = torch.stack([layer.bias for layer in first]).to(x.dtype)  # [E, H]
-    hidden = dropout(_OneSource.apply(x, weight, bias), rate)  # type: ignore[no-untyped-call]
-    for layers in others:
-        weight = torch.stack([layer.weight for layer in layers]).to(x.dtype)  # [E, W, H]
-        bias = torch.stack([layer.bias for layer in layers]).to(x.dtype)  # [E, W]
-        hidden = dropout(_OwnSource.apply(hidden, weight, bias), rate)  # type: ignore[no-untyped-call]
-    return hidden
+    output: Tensor = _Experts.apply(x, rate, *layers)  # type: ignore[no-untyped-call]
+    return output
 
 
 def mix(weights: Tensor, experts: Tensor) -> Tensor:
@@ -39,62 +35,66 @@ def mix(weights: Tensor, experts: Tensor) -> Tensor:
     return torch.bmm(weights, experts.transpose(0, 1).contiguous())
 
 
-class _OneSource(torch.autograd.Function):
-    """relu(W_e x + b_e) of one x, whose gradient is one product: [B, D], [E, H, D], [E, H] -> [E, B, H]."""
+class _Experts(torch.autograd.Function):
+    """Layers of relu(W h + b) and dropout: x [B, D] and [E, H, D], [E, H] by layer -> [E, B, W]."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        output = _linear_relu([x] * len(weight), weight, bias)  # [E, B, H]
-        ctx.save_for_backward(x, weight, output)
-        return output
+    def forward(ctx: Any, x: Tensor, rate: float, *layers: Tensor) -> Tensor:
+        weights, biases = layers[::2], layers[1::2]
+        outputs = [x.new_empty((len(w), len(x), w.shape[1])) for w in weights]  # [E, B, H] by layer
+        for expert in range(len(weights[0])):
+            h = x
+            for weight, bias, out in zip(weights, biases, outputs, strict=True):
+                _linear_relu(h, weight[expert], bias[expert], out[expert])
+                h = out[expert]
+                if rate > 0.0:
+                    h.mul_(scaled_mask(h, rate))
+        ctx.rate = rate
+        ctx.save_for_backward(x, *weights, *outputs)
+        return outputs[-1]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, weight, output = ctx.saved_tensors
-        before_relu = x.new_empty((len(x), len(output), output.shape[2]))  # [B, E, H]
-        torch.ops.aten.threshold_backward.grad_input(
-            gradient.transpose(0, 1), output.transpose(0, 1), 0.0, grad_input=before_relu
-        )
-        joined = before_relu.flatten(1)  # [B, E * H]
-        return (
-            joined @ weight.flatten(0, 1),
-            (joined.t() @ x).view_as(weight),
-            joined.sum(0).view(weight.shape[:2]),
-        )
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, *saved = ctx.saved_tensors
+        depth = len(saved) // 2
+        weights, outputs = saved[:depth], saved[depth:]
+        weight_gradients = [torch.empty_like(weight) for weight in weights]
+        bias_gradients = [weight.new_empty(weight.shape[:2]) for weight in weights]
+        scale = kept_scale(ctx.rate)
+        joined = x.new_empty(
+            (len(x), *weights[0].shape[:2])
+        )  # [B, E, H]: of the first layer, before its ReLU
+        # Gates mix row by row; moving rows together once is cheaper than reading them apart.
+        gradient = gradient.contiguous()
+        for expert in range(len(weights[0])):
+            g = gradient[expert]
+            for layer in range(depth - 1, 0, -1):
+                g = _BEFORE_RELU(g, outputs[layer][expert], 0.0)
+                if scale != 1.0:
+                    g.mul_(scale)
+                torch.mm(g.t(), outputs[layer - 1][expert], out=weight_gradients[layer][expert])
+                torch.sum(g, 0, out=bias_gradients[layer][expert])
+                g = g @ weights[layer][expert]
+            # A unit is zero where ReLU or dropout made it so; either way nothing goes back.
+            _BEFORE_RELU.grad_input(g, outputs[0][expert], 0.0, grad_input=joined[:, expert])
+        if scale != 1.0:
+            joined.mul_(scale)
+        flat = joined.flatten(1)  # [B, E * H]
+        torch.mm(flat.t(), x, out=weight_gradients[0].flatten(0, 1))
+        torch.sum(flat, 0, out=bias_gradients[0].flatten())
+        pairs = zip(weight_gradients, bias_gradients, strict=True)
+        return flat @ weights[0].flatten(0, 1), None, *(each for pair in pairs for each in pair)
 
 
-class _OwnSource(torch.autograd.Function):
-    """relu(W_e h_e + b_e), each of its own h_e: [E, B, H], [E, W, H], [E, W] -> [E, B, W]."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        output = _linear_relu(hidden.unbind(), weight, bias)  # [E, B, W]
-        ctx.save_for_backward(hidden, weight, output)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        hidden, weight, output = ctx.saved_tensors
-        before_relu = torch.ops.aten.threshold_backward(gradient.contiguous(), output, 0.0)  # [E, B, W]
-        return (
-            torch.bmm(before_relu, weight),
-            torch.bmm(before_relu.transpose(1, 2), hidden),
-            before_relu.sum(1),
-        )
+def _linear_relu(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
+    """relu(W x + b) of one expert: [B, D], [H, D], [H], into [B, H]."""
+    if _FUSED is not None and x.dtype is torch.bfloat16 and x.device.type == "cpu":
+        out.copy_(_FUSED(x, weight, bias, "relu", [], ""))
+    else:
+        torch.addmm(bias, x, weight.t(), out=out).relu_()
 
 
-def _linear_relu(inputs: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
-    """relu(W_e x_e + b_e), one by one to stay in the cache: E of [B, D], [E, H, D], [E, H] -> [E, B, H]."""
-    output = inputs[0].new_empty((len(inputs), len(inputs[0]), weight.shape[1]))
-    for x, w, b, out in zip(inputs, weight, bias, output, strict=True):
-        if _FUSED is not None and x.dtype is torch.bfloat16 and x.device.type == "cpu":
-            out.copy_(_FUSED(x, w, b, "relu", [], ""))
-        else:
-            torch.addmm(b, x, w.t(), out=out).relu_()
-    return output
-
-
+_BEFORE_RELU = torch.ops.aten.threshold_backward
+_HAS_MKLDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 # Product, bias and ReLU in one pass: what torch's own compiler calls. Where a build lacks it, two passes do.
-_FUSED = (
-    getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
-)
+_FUSED = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if _HAS_MKLDNN else None
