@@ -203,6 +203,15 @@ def test_it_stops_without_improvement_and_ends_with_the_best_weights(
     assert not outcome.network.training
 
 
+def test_the_last_epoch_is_kept_where_validation_is_not_to_choose(monkeypatch):
+    monkeypatch.setattr(trainer, "judge", lambda *_: {"vtr": {"auc": falling.pop()}})
+    falling = [0.5, 0.6, 0.7, 0.8]
+    outcome, kept = trained(epochs=4, patience=1, keep="last")
+    assert outcome.best.epoch == 4
+    assert [report.best for report in outcome.epochs] == [True] * 4
+    assert equal(outcome.network.state_dict(), kept[-1])
+
+
 def test_the_monitored_loss_weighs_the_tasks(monkeypatch):
     monkeypatch.setattr(trainer, "judge", lambda *_: {"vtr": {"logloss": 0.5}, "vcr": {"mse": 0.25}})
     outcome, _ = trained(monitor=Monitor(metric="loss", mode="min"), epochs=1, weights=(2.0, 4.0))
