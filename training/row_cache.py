@@ -86,28 +86,35 @@ class RowLayout:
 
 
 class RowWriter:
-    """Writes rows as they come: their records, and the groups in which orders of them are judged."""
+    """Writes rows as they come: their records, and where they are judged, the groups in which orders count.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the file.
+        judged: whether groups are kept.
+    """
+
+    def __init__(self, path: Path, *, judged: bool) -> None:
         self.rows = 0
         self.layout: RowLayout | None = None
         self._records = path.open("wb")
-        self._groups = _groups(path).open("wb")
+        self._groups = _groups(path).open("wb") if judged else None
 
     def append(self, log: EncodedLog) -> None:
         """Write rows after those that are there."""
         if self.layout is None:
             self.layout = RowLayout.of(log)
         self.layout.pack(log).tofile(self._records)
-        log.group.astype("<i8").tofile(self._groups)
+        if self._groups is not None:
+            log.group.astype("<i8").tofile(self._groups)
         self.rows += len(log)
 
     def close(self) -> None:
         """Leave the files whole on the disk."""
         for file in (self._records, self._groups):
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
+            if file is not None:
+                file.flush()
+                os.fsync(file.fileno())
+                file.close()
 
 
 class CachedRows:

@@ -209,7 +209,9 @@ def encode_stream(
         labels.check(log.rows)
         encoder = grow(Encoder.fit(schema, summary.columns()))
         del summary
-        writers = {split: RowWriter(unfinished / f"{split}.rows") for split in _SPLITS}
+        writers = {
+            split: RowWriter(unfinished / f"{split}.rows", judged=split == "validation") for split in _SPLITS
+        }
         shown: dict[str, Any] = {}
         for chunk in log.chunks("encoding", on_rows):
             user, item = encoder.encode(chunk.columns, len(chunk))

@@ -113,7 +113,7 @@ def test_every_key_of_a_recipe_is_documented() -> None:
         SequenceFeature,
         TableSpec,
     )
-    from training.recipe import TrainingConfig
+    from training.recipe import StreamConfig, TrainingConfig
 
     text = (ROOT / "docs" / "recipes.md").read_text()
     kinds = (
@@ -128,6 +128,7 @@ def test_every_key_of_a_recipe_is_documented() -> None:
         RegressionTask,
         PLEConfig,
         TrainingConfig,
+        StreamConfig,
     )
     for kind in kinds:
         for name in kind.model_fields:

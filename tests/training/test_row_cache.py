@@ -32,7 +32,7 @@ def some_log(rows, seed=0):
 @pytest.fixture
 def cached(tmp_path):
     log, path = some_log(ROWS), tmp_path / "train.rows"
-    writer = RowWriter(path)
+    writer = RowWriter(path, judged=True)
     for start in range(0, ROWS, 300):
         part = np.zeros(ROWS, bool)
         part[start : start + 300] = True
