@@ -34,6 +34,7 @@ from training.past import Clock, history, prior_columns
 __all__ = [
     "Entities",
     "PreparedLog",
+    "columns_read",
     "made_of_the_past",
     "needed_columns",
     "prepare_entities",
@@ -257,16 +258,17 @@ def _ask(
 
 def made_of_the_past(schema: Schema, feature: FeatureSpec) -> bool:
     """Whether a feature reads a prior or a history, which move with the log."""
-    return any(_columns_read(feature) & set(spec.columns) for spec in schema.data.past)
+    return any(columns_read(feature) & set(spec.columns) for spec in schema.data.past)
 
 
-def _columns_read(feature: FeatureSpec) -> set[str]:
+def columns_read(feature: FeatureSpec) -> set[str]:
+    """The columns of the log, its tables or its past that a feature is made of."""
     return column_names(feature.expr) if feature.expr is not None else {feature.source}
 
 
 def _check_stored(data: DataSpec, feature: FeatureSpec, frame: pl.DataFrame) -> None:
     """Refuse a feature of a user or video that is made by something else than that user or video."""
-    read = _columns_read(feature)
+    read = columns_read(feature)
     key = {"user": data.user, "item": data.item, "context": None}[feature.side]
     for spec in data.past:
         if not read & set(spec.columns):
@@ -321,7 +323,7 @@ def _asked_columns(past: Sequence[PriorSpec | HistorySpec]) -> set[str]:
 def _side_columns(schema: Schema, side: Side) -> set[str]:
     columns: set[str] = set()
     for spec in schema.side(side):
-        columns |= _columns_read(spec)
+        columns |= columns_read(spec)
     if side == "item" and schema.data.video_len is not None:
         columns.add(schema.data.video_len.column)
     return columns

@@ -15,7 +15,8 @@ import polars as pl
 from model.encoding import MISSING, UNKNOWN, Column, Encoder, ListEncoder, NumericEncoder
 from model.schema import NumericFeature, Schema
 from training.datasets import read_source
-from training.preparation import PreparedLog, made_of_the_past, prepare_log
+from training.expressions import column_names
+from training.preparation import PreparedLog, columns_read, made_of_the_past, prepare_log
 
 __all__ = ["FeatureSummary", "SchemaReport", "TaskSummary", "check_schema"]
 
@@ -77,7 +78,12 @@ def check_schema(schema: Schema, folder: Path | None) -> SchemaReport:
         items=frame[schema.data.item].n_unique() if schema.data.item else None,
         tasks=[_task(schema, log, place) for place in range(len(schema.tasks))],
         features=[_feature(encoder, log, name) for name in encoder.features],
-        warnings=[*_time_warnings(schema, log), *_label_warnings(schema, log), *_side_warnings(schema, log)],
+        warnings=[
+            *_time_warnings(schema, log),
+            *_label_warnings(schema, log),
+            *_side_warnings(schema, log),
+            *_past_warnings(schema),
+        ],
         notes=source.notes,
     )
 
@@ -203,3 +209,20 @@ def _side_warnings(schema: Schema, log: PreparedLog) -> list[str]:
                     "the published one: should it be side context, or come with the request?"
                 )
     return warnings
+
+
+def _past_warnings(schema: Schema) -> list[str]:
+    """What is made of the log and read by nothing takes time for nothing."""
+    read = {name for spec in schema.features for name in columns_read(spec)}
+    read |= {
+        name
+        for past in schema.data.past
+        for text in (past.of, past.where)
+        if text
+        for name in column_names(text)
+    }
+    return [
+        f"data: {past.name!r} is made of the log, and no feature reads {' or '.join(past.columns)}"
+        for past in schema.data.past
+        if not read & set(past.columns)
+    ]

@@ -142,3 +142,34 @@ def test_an_empty_sample_space_has_no_mean(check, frame):
 def test_what_would_stop_a_training_stops_the_check(check, frame):
     with pytest.raises(FulcrumError, match=r"features\.height: column 'height' is not in the data"):
         check(frame, [numeric("height")])
+
+
+def test_lists_and_what_is_made_of_the_log_are_told_with_their_lengths_and_gaps(frame, check):
+    report = check(
+        frame,
+        [
+            {"name": "seen", "side": "user", "kind": "sequence", "max_values": 5},
+            {"name": "rate", "side": "user", "kind": "numeric", "expr": "rate * 2"},
+        ],
+        histories=[{"name": "seen", "by": "user", "of": "item", "where": "liked = 1", "last": 5}],
+        priors=[
+            {"name": "rate", "by": "user", "of": "liked - base"},
+            {"name": "base", "by": "tab", "of": "liked"},
+        ][::-1],
+    )
+    seen, rate = (next(one for one in report.features if one.name == name) for name in ("seen", "rate"))
+    trained = frame.filter(pl.col("time") < 300)
+    liked = (pl.col("liked") * (pl.col("time") < 300)).cum_sum().over("user") - pl.col("liked")
+    expected = trained.select(liked.clip(0, 5).alias("length"))["length"]
+    assert seen.size == f"{trained.filter(liked=1)['item'].n_unique()} values, {expected.mean():.1f} a row"
+    assert seen.missing == pytest.approx((expected == 0).mean())
+    assert 0 < rate.missing < 0.1
+    assert not [warning for warning in report.warnings if "rate" in warning or "seen" in warning]
+
+
+def test_what_is_made_of_the_log_and_read_by_nothing_is_asked_about(frame, check):
+    report = check(frame, priors=[{"name": "rate", "by": "user", "of": "liked"}])
+    assert (
+        "data: 'rate' is made of the log, and no feature reads rate or rate_count or rate_age_s"
+        in report.warnings
+    )
