@@ -122,6 +122,7 @@ def test_attention_goes_on_as_it_was(recipe, document, trained, tmp_path):
     document["features"].append(
         {"name": "seen", "side": "user", "kind": "sequence", "shares": "video_id", "pool": "attention"}
     )
+    document["training"]["epochs"] = 1
     train_bundle(recipe(), trained.data, tmp_path / "bundle", tmp_path / "run", QUIET)
     best = torch.load(tmp_path / "run" / "best.pt", weights_only=True)
     assert best["attentions.of_seen.query.weight"].shape == (3, 3)
