@@ -166,7 +166,7 @@ def term(
         with running_service(features=str(HOME / "features"), workers=workers) as service:
             replies, seconds = asyncio.run(_until_gone(service, callers))
             took.append(seconds)
-            seen.update("answered" if reply.status == 200 else f"STATUS {reply.status}" for reply in replies)
+            seen.update(map(_end_of, replies))
     table = Table("what", "figure", title=f"SIGTERM to {rounds} busy services of {workers} workers")
     for what, times in sorted(seen.items()):
         table.add_row(what, f"{times:,}")
@@ -174,6 +174,15 @@ def term(
         "until all processes had ended, s: median, longest", f"{np.median(took):.2f}, {max(took):.2f}"
     )
     finish(table, [what for what in seen if what.isupper()])
+
+
+def _end_of(reply: Reply) -> str:
+    """What became of a request; what must not be is in capitals."""
+    if reply.status == 200:
+        return "answered"
+    if reply.status == 503 and reply.answer["title"] == "The service is overloaded":
+        return "503, too much to do"  # which a busy machine may make it, signal or not
+    return f"STATUS {reply.status}: {reply.body[:200]!r}" if reply.status else "LOST"
 
 
 async def _until_gone(service: ServiceProcess, number: int) -> tuple[list[Reply], float]:

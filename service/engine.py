@@ -7,6 +7,7 @@ Shapes: N candidates.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -63,7 +64,8 @@ class Engine:
                     f"{chosen.hint}, or use --provider cpu"
                 )
             log.warning("provider_fell_back", wanted=chosen.name, using=CPU.name, hint=chosen.hint)
-            session = _session(bundle, CPU, threads)
+            chosen = CPU
+            session = _session(bundle, chosen, threads)
         if set(session.tasks) != set(bundle.task_names):
             raise FulcrumError(
                 f"{bundle.network_path}: the network predicts {', '.join(session.tasks)}, "
@@ -71,7 +73,7 @@ class Engine:
             )
         engine = cls(session, bundle.task_names)
         engine._prove(bundle)
-        engine._warm_up(bundle.sample.inputs)
+        engine._warm_up(bundle.sample.inputs, BUCKETS if chosen.fixed_shapes else (1, CHUNK))
         return engine
 
     def predict(self, inputs: NetworkInputs) -> dict[str, npt.NDArray[np.float32]]:
@@ -96,10 +98,10 @@ class Engine:
                     f"sample by {difference:.2g}, more than {_TOLERANCE:g}; export the bundle again"
                 )
 
-    def _warm_up(self, sample: NetworkInputs) -> None:
+    def _warm_up(self, sample: NetworkInputs, sizes: Sequence[int]) -> None:
         """First calls of each size allocate and choose kernels: let no request, which has one user, pay."""
         rows = len(sample.row_to_user)
-        for size in (1, *BUCKETS) if rows else ():
+        for size in sizes if rows else ():
             item = sample.item.take(np.resize(np.arange(rows), size))
             self.predict(
                 NetworkInputs(sample.user.take(np.zeros(1, np.int64)), item, np.zeros(size, np.int64))

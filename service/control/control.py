@@ -7,6 +7,7 @@ lock. Requests take none: they read one attribute.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from model.fusion import check_tasks
 from service.control.fleet import Fleet
 from service.control.fusion_file import FusionFile, FusionState, Reload
 from service.control.snapshot import ActiveBundle, Snapshot
+from service.control.tidying import trim
 
 __all__ = ["Control"]
 
 _POLL_S = 0.1
+_TRIM_S = 5.0
+"""Seconds between two times at which free memory goes back to the system: about a millisecond each."""
 
 log = structlog.get_logger(__name__)
 
@@ -101,9 +105,13 @@ class Control:
         return FusionFile(path, active.bundle.task_names, self._on_reload, self._keep)
 
     def _watch(self) -> None:
+        trim_at = 0.0
         while not self._stopped.wait(_POLL_S):
             try:
                 self._poll()
+                if time.monotonic() >= trim_at:
+                    trim_at = time.monotonic() + _TRIM_S
+                    trim()
             except Exception:  # a full disk must not end the watching
                 log.exception("fusion_watch_failed")
 

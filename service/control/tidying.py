@@ -1,4 +1,4 @@
-"""Tidying: keep memory flat while bundles come and go. Knows nothing of bundles."""
+"""Tidying: keep memory flat while requests and bundles come and go. Knows nothing of either."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import gc
 
-__all__ = ["bound_heaps", "tidy"]
+__all__ = ["bound_heaps", "tidy", "trim"]
 
 _M_ARENA_MAX = -8
 _HEAPS = 2
@@ -24,5 +24,10 @@ def tidy() -> None:
     What is frozen is not walked, so that this takes a millisecond.
     """
     gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Return free memory to the system, which malloc keeps after a burst of requests, too."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
