@@ -45,10 +45,10 @@ def to_column(spec: FeatureSpec, series: pl.Series) -> RawColumn:
 
 
 def to_series(column: RawColumn, rows: npt.NDArray[np.int64]) -> pl.Series:
-    """The raw values of these rows, lists as lists."""
+    """The raw values of these rows, lists as lists; null where a value is missing."""
     if isinstance(column, Column):
         taken = column.take(rows)
-        values = pl.Series(taken.values)
+        values = pl.Series(taken.values, nan_to_null=isinstance(taken.values, np.ndarray))
         return values if taken.codes is None else values.gather(taken.codes)
     first, lengths = column.first[rows], column.stop[rows] - column.first[rows]
     ends = np.cumsum(lengths)
