@@ -175,6 +175,9 @@ class DataSpec(Frozen):
     """Means and counts of earlier rows, made in this order: a later one may read an earlier one's columns."""
     histories: tuple[HistorySpec, ...] = ()
     """Lists of earlier rows' values, made after the priors."""
+    past_until: int | float | str | None = None
+    """A moment of the log's time (text where that is a date or a timestamp): rows from it on, and what is
+    published, see the past as it was known then, as a service does whose store was last published then."""
     group: str | None = None
     """Column of the groups within which ranking quality is judged; the user where absent."""
     video_len: VideoLength | None = None
@@ -196,6 +199,8 @@ class DataSpec(Frozen):
             raise ValueError(
                 f"{self.past[0].name!r} is made of earlier rows: name the time column in data.time"
             )
+        if self.past_until is not None and not self.past:
+            raise ValueError("past_until says until when priors and histories move, and there are none")
         return self
 
     @model_validator(mode="after")

@@ -40,10 +40,12 @@ class Clock:
     Attributes:
         ticks: time of each row, ascending, int64 or float64 [L].
         per_second: ticks in a second; None where the log does not say.
+        until: rows from this moment on see what was known at it; None for what was known at their own.
     """
 
     ticks: _Ints | _Floats
     per_second: float | None
+    until: int | float | None = None
 
     @classmethod
     def of(cls, data: DataSpec, frame: pl.DataFrame) -> Clock:
@@ -55,14 +57,21 @@ class Clock:
         times = frame[data.time or ""]
         kind = times.dtype
         if isinstance(kind, pl.Datetime):
-            return cls(times.to_physical().to_numpy(), _PER_SECOND[kind.time_unit or "us"])
+            until = _moment(data.past_until, kind)
+            return cls(times.to_physical().to_numpy(), _PER_SECOND[kind.time_unit or "us"], until)
         if kind == pl.Date:
-            return cls(times.to_physical().cast(pl.Int64).to_numpy(), 1.0 / _DAY_S)
+            until = _moment(data.past_until, kind)
+            return cls(times.to_physical().cast(pl.Int64).to_numpy(), 1.0 / _DAY_S, until)
+        if isinstance(data.past_until, str):
+            raise FulcrumError(
+                f"data.past_until: expected a number, as in the column {times.name}, "
+                f"found {data.past_until!r}"
+            )
         per_second = None if data.time_unit is None else _PER_SECOND[data.time_unit]
         if kind.is_integer():
-            return cls(times.cast(pl.Int64).to_numpy(), per_second)
+            return cls(times.cast(pl.Int64).to_numpy(), per_second, data.past_until)
         if kind.is_float():
-            return cls(times.cast(pl.Float64).to_numpy(), per_second)
+            return cls(times.cast(pl.Float64).to_numpy(), per_second, data.past_until)
         raise FulcrumError(
             f"data.time: priors and histories need a number, a date or a timestamp; {times.name} is {kind}"
         )
@@ -75,10 +84,31 @@ class Clock:
             raise FulcrumError(f"{field}: say in data.time_unit what a unit of the time is (s, ms, us or ns)")
         return seconds * self.per_second
 
+    def seen_at(self, times: _Ints | _Floats) -> _Ints | _Floats:
+        """As of when rows of these times see the past."""
+        return times if self.until is None else np.minimum(times, np.asarray(self.until, times.dtype))
+
     def end(self, rows: int) -> _Ints | _Floats:
         """The first moment after the log, for each of so many rows."""
         last = self.ticks[-1]
         return np.full(rows, last + 1 if self.ticks.dtype.kind == "i" else np.nextafter(last, np.inf))
+
+
+def _moment(text: int | float | str | None, kind: pl.DataType) -> int | None:
+    """A date or a timestamp as the log's time counts it."""
+    if text is None:
+        return None
+    try:
+        written = pl.Series([text], dtype=pl.String)
+        if isinstance(kind, pl.Datetime):
+            moment = written.str.to_datetime(time_unit=kind.time_unit).dt.replace_time_zone(kind.time_zone)
+        else:
+            moment = written.str.to_date()
+    except (pl.exceptions.PolarsError, TypeError) as error:
+        raise FulcrumError(
+            f"data.past_until: expected a moment such as '2026-03-01' in quotes, found {text!r}"
+        ) from error
+    return int(moment.to_physical()[0])
 
 
 @dataclass(frozen=True)
@@ -312,7 +342,8 @@ def _seeded(
     A key's list is the first that one of its rows has. It is seen from that row on, and stands where it
     became known.
     """
-    lists, keys, moments = _seeds(log, name, field), asking.log_keys, asking.moments(clock.ticks)
+    moments = asking.moments(clock.seen_at(clock.ticks))
+    lists, keys = _seeds(log, name, field), asking.log_keys
     if rows is not log:
         lists = _stacked(lists, _seeds(rows, name, field), field)
         keys, moments = np.concatenate([keys, asking.asking]), np.concatenate([moments, asking.asked])

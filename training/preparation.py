@@ -247,7 +247,7 @@ def _ask(
                 raise FulcrumError(
                     f"data: {spec.name!r} makes the column {name!r}, which the data has already; rename it"
                 )
-    asking = rows
+    asking, times = rows, clock.seen_at(times)
     for spec in past:
         if isinstance(spec, PriorSpec):
             rows = rows.hstack(prior_columns(spec, log, clock, asking, times))

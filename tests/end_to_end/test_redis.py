@@ -21,9 +21,7 @@ def test_a_thousand_impressions_from_redis_equal_evaluate(url: str, world: World
     rows = world.rows.head(1_000)
     words = ("--bundle", world.bundle, "--features", url, "--fusion", world.fusion)
     with serving(*words, log=world.log.with_name("redis-log")) as client:
-        compared, worst = largest_difference(
-            client, rows, "user_id", "video_id", ["tab", "hour"], user_features=world.moving
-        )
+        compared, worst = largest_difference(client, rows, "user_id", "video_id", ["tab", "hour"])
     assert compared > 900
     assert worst <= 1e-5
 

@@ -271,3 +271,38 @@ def test_a_constant_counts_exposures():
     log = log_of([(1, 0, time, None, True) for time in (1, 2, 2, 3)])
     assert prior(log, of="1")["rate_count"].to_list() == [0.0, 1.0, 1.0, 3.0]
     assert math.isclose(prior(log, of="1")["rate"][3], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("times", "until"),
+    [
+        ([1, 2, 3, 4], 3),
+        ([1.0, 2.0, 3.0, 4.0], 2.5),
+        ([date(2022, 5, day) for day in (1, 2, 3, 4)], "2022-05-03"),
+        ([datetime(2022, 5, day) for day in (1, 2, 3, 4)], "2022-05-02T12:00:00"),
+        ([datetime(2022, 5, day, tzinfo=UTC) for day in (1, 2, 3, 4)], "2022-05-03"),
+    ],
+)
+def test_the_past_ends_at_a_moment_of_the_logs_own_kind(times, until):
+    log = pl.DataFrame({"user": [1] * 4, "time": times, "label": [1.0] * 4})
+    data = {"user": "user", "time": "time", "split": {"last": 0.5}, "past_until": until}
+    rate = PriorSpec.model_validate({"name": "rate", "by": "user", "of": "label"})
+    clock = Clock.of(DataSpec.model_validate({**data, "priors": [rate]}), log)
+    found = prior_columns(rate, log, clock, log, clock.seen_at(clock.ticks))
+    assert found["rate_count"].to_list() == [0.0, 1.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("times", "until", "said"),
+    [
+        ([1, 2], "2022-05-03", "expected a number, as in the column time, found '2022-05-03'"),
+        ([date(2022, 5, 1)] * 2, 7, "expected a moment such as '2026-03-01' in quotes, found 7"),
+        ([datetime(2022, 5, 1)] * 2, "soon", "expected a moment .* found 'soon'"),
+    ],
+)
+def test_a_moment_of_another_kind_is_refused(times, until, said):
+    log = pl.DataFrame({"user": [1, 1], "time": times, "label": [1.0, 1.0]})
+    prior_ = {"name": "rate", "by": "user", "of": "label"}
+    data = {"user": "user", "time": "time", "split": {"last": 0.5}, "past_until": until, "priors": [prior_]}
+    with pytest.raises(FulcrumError, match=rf"data\.past_until: {said}"):
+        Clock.of(DataSpec.model_validate(data), log)

@@ -492,6 +492,43 @@ def test_what_is_published_is_what_the_next_impression_sees(rows, user, item):
         np.testing.assert_allclose(published.numeric[place], rows_of_side.numeric[-1], rtol=1e-6, atol=1e-7)
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["u1", "u2", "u3"]),
+            st.sampled_from([10, 20, 30]),
+            st.integers(0, 9),
+            st.integers(0, 1),
+        ),
+        min_size=4,
+        max_size=15,
+    ),
+    st.integers(0, 10),
+)
+def test_rows_from_past_until_on_see_what_is_published(rows, until):
+    declared = schema(PAST_FEATURES, **PAST, past_until=until)
+    names = {"user": pl.String, "item": pl.Int64, "time": pl.Int64, "label": pl.Int64}
+    log = source(pl.DataFrame(rows, schema=names, orient="row"), USERS, ITEMS)
+    found = prepare_log(declared, log, split=False)
+    moving = prepare_log(schema(PAST_FEATURES, **PAST), log, split=False)
+    encoder = Encoder.fit(declared, moving.columns)
+    seen, as_of = (encoder.encode(some.columns, len(some)) for some in (found, moving))
+    before = found.frame["time"].to_numpy() <= until
+    for place, (kind, key) in enumerate((("users", "user"), ("items", "item"))):
+        np.testing.assert_array_equal(seen[place].ids[before], as_of[place].ids[before])
+        np.testing.assert_array_equal(seen[place].numeric[before], as_of[place].numeric[before])
+        entities = prepare_entities(declared, log, kind)
+        published = encoder.sides["user" if kind == "users" else "item"].encode(
+            entities.columns, len(entities.keys)
+        )
+        keys = entities.keys.to_list()
+        for row in np.flatnonzero(found.frame["time"].to_numpy() >= until):
+            where = keys.index(found.frame[key][int(row)])
+            assert seen[place].ids[row].tolist() == published.ids[where].tolist()
+            np.testing.assert_array_equal(seen[place].numeric[row], published.numeric[where])
+
+
 def test_a_later_prior_may_read_an_earlier_one():
     log = LOG.with_columns(author=pl.Series(["a", "a", "a", "a"]))
     chained = {

@@ -55,7 +55,7 @@ def test_a_recipe_that_is_no_yaml_says_where(tmp_path):
     [
         (["notes"], "x", "unknown key 'notes'; the keys are name, data, features, tasks, network, training"),
         (["features", 0, "widht"], 4, r"features\[0\].*widht: unknown key"),
-        (["features", 0, "kind"], "multi", "feature 'user_id': kind 'multi' is not built yet"),
+        (["features", 0, "kind"], "bag", r"features\[0\]: .*'bag'"),
         (["tasks", 0, "type"], "rank", r"tasks\[0\]: .*'rank'"),
         (
             ["network", "model"],
