@@ -113,8 +113,9 @@ class TrainingConfig(Frozen):
     monitor: Monitor
     embedding_updates: Literal["dense", "sparse"] = "dense"
     """Which rows of embedding tables a step updates: all, or those it read (`training/row_optimizer.py`)."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """What the trunk calculates in, in training: `bf16` keeps weights, sums and moments in float32."""
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """What the trunk calculates in, in training. `bf16` keeps weights, sums and moments in float32; `auto` is
+    that where the processor multiplies bfloat16 by itself, and `fp32` elsewhere."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads; the cores this process may use where absent."""
     stream: Annotated[StreamConfig | None, BeforeValidator(lambda value: _settings(value, StreamConfig))] = (

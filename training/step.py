@@ -20,9 +20,14 @@ from training.loss_weights import TaskWeights
 from training.optimizer import Average, adamw, rate_share, row_adamw
 from training.recipe import TrainingConfig
 
-__all__ = ["Step"]
+__all__ = ["Step", "precision"]
 
-_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+def precision(config: TrainingConfig) -> torch.dtype:
+    """What the trunk calculates in on this machine."""
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    wanted = ("bf16" if fast else "fp32") if config.precision == "auto" else config.precision
+    return torch.bfloat16 if wanted == "bf16" else torch.float32
 
 
 class Step:
@@ -46,6 +51,7 @@ class Step:
         average = config.average
         self._average = Average(network, average, tables=dense) if average is not None else None
         self._rows = None if dense else row_adamw(network, self._average, config, steps)
+        self._precision = precision(config)
         self._steps = steps
         self._done = 0
 
@@ -67,7 +73,7 @@ class Step:
     def take(self, batch: Batch, epoch: int) -> tuple[float, Tensor]:
         """Learn from a batch: the joint loss, and each task's loss before weighting, [T]."""
         loss, per_task = joint_loss(
-            self._network.logits(*batch.inputs, precision=_PRECISIONS[self._config.precision]),
+            self._network.logits(*batch.inputs, precision=self._precision),
             batch.labels,
             batch.masks,
             self._network.heads,

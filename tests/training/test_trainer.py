@@ -147,6 +147,14 @@ def test_bfloat16_learns_the_same_and_leaves_float32_weights():
     assert not equal(weights, trained()[0].network.state_dict())
 
 
+def test_auto_is_the_precision_that_the_processor_is_fast_in(monkeypatch):
+    for has, name in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        auto, named = (trained(precision=precision, epochs=1)[0] for precision in ("auto", name))
+        assert equal(auto.network.state_dict(), named.network.state_dict())
+
+
 @pytest.mark.parametrize("changed", [{}, {"average": 0.9, "id_weight_decay": 1.0, "gradient_clip": 0.5}])
 def test_sparse_updates_learn_what_dense_ones_do(changed):
     """Every step reads all six users: the rows never rest, so the weights agree to rounding."""
