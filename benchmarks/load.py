@@ -97,6 +97,8 @@ class Callers:
         return replies
 
     async def _exchange(self, request: bytes) -> tuple[int, bytes]:
+        while self._idle and self._idle[-1][0].at_eof():
+            self._idle.pop()[1].close()  # the service closes what was idle for long
         reader, writer = self._idle.pop() if self._idle else await self._connect()
         try:
             writer.write(request)
