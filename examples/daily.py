@@ -5,7 +5,7 @@ which none has seen: `daily` goes on from yesterday's daily bundle with the day'
 earlier ones, `anew` is trained from nothing on all rows so far, `first` stays as it was. Paired by row, users
 resampled, by day and pooled. Run again, it goes on: bundles that are there are not made again.
 
-    python examples/daily.py --data DIR [--out build/daily] [--replay 0.25] [--set training.epochs=1 ...]
+    python examples/daily.py --data DIR [--out build/daily] [--replay 1.0] [--set training.epochs=1 ...]
 """
 
 from __future__ import annotations
@@ -36,9 +36,11 @@ DAYS = (*range(20220425, 20220431), *range(20220501, 20220505))
 FIRST = 2
 """Place of the last day that the first bundle learns."""
 
+RECIPE = str(Path(__file__).with_name("daily.yaml"))
+"""The packaged recipe before it knew the log's own past: priors end before the first day, alike for all days."""
 LAST_EPOCH = "training.keep=last"
 """The next day judges, so it must not choose the epoch."""
-INCREMENT = ("training.epochs=1", "training.learning_rate=1.0e-3", "training.id_weight_decay=3.0")
+INCREMENT = ("training.epochs=1",)
 """What a day's training has otherwise than the recipe; docs/daily.md says why."""
 
 Predictions = dict[str, npt.NDArray[np.float32]]
@@ -59,15 +61,16 @@ def main(
     out: Annotated[Path, typer.Option("--out", help="Where bundles are kept.")] = Path("build/daily"),
     replay: Annotated[
         float, typer.Option(help="Share of the earlier rows that a day is trained on, too.")
-    ] = 0.25,
+    ] = 1.0,
     until: Annotated[int, typer.Option(help="The last day that is trained on.")] = DAYS[-2],
     override: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="In place of a day's settings.")
     ] = None,
     name: Annotated[str, typer.Option(help="Of the daily bundles, to keep several recipes apart.")] = "daily",
+    seed: Annotated[int, typer.Option(help="Of the bundles that are trained anew.")] = 7,
 ) -> None:
     """Train, compare, and print the tables of docs/daily.md."""
-    recipe = load_recipe("kuairand")
+    recipe = load_recipe(RECIPE)
     log = prepare_log(recipe.data_schema, read_source(recipe.data_schema.data, data), split=False)
     dates = log.frame["date"].to_numpy()
     sets = [LAST_EPOCH, *INCREMENT, *(override or ())]
@@ -78,7 +81,8 @@ def main(
     for date, following in zip(DAYS[FIRST + 1 : -1], DAYS[FIRST + 2 :], strict=True):
         if date > until:
             break
-        anew = make(out / f"anew-{date}", data, f"date <= {date}", following, [LAST_EPOCH])
+        of_seed = [LAST_EPOCH, f"training.seed={seed}"]
+        anew = make(out / f"anew-{seed}-{date}", data, f"date <= {date}", following, of_seed)
         rule = f"date = {date}" + (
             f" or (date < {date} and time_ms % 1000 < {1000 * replay:g})" if replay else ""
         )
@@ -107,7 +111,7 @@ def make(
     if not (bundle / "manifest.json").exists():
         split = f'data.split={{train: "{train}", validation: "date = {judged}"}}'
         train_bundle(
-            load_recipe("kuairand", [*sets, split]),
+            load_recipe(RECIPE, [*sets, split]),
             data,
             bundle,
             folder / "run",
