@@ -52,6 +52,7 @@ def test_each_candidate_weighs_its_own_users_history(heads: int) -> None:
     present = torch.arange(VALUES) < torch.tensor([[5], [2], [0]])
     rows = torch.tensor([0, 1, 2, 2, 1, 0, 0])
     found = layer(query, history, present, rows)
+    torch.testing.assert_close(layer.eval()(query, history, present, rows), found, rtol=1e-9, atol=1e-9)
     for place, row in enumerate(rows.tolist()):
         expected = literal(layer, query[place], history[row], present[row])
         torch.testing.assert_close(found[place], expected, rtol=1e-9, atol=1e-9)
