@@ -37,7 +37,7 @@ FIRST = 2
 """Place of the last day that the first bundle learns."""
 
 RECIPE = str(Path(__file__).with_name("daily.yaml"))
-"""The packaged recipe before it knew the log's own past: priors end before the first day, alike for all days."""
+"""The packaged recipe before it knew the log's own past: priors end before the first day, for all alike."""
 LAST_EPOCH = "training.keep=last"
 """The next day judges, so it must not choose the epoch."""
 INCREMENT = ("training.epochs=1",)
