@@ -203,21 +203,23 @@ def quality(
     values: int = 500,
     target: float = 0.70,
     threads: int = usable_cores(),
+    peers: bool = True,
 ) -> None:
     """AUC and error after an epoch over seeds, and seconds of training to a given AUC of the first task."""
-    problem = Problem(rows=rows, values=values, threads=threads)
+    problem = Problem(rows=rows, judged=10_000, values=values, threads=threads)
+    names = [name for name in QUALITY if peers or name.startswith("Fulcrum")]
     steps = math.ceil(rows / problem.batch)
-    every = max(1, steps // 20)
-    finals: dict[str, list[list[float]]] = {name: [] for name in QUALITY}
-    reached: dict[str, list[float]] = {name: [] for name in QUALITY}
+    every = max(1, steps // 8)
+    finals: dict[str, list[list[float]]] = {name: [] for name in names}
+    reached: dict[str, list[float]] = {name: [] for name in names}
     curves: dict[str, list[tuple[float, float]]] = {}
     for seed in track(range(seeds), "seeds", console=console, transient=True):
         with ExitStack() as stack:
             contending = [
-                stack.enter_context(Contending(name, replace(problem, seed=seed + 1))) for name in QUALITY
+                stack.enter_context(Contending(name, replace(problem, seed=seed + 1))) for name in names
             ]
-            spent = dict.fromkeys(QUALITY, 0.0)
-            points: dict[str, list[tuple[float, float]]] = {name: [] for name in QUALITY}
+            spent = dict.fromkeys(names, 0.0)
+            points: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
             for begin in range(0, steps, every):
                 for each in contending:
                     spent[each.name] += each.train(min(every, steps - begin))
@@ -235,9 +237,9 @@ def quality(
         f"An epoch of {rows:,} rows, {values} values a feature; {seeds} seeds, means with 95 % intervals; "
         "below Fulcrum, fp32 its others as differences from it, seed by seed"
     )
-    base = np.array(finals[QUALITY[0]])
+    base = np.array(finals[names[0]])
     for name, found in finals.items():
-        paired = name.startswith("Fulcrum") and name != QUALITY[0]
+        paired = name.startswith("Fulcrum") and name != names[0]
         numbers = np.array(found) - base if paired else np.array(found)
         half = (
             T95.get(seeds - 1, 1.96) * numbers.std(axis=0, ddof=1) / math.sqrt(seeds)
