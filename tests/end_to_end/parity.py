@@ -17,7 +17,6 @@ def largest_difference(
     context: Sequence[str],
     *,
     user_features: Sequence[str] = (),
-    item_features: Sequence[str] = (),
 ) -> tuple[int, float]:
     """Rank each impression's video for its user in its context: impressions compared, largest difference.
 
@@ -28,7 +27,7 @@ def largest_difference(
         rows: of `evaluate --predictions`.
         user, item: columns of the ids.
         context: context features.
-        user_features, item_features: what is sent as it was at the impression, since the store is newer.
+        user_features: what is sent as it was at the impression, in place of the store's.
     """
     tasks = [name.removesuffix("_prediction") for name in rows.columns if name.endswith("_prediction")]
     compared, worst = 0, 0.0
@@ -39,10 +38,7 @@ def largest_difference(
             "user_id": str(key[0]),
             "context": dict(zip(context, of_context, strict=True)),
             "user_features": dict(zip(user_features, of_user, strict=True)),
-            "candidates": [
-                {"id": str(video[item]), "features": {name: video[name] for name in item_features}}
-                for video in videos.iter_rows(named=True)
-            ],
+            "candidate_ids": [str(video) for video in videos[item]],
             "top_k": videos.height,
         }
         answer = client.post("/v1/rank", json=request)

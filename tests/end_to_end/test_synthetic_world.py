@@ -40,7 +40,7 @@ def test_a_thousand_impressions_over_http_equal_evaluate(service: httpx.Client, 
 
 
 def test_what_moves_may_come_with_the_request(service: httpx.Client, world: World) -> None:
-    # Another user's row stands in the store: only what the request brings can give evaluate's numbers.
+    # The request's lists count in place of the store's: evaluate's own give its numbers, others do not.
     rows = world.rows.head(300)
     stranger = rows.with_columns(last_watched=rows["last_watched"].reverse())
     given = {"user_features": world.moving}
