@@ -15,11 +15,11 @@ __all__ = ["search_table"]
 
 def search_table(trials: Sequence[Trial], space: SearchSpace) -> Table:
     """One row a trial: its number, the metrics (with their spread over seeds) and its values."""
-    table = Table("trial", "objective", *space.objective, *(key.split(".", 1)[1] for key in space.parameters))
+    table = Table("trial", "objective", *space.objective, "values")
     for trial in trials:
         metrics = [_measured(trial, name, len(space.seeds)) for name in space.objective]
-        values = [_short(trial.parameters[key]) for key in space.parameters]
-        table.add_row(str(trial.number), f"{trial.value:.5f}", *metrics, *values)
+        values = (f"{key.partition('.')[2]} {_short(trial.parameters[key])}" for key in space.parameters)
+        table.add_row(str(trial.number), f"{trial.value:.5f}", *metrics, ", ".join(values))
     return table
 
 
