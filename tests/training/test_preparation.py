@@ -459,18 +459,21 @@ ITEMS = SourceTable(
 USERS = SourceTable("users", pl.DataFrame({"user": ["u1", "u9"], "likes": [[7, 8], [9]]}), "user")
 
 
+IMPRESSIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["u1", "u2", "u3"]),
+        st.sampled_from([10, 20, 30]),
+        st.integers(0, 9),
+        st.integers(0, 1),
+    ),
+    min_size=4,
+    max_size=15,
+)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["u1", "u2", "u3"]),
-            st.sampled_from([10, 20, 30]),
-            st.integers(0, 9),
-            st.integers(0, 1),
-        ),
-        min_size=4,
-        max_size=15,
-    ),
+    IMPRESSIONS,
     st.sampled_from(["u1", "u2", "u3", "u9"]),
     st.sampled_from([10, 20, 30]),
 )
@@ -494,16 +497,7 @@ def test_what_is_published_is_what_the_next_impression_sees(rows, user, item):
 
 @settings(deadline=None, max_examples=40)
 @given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["u1", "u2", "u3"]),
-            st.sampled_from([10, 20, 30]),
-            st.integers(0, 9),
-            st.integers(0, 1),
-        ),
-        min_size=4,
-        max_size=15,
-    ),
+    IMPRESSIONS,
     st.integers(0, 10),
 )
 def test_rows_from_past_until_on_see_what_is_published(rows, until):
