@@ -257,7 +257,7 @@ def quality(
 
 @app.command()
 def plot() -> None:
-    """Draw what was kept: samples a second, and AUC by seconds of training."""
+    """Draw what was kept: samples a second, and AUC by seconds of training where that was measured."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -265,20 +265,25 @@ def plot() -> None:
     from matplotlib import pyplot
 
     kept = json.loads(OUT.read_text())
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
+    panels = 2 if "quality" in kept else 1
+    figure, axes = pyplot.subplots(
+        1, panels, figsize=(5.5 * panels, 3.8), layout="constrained", squeeze=False
+    )
+    left, right = axes[0][0], axes[0][-1]
     speeds = dict(sorted(kept["speed"].items(), key=lambda item: item[1]))
     left.barh(
         list(speeds),
-        list(speeds.values()),
+        [value / 1000 for value in speeds.values()],
         color=["#c44" if n.startswith("Fulcrum") else "#999" for n in speeds],
     )
-    left.set_xlabel("samples a second")
-    for name, curve in kept["quality"]["curves"].items():
+    left.set_xlabel("thousand samples a second")
+    for name, curve in kept["quality"]["curves"].items() if panels > 1 else ():
         seconds, values = zip(*curve, strict=True)
         right.plot(seconds, values, label=name, linewidth=2 if name.startswith("Fulcrum") else 1)
-    right.set_xlabel("seconds of training")
-    right.set_ylabel(f"AUC of {TASKS[0]}")
-    right.legend(fontsize=7)
+    if panels > 1:
+        right.set_xlabel("seconds of training")
+        right.set_ylabel(f"AUC of {TASKS[0]}")
+        right.legend(fontsize=7)
     figure.savefig(PLOT, metadata={"Date": None})
     console.print(f"drawn: {PLOT}")
 
