@@ -32,6 +32,6 @@ def test_memory_that_is_freed_is_there_for_the_next_step():
         how: int(subprocess.run([sys.executable, "-c", COUNT, how], capture_output=True, check=True).stdout)
         for how in ("keep", "default")
     }
-    # 48 MB in pages of 4 KB, ten times over, are 120,000, unless huge pages hide them; the heap may grow once.
+    # 48 MB in pages of 4 KB, ten times over, are 120,000 unless huge pages hide them; the heap may grow once.
     assert faults["keep"] < 12_000
     assert faults["keep"] <= faults["default"]
