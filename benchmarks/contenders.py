@@ -374,9 +374,6 @@ class Peak:
         for _ in range(steps):
             torch.mm(self._one, self._other)
 
-    def predict(self, rows: Rows) -> np.ndarray:  # noqa: D102
-        raise NotImplementedError
-
 
 def _outside(network: nn.Module, *tables: str) -> int:
     return sum(p.numel() for name, p in network.named_parameters() if not name.startswith(tables))
