@@ -1,7 +1,7 @@
 """Preparation: a log and its tables to rows that can be trained on and entities that can be published.
 
-Joins tables as of each row's time, evaluates the recipe's Polars SQL (the only place that does), cuts the
-splits. Knows nothing about networks; the encoder is fitted elsewhere, on the rows that `train` marks.
+Puts tables, the log's own past and the recipe's expressions together, and cuts the splits. Knows nothing
+about networks; the encoder is fitted elsewhere, on the rows that `train` marks.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from model.schema import (
 from training.columns import comparable_keys, to_column
 from training.datasets.source import LogSource, SourceTable
 from training.expressions import column_names, floats, of_the_row_alone, require
+from training.joining import join_table, merge_table, table_keys
 from training.past import Clock, history, prior_columns
 
 __all__ = [
@@ -44,7 +45,7 @@ __all__ = [
 
 _Array = npt.NDArray[np.float64]
 _MOST_VARYING = 0.05
-_KEY, _ONLY_PAST = "\x00key", "\x00only past"
+_ONLY_PAST = "\x00only past"
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,10 @@ def prepare_entities(schema: Schema, source: LogSource, kind: Literal["users", "
     leading = {table.key for table in source.tables} - {data.user, data.item}
     past = [spec for spec in data.past if set(spec.columns) & _side_columns(schema, side)]
     needed = {key, *_side_columns(schema, side)} | leading | _asked_columns(past)
-    keyed = [_table_keys(log[key], table) for table in source.tables if table.key == key]
+    keyed = [table_keys(log[key], table) for table in source.tables if table.key == key]
     if any(ours.dtype != log[key].dtype for ours, _ in keyed):
         log = log.with_columns(comparable_keys(log[key]))
-        keyed = [_table_keys(log[key], table) for table in source.tables if table.key == key]
+        keyed = [table_keys(log[key], table) for table in source.tables if table.key == key]
     keys = pl.concat([log[key], *(theirs for _, theirs in keyed)]).drop_nulls()
     frame = keys.unique(maintain_order=True).to_frame(key)
     latest = log.select([name for name in log.columns if name in needed]).unique(
@@ -158,7 +159,7 @@ def prepare_entities(schema: Schema, source: LogSource, kind: Literal["users", "
         if table.key in frame.columns:
             newest = table.frame.sort(table.as_of, maintain_order=True) if table.as_of else table.frame
             newest = newest.unique(table.key, keep="last", maintain_order=True)
-            frame = _merge(frame, SourceTable(table.name, newest, table.key), needed | {table.key}, None)
+            frame = merge_table(frame, SourceTable(table.name, newest, table.key), needed | {table.key}, None)
     histories: dict[str, ListColumn] = {}
     if past:
         whole = _joined(schema, source)
@@ -212,7 +213,7 @@ def _joined(schema: Schema, source: LogSource) -> pl.DataFrame:
             )
     needed = needed_columns(schema) | {table.key for table in source.tables}
     for table in source.tables:
-        frame = _join(frame, table, needed, data.time)
+        frame = join_table(frame, table, needed, data.time)
     require(frame, [data.user, *_optional(data.item, data.group)], "data")
     return frame
 
@@ -327,86 +328,6 @@ def _side_columns(schema: Schema, side: Side) -> set[str]:
     if side == "item" and schema.data.video_len is not None:
         columns.add(schema.data.video_len.column)
     return columns
-
-
-def _join(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str | None) -> pl.DataFrame:
-    if table.key not in frame.columns:
-        raise FulcrumError(
-            f"table {table.name!r}: its key {table.key!r} is neither in the log nor in an earlier table"
-        )
-    return _merge(frame, table, needed, time)
-
-
-def _merge(frame: pl.DataFrame, table: SourceTable, needed: set[str], time: str | None) -> pl.DataFrame:
-    """Add the table's needed columns; the log's own value holds where both have one."""
-    require(table.frame, _optional(table.as_of), f"table {table.name!r}")
-    ours, key = _table_keys(frame[table.key], table)
-    frame = frame.with_columns(ours.alias(_KEY))
-    wanted = [name for name in table.frame.columns if name in needed and name != table.key]
-    right = table.frame.select(
-        key.alias(_KEY),
-        *(pl.col(name) for name in wanted if name != table.as_of),
-        *_optional(table.as_of),
-    ).drop_nulls(_KEY)
-    suffix = "\x00from table"
-    if table.as_of is not None and time is not None:
-        known = _cast(right[table.as_of], frame[time].dtype, f"table {table.name!r}")
-        right = right.drop(table.as_of).with_columns(known.alias("\x00as of"))
-        right = right.drop_nulls("\x00as of").sort("\x00as of", maintain_order=True)
-        joined = frame.join_asof(
-            right,
-            left_on=time,
-            right_on="\x00as of",
-            by=_KEY,
-            strategy="backward",
-            allow_exact_matches=False,
-            suffix=suffix,
-            check_sortedness=False,
-        ).drop("\x00as of", strict=False)
-    else:
-        twice = right[_KEY].is_duplicated()
-        if twice.any():
-            first = right.filter(twice)[_KEY][0]
-            raise FulcrumError(
-                f"table {table.name!r}: {table.key} {first!r} stands in several rows; "
-                "keep one row a key, or name the column that dates them in as_of"
-            )
-        joined = frame.join(right, on=_KEY, how="left", suffix=suffix, maintain_order="left")
-    both = [name for name in wanted if name + suffix in joined.columns]
-    return joined.with_columns(pl.coalesce(name, name + suffix).alias(name) for name in both).drop(
-        [_KEY, *(name + suffix for name in both)]
-    )
-
-
-def _table_keys(ours: pl.Series, table: SourceTable) -> tuple[pl.Series, pl.Series]:
-    """The key in the log and in the table, in one type: as ids compare, 3, 3.0 and "3" are one."""
-    require(table.frame, [table.key], f"table {table.name!r}")
-    theirs = table.frame[table.key]
-    if ours.dtype == theirs.dtype or (ours.dtype.is_integer() and theirs.dtype.is_integer()):
-        return ours, _cast(theirs, ours.dtype, f"table {table.name!r}")
-    as_text = comparable_keys(ours), comparable_keys(theirs)
-    for one, other in ((ours, as_text[1]), (theirs, as_text[0])):
-        known = other.drop_nulls()
-        if one.dtype.is_numeric() and len(known) and known.cast(pl.Float64, strict=False).is_null().all():
-            raise _not_comparable(theirs, ours.dtype, f"table {table.name!r}")
-    return as_text
-
-
-def _cast(series: pl.Series, kind: pl.DataType, field: str) -> pl.Series:
-    """A table's column in the type of the log's, to compare them."""
-    try:
-        if series.dtype.is_temporal() == kind.is_temporal():
-            return series.cast(kind)
-    except pl.exceptions.PolarsError:
-        pass
-    raise _not_comparable(series, kind, field)
-
-
-def _not_comparable(series: pl.Series, kind: pl.DataType, field: str) -> FulcrumError:
-    return FulcrumError(
-        f"{field}: column {series.name!r} holds {series.dtype}, which cannot be compared with {kind} "
-        "in the log; give both the same type"
-    )
 
 
 def _feature_columns(
