@@ -179,10 +179,14 @@ class Encoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Names every number that this encoder makes: packed rows of two encoders are told apart by it."""
-        layout = [[spec.name, spec.side, spec.kind] for spec in self.schema.features]
-        length = self.schema.data.video_len
-        digest = hashlib.sha256(orjson.dumps([layout, length.model_dump() if length else None]))
+        """Names every number that this encoder makes, and what of: packed rows of two encoders are told apart
+        by it. `past_until` is left out, as it moves with each publishing.
+        """
+        data = self.schema.data
+        layout = [[spec.name, spec.side, spec.kind, spec.column, spec.expr] for spec in self.schema.features]
+        past = [spec.model_dump() for spec in data.past]
+        length = data.video_len.model_dump() if data.video_len else None
+        digest = hashlib.sha256(orjson.dumps([layout, past, length]))
         digest.update(self.to_json())
         return digest.hexdigest()[:32]
 

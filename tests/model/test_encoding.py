@@ -357,6 +357,23 @@ def test_the_fingerprint_names_whatever_changes_a_packed_row():
     assert len({base, *lengths}) == 3
 
 
+def test_the_fingerprint_names_what_a_packed_row_is_made_of_though_the_encoder_is_the_same():
+    rows = [("a", 1.0, "t", 2.0, "m", 0.5)] * 3
+    seen = {"name": "seen", "by": "u", "of": "word"}
+    made = {
+        "column": schema([{**FEATURES[0], "column": "other"}, *FEATURES[1:]]),
+        "expression": schema([{**FEATURES[0], "expr": "lower(other)"}, *FEATURES[1:]]),
+        "history": schema(time="t", histories=[seen]),
+        "another history": schema(time="t", histories=[{**seen, "where": "liked = 1"}]),
+        "as it was": schema(),
+    }
+    found = {name: Encoder.fit(one, columns_of(rows)) for name, one in made.items()}
+    assert len({encoder.to_json() for encoder in found.values()}) == 1
+    assert len({encoder.fingerprint for encoder in found.values()}) == len(made)
+    later = schema(time="t", histories=[seen], past_until=7)
+    assert Encoder.fit(later, columns_of(rows)).fingerprint == found["history"].fingerprint
+
+
 @pytest.mark.parametrize(
     "text",
     [
