@@ -5,12 +5,11 @@ Declares features one by one; the schema checks how they refer to each other.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from model.frozen import Frozen
+from model.frozen import Frozen, Name
 from model.past import MOST_VALUES
 
 __all__ = [
@@ -28,11 +27,9 @@ Side = Literal["user", "item", "context"]
 
 DEFAULT_WIDTH = 8
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
 
 class _Feature(Frozen):
-    name: str
+    name: Name
     """Name in requests, errors and the manifest."""
     side: Side
     """Whose property it is: the user's and the item's live in the feature store, the context comes with
@@ -41,13 +38,6 @@ class _Feature(Frozen):
     """Column of the prepared log; the name where absent."""
     expr: str | None = None
     """Polars SQL over the log's columns, in place of `column`. Requests give its value by `name`."""
-
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"expected letters, digits and underscores, found {name!r}")
-        return name
 
     @model_validator(mode="after")
     def _one_source(self) -> _Feature:

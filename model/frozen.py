@@ -1,11 +1,26 @@
-"""The base of what a recipe may say."""
+"""What all of a recipe is made of: immutable objects, and names."""
 
-from pydantic import BaseModel, ConfigDict
+import re
+from typing import Annotated
 
-__all__ = ["Frozen"]
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+__all__ = ["Frozen", "Name"]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Frozen(BaseModel):
     """A configuration object: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _plain(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"expected letters, digits and underscores, found {name!r}")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain)]
+"""A name that expressions and requests can say."""

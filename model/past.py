@@ -5,23 +5,20 @@ Declares them; `training.past` makes them.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from pydantic import Field, field_validator
 
-from model.frozen import Frozen
+from model.frozen import Frozen, Name
 
 __all__ = ["MOST_VALUES", "HistorySpec", "PriorSpec"]
 
 MOST_VALUES = 1000
 """Values that a history, a multi-valued or a sequence feature holds, at most."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
 
 class _Past(Frozen):
-    name: str
+    name: Name
     """The column that it makes; features read it by `column`, or by its name."""
     by: tuple[str, ...] = Field(min_length=1)
     """Columns of the log or its tables whose values together say which earlier rows are meant."""
@@ -32,13 +29,6 @@ class _Past(Frozen):
     """Polars SQL: which earlier rows count."""
     delay_s: float = Field(default=0.0, ge=0.0)
     """Seconds after which a row is known: labels come late, and publishing takes its time."""
-
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"expected letters, digits and underscores, found {name!r}")
-        return name
 
     @field_validator("by", mode="before")
     @classmethod

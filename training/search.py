@@ -18,18 +18,16 @@ import numpy as np
 import optuna
 import optuna.storages.journal as journal
 import orjson
-import torch
 from pydantic import Field, ValidationError, model_validator
 from rich.console import Console
 
 from model.document import read_document
 from model.encoding import Encoder
 from model.errors import FulcrumError, first_problem
-from model.network.network import build_network
 from model.schema import Frozen, Schema
 from training.material import Material, material_in_memory
 from training.recipe import Recipe, load_recipe
-from training.train import side_spec, task_head
+from training.train import fresh_network
 from training.trainer import fit, judge
 
 __all__ = ["Choices", "Range", "SearchSpace", "Trial", "load_space", "search", "trials_of"]
@@ -214,20 +212,11 @@ def _without_sizes(schema: Schema) -> str:
 
 def _metrics(recipe: Recipe, seed: int, rows: _Rows) -> dict[str, float]:
     """Train once: validation metrics by `TASK.METRIC`."""
-    schema = recipe.data_schema
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"seed": seed})})
     encoder, material = rows.of(recipe)
-    torch.manual_seed(seed)
-    torch.set_num_threads(recipe.training.threads or 1)
-    network = build_network(
-        recipe.network,
-        user=side_spec(encoder, "user", "context"),
-        item=side_spec(encoder, "item"),
-        tasks=[task_head(task) for task in schema.tasks],
-    )
-    config = recipe.training.model_copy(update={"seed": seed})
-    trained = fit(
-        network, config, [task.weight for task in schema.tasks], material.train, material.validation
-    )
+    weights = [task.weight for task in recipe.data_schema.tasks]
+    network = fresh_network(recipe, encoder)
+    trained = fit(network, recipe.training, weights, material.train, material.validation)
     judged = judge(trained.network, material.validation)
     return {f"{task}.{name}": value for task, found in judged.items() for name, value in found.items()}
 

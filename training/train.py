@@ -47,7 +47,7 @@ from training.threads import usable_cores
 from training.trainer import Checkpoint, EpochReport, fit
 from training.warm_start import WarmStart, open_bundle
 
-__all__ = ["TrainedBundle", "train_bundle"]
+__all__ = ["TrainedBundle", "fresh_network", "train_bundle"]
 
 
 @dataclass(frozen=True)
@@ -98,19 +98,10 @@ def train_bundle(
         check_installed()
     warm = open_bundle(start, recipe) if start is not None else None
     rival = load_bundle(gate) if gate is not None else warm.bundle if warm is not None else None
-    schema = recipe.data_schema
     console.print(f"Reading [bold]{recipe.name}[/] {f'from {folder}' if folder else '(no files needed)'}")
     material = _material(recipe, folder, run, console, warm)
     encoder = material.encoder
-    torch.manual_seed(recipe.training.seed)
-    torch.set_num_threads(recipe.training.threads or usable_cores())
-    keep_freed_memory()
-    network = build_network(
-        recipe.network,
-        user=side_spec(encoder, "user", "context"),
-        item=side_spec(encoder, "item"),
-        tasks=[task_head(task) for task in schema.tasks],
-    )
+    network = fresh_network(recipe, encoder)
     if warm is not None:
         warm.put(network, encoder, recipe.network)
         console.print(f"Starting from [bold]{warm.bundle.manifest.name}[/] {warm.bundle.version[:19]}")
@@ -182,6 +173,19 @@ def _check_gate(gate: Gate, rival: Path, run: Path, console: Console, *, force: 
         )
     for failure in failures:
         console.print(f"  [yellow]worse than {rival}:[/] {failure}; written all the same (--force)")
+
+
+def fresh_network(recipe: Recipe, encoder: Encoder) -> RankingNetwork:
+    """The recipe's network before its first step, in a process with its seed and threads."""
+    torch.manual_seed(recipe.training.seed)
+    torch.set_num_threads(recipe.training.threads or usable_cores())
+    keep_freed_memory()
+    return build_network(
+        recipe.network,
+        user=side_spec(encoder, "user", "context"),
+        item=side_spec(encoder, "item"),
+        tasks=[task_head(task) for task in recipe.data_schema.tasks],
+    )
 
 
 def side_spec(encoder: Encoder, *sides: Side) -> SideSpec:
