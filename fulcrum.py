@@ -176,16 +176,19 @@ def search(
     """Try a recipe with other values, judged on the validation split; several processes may share --run."""
     with _extra("training"):
         from training.search import Trial, load_space, search
-        from training.search_table import search_table
+        from training.search_table import search_progress, search_table
     wanted = load_space(space)
     names = list(wanted.objective)
+    with search_progress(progress) as bars:
+        bar = bars.add_task("reading the log", total=trials)
 
-    def tell(trial: Trial, best: Trial) -> None:
-        found = "  ".join(f"{name} {trial.metrics[name]:.5f}" for name in names)
-        star = "  [green]best[/]" if trial.number == best.number else ""
-        progress.print(f"trial {trial.number}  {found}  ({trial.seconds:.0f} s){star}", highlight=False)
+        def tell(trial: Trial, best: Trial) -> None:
+            found = "  ".join(f"{name} {trial.metrics[name]:.5f}" for name in names)
+            star = "  [green]best[/]" if trial.number == best.number else ""
+            progress.print(f"trial {trial.number}  {found}  ({trial.seconds:.0f} s){star}", highlight=False)
+            bars.update(bar, description="trials", completed=trial.number + 1)
 
-    found = search(recipe, wanted, data, run, trials, overrides=override or (), on_trial=tell)
+        found = search(recipe, wanted, data, run, trials, overrides=override or (), on_trial=tell)
     if json:
         _print_json({"trials": found})
         return

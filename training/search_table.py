@@ -1,4 +1,4 @@
-"""The table of a search's trials, the best first. Knows how it looks, not how it came about."""
+"""What people see of a search: how far it is, and its trials, the best first. Makes no trial."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from training.search import SearchSpace, Trial
 
-__all__ = ["search_table"]
+__all__ = ["search_progress", "search_table"]
+
+
+def search_progress(console: Console) -> Progress:
+    """A bar of trials, gone in the end."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
 
 
 def search_table(trials: Sequence[Trial], space: SearchSpace) -> Table:

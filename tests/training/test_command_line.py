@@ -208,7 +208,7 @@ def test_search_prints_the_best_trial_as_options(run, trained, tmp_path):
     assert "trial 1" in err
     code, out, err = run(*words, "--trials", 2, "--json")
     assert {trial["number"] for trial in orjson.loads(out)["trials"]} == {0, 1}
-    assert err == ""
+    assert err.strip() == ""
 
 
 CONFIG = """
