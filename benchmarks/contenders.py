@@ -22,10 +22,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from model.encoding import EncodedRows
-from model.network.config import ExpertCounts, PLEConfig
+from model.network.config import ExpertCounts
 from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.heads import TaskHead
 from model.network.network import build_network
+from model.network.trunks.ple import PLEConfig
 from training.batches import EncodedLog
 from training.loss_weights import task_weights
 from training.memory import keep_freed_memory

@@ -5,16 +5,17 @@ Finds recipes by name or by file and applies `--set` overrides. Reads no data an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from model.document import read_document
 from model.errors import FulcrumError, first_problem, shown
-from model.network.config import NetworkConfig
+from model.network.config import TrunkConfig
+from model.network.trunks import network_config
 from model.schema import Frozen, Schema
 
 __all__ = [
@@ -145,7 +146,10 @@ class Recipe(Frozen):
     """A whole recipe, checked."""
 
     data_schema: Schema
-    network: NetworkConfig
+    network: Annotated[
+        SerializeAsAny[TrunkConfig],
+        BeforeValidator(lambda value: network_config(value) if isinstance(value, Mapping) else value),
+    ]
     training: TrainingConfig
 
     @model_validator(mode="after")
@@ -195,7 +199,8 @@ def load_recipe(name: str, overrides: Sequence[str] = (), model: str | None = No
         name: `kuairand`, ..., or a YAML file.
         overrides: `dotted.key=value`; an item of a named list is addressed by its name
             (`tasks.vtr.weight=2`), the value is YAML.
-        model: the network's name, in place of the recipe's.
+        model: the network's name, in place of the recipe's. Where it is another, it keeps the widths and
+            rates that all networks have, and takes its defaults else.
 
     Raises:
         FulcrumError: no such recipe, or what is wrong in it: file, field, expected, found.
@@ -207,32 +212,30 @@ def load_recipe(name: str, overrides: Sequence[str] = (), model: str | None = No
         raise FulcrumError(f"recipe {source}: {error}") from error
     if not isinstance(document, dict):
         raise FulcrumError(f"recipe {source}: expected keys name, data, features, ..., found no mapping")
+    if model is not None:
+        document["network"] = _of_model(document.get("network"), model)
     for override in overrides:
         _apply(document, override)
     known = ("name", "data", "features", "tasks", "network", "training")
     for key in document:
         if key not in known:
             raise FulcrumError(f"recipe {source}: unknown key {key!r}; the keys are {', '.join(known)}")
-    if model is not None and document.get("network") is None:
-        document["network"] = {}
     for key in ("network", "training"):
         if key not in document:
             raise FulcrumError(f"recipe {source}: {key}: required, but absent")
         if not isinstance(document[key], dict):
             raise FulcrumError(f"recipe {source}: {key}: expected keys, found {shown(document[key])}")
-    if model is not None:
-        document["network"]["model"] = model
     try:
         schema = Schema.model_validate({key: document[key] for key in known[:4] if key in document})
     except ValidationError as error:
         raise FulcrumError(f"recipe {source}: {first_problem(error)}") from error
     try:
-        network = TypeAdapter(NetworkConfig).validate_python(document["network"])
-        network.task_experts(schema.task_names)
+        network = network_config(document["network"])
+        network.check_tasks(schema.task_names)
     except ValidationError as error:
         raise FulcrumError(f"recipe {source}: network.{first_problem(error)}") from error
     except ValueError as error:
-        raise FulcrumError(f"recipe {source}: {error}") from error
+        raise FulcrumError(f"recipe {source}: network.{error}") from error
     try:
         training = TrainingConfig.model_validate(document["training"])
     except ValidationError as error:
@@ -241,6 +244,20 @@ def load_recipe(name: str, overrides: Sequence[str] = (), model: str | None = No
         return Recipe(data_schema=schema, network=network, training=training)
     except ValidationError as error:
         raise FulcrumError(f"recipe {source}: {first_problem(error)}") from error
+
+
+def _of_model(network: Any, model: str) -> dict[str, Any]:
+    """A network's settings for another network: the sizes and rates that all have, its own defaults else."""
+    settings = network if isinstance(network, dict) else {}
+    if settings.get("model", "ple") == model:
+        return {**settings, "model": model}
+    kept = {key: settings[key] for key in _COMMON if key in settings}
+    if isinstance(kept.get("expert"), dict):
+        del kept["expert"]  # by stream, and another network has other streams
+    return {**kept, "model": model}
+
+
+_COMMON = ("expert", "tower", "dropout", "embedding_dropout", "id_dropout")
 
 
 def _text(name: str) -> tuple[str, str]:

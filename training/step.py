@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.network.losses import joint_loss
 from model.network.network import RankingNetwork
 from training.batches import Batch
 from training.loss_weights import TaskWeights
@@ -72,13 +71,9 @@ class Step:
 
     def take(self, batch: Batch, epoch: int) -> tuple[float, Tensor]:
         """Learn from a batch: the joint loss, and each task's loss before weighting, [T]."""
-        loss, per_task = joint_loss(
-            self._network.logits(*batch.inputs, precision=self._precision),
-            batch.labels,
-            batch.masks,
-            self._network.heads,
-            self._weights.at(epoch, self._done),
-        )
+        outputs = self._network.logits(*batch.inputs, precision=self._precision)
+        weights = self._weights.at(epoch, self._done)
+        loss, per_task = self._network.loss(outputs, batch.labels, batch.masks, weights)
         penalty = self._weights.penalty(batch.masks.any(dim=0))
         if penalty is not None:
             loss = loss + penalty

@@ -217,8 +217,8 @@ def _is_entity(spec: EmbeddedFeature) -> bool:
 def task_head(task: Any) -> TaskHead:
     """The network's view of a task."""
     if isinstance(task, RegressionTask):
-        return TaskHead(task.name, "regression", task.bounds)
-    return TaskHead(task.name, "binary")
+        return TaskHead(task.name, "regression", task.bounds, space=task.where)
+    return TaskHead(task.name, "binary", space=task.where)
 
 
 class _Rate(ProgressColumn):

@@ -102,7 +102,8 @@ def fit(
         FulcrumError: the checkpoint is of another network.
     """
     if not warm:
-        network.base.copy_(_base(train.label_means(), network.heads))
+        base = _base(train.label_means(), network.heads)
+        network.base[: len(base)].copy_(base)
     training = _Training(network, config, weights, train)
     if resume is not None:
         try:

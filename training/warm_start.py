@@ -33,8 +33,9 @@ from model.bundle import WEIGHTS, Bundle, load_bundle
 from model.encoding import FIRST_KNOWN, UNKNOWN, Encoder
 from model.errors import FulcrumError
 from model.key_index import hash_key
-from model.network.config import NetworkConfig
-from model.network.network import TRUNKS, RankingNetwork
+from model.network.config import TrunkConfig
+from model.network.network import RankingNetwork
+from model.network.trunks import build_trunk
 from model.schema import NumericFeature, SequenceFeature, Side
 from training.differences import differences
 from training.recipe import Recipe
@@ -76,7 +77,7 @@ class WarmStart:
             states[spec.name] = grown
         return Encoder.from_json(fitted.schema, orjson.dumps(document))
 
-    def put(self, network: RankingNetwork, encoder: Encoder, config: NetworkConfig) -> None:
+    def put(self, network: RankingNetwork, encoder: Encoder, config: TrunkConfig) -> None:
         """Put the bundle's weights in the place of a fresh network's.
 
         Args:
@@ -232,21 +233,21 @@ def _columns(before: list[tuple[str, int]], after: list[tuple[str, int]]) -> Ten
     )
 
 
-def _input_axes(network: RankingNetwork, config: NetworkConfig) -> dict[str, int]:
+def _input_axes(network: RankingNetwork, config: TrunkConfig) -> dict[str, int]:
     """Weights that the trunk's inputs meet, and along which axis.
 
     Found by building the trunk for one input more: what grows along is met by the inputs.
     """
-    inputs, names = network.width, [head.name for head in network.heads]
+    *others, last = network.parts
     with torch.device("meta"):
         shapes = [
             {
                 name: tensor.shape
-                for name, tensor in TRUNKS[config.model](config, inputs=size, tasks=names)
+                for name, tensor in build_trunk(config, fields=(*others, size), tasks=network.heads)
                 .state_dict()
                 .items()
             }
-            for size in (inputs, inputs + 1)
+            for size in (last, last + 1)
         ]
     axes: dict[str, int] = {}
     for name, shape in shapes[0].items():

@@ -1,31 +1,15 @@
-"""What a recipe may say about its network: the `network:` part, checked and frozen.
+"""What the settings of all networks have in common: the `network:` part of a recipe, checked and frozen.
 
-Knows nothing about torch, features or data. The tasks are declared elsewhere, so settings given task by task
-are checked against them only when asked (`PLEConfig.task_experts`), which building a network does.
+Each network's own settings stand beside it, in `trunks/`. Knows nothing about torch, features or data. The
+tasks are declared elsewhere, so settings given task by task are checked against them only when asked
+(`ExtractionConfig.task_experts`), which building a network does.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
-
-BUILT_NETWORKS = ("ple",)
-PLANNED_NETWORKS = (
-    "single-task",
-    "hard-sharing",
-    "soft-sharing",
-    "asymmetric-sharing",
-    "customized-sharing",
-    "cross-stitch",
-    "sluice",
-    "moe",
-    "mmoe",
-    "ml-mmoe",
-    "mran",
-    "esmm",
-    "cgc",
-)
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 # Strict, so that `shared: yes` is an error and not one expert.
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -82,13 +66,31 @@ class ExpertGroup:
     """Layer widths of each of them, first to last."""
 
 
-class PLEConfig(_Frozen):
-    """Progressive Layered Extraction (Tang et al., RecSys 2020, section 4.3). With one level it is CGC."""
+class TrunkConfig(_Frozen):
+    """What every network can be told. A network's own config adds its `model`, a literal, and the rest."""
 
-    model: Literal["ple"] = "ple"
-    """The tag that tells networks apart."""
-    levels: Count = 2
-    """Extraction levels, stacked. More separate the tasks' knowledge in finer steps."""
+    model: str
+    """The network's name, which tells configs apart."""
+    tower: tuple[Count, ...] = (64,)
+    """Hidden widths of each task's tower, before its output. May be empty."""
+    dropout: DropoutRate = 0.0
+    """Share of units dropped after each hidden layer of experts and towers, in training."""
+    embedding_dropout: DropoutRate = 0.0
+    """Share of embedding units dropped before the trunk, in training. Numeric features are kept."""
+    id_dropout: DropoutRate = 0.0
+    """Share of ids (features of kind `id`) taken as unknown, in training."""
+
+    def check_tasks(self, tasks: Sequence[str]) -> None:
+        """Hold settings given task by task against the tasks that exist.
+
+        Raises:
+            ValueError: a mapping names a task that is not in `tasks`, or leaves one out.
+        """
+
+
+class ExtractionConfig(TrunkConfig):
+    """Levels of experts that belong to one task or to all (Tang et al., RecSys 2020, section 4)."""
+
     experts: ExpertCounts = ExpertCounts()
     """Experts on every level."""
     expert: Annotated[
@@ -96,14 +98,6 @@ class PLEConfig(_Frozen):
         _one_or_mapping("every expert", "by stream"),
     ] = (256, 128)
     """Layer widths of each expert; the last is the width of every fusion, so all experts share it."""
-    tower: tuple[Count, ...] = (64,)
-    """Hidden widths of each task's tower, before its single output. May be empty."""
-    dropout: DropoutRate = 0.0
-    """Share of units dropped after each hidden layer of experts and towers, in training."""
-    embedding_dropout: DropoutRate = 0.0
-    """Share of embedding units dropped before the first level, in training. Numeric features are kept."""
-    id_dropout: DropoutRate = 0.0
-    """Share of ids (features of kind `id`) taken as unknown, in training."""
 
     @model_validator(mode="after")
     def _experts_end_in_one_width(self) -> Self:
@@ -133,6 +127,9 @@ class PLEConfig(_Frozen):
         widths = self.expert.shared if isinstance(self.expert, ExpertWidths) else self.expert
         return ExpertGroup(self.experts.shared, widths)
 
+    def check_tasks(self, tasks: Sequence[str]) -> None:  # noqa: D102 (the base says it)
+        self.task_experts(tasks)
+
     def task_experts(self, tasks: Sequence[str]) -> tuple[ExpertGroup, ...]:
         """Each task's own experts on one level, in the order of `tasks`.
 
@@ -143,8 +140,8 @@ class PLEConfig(_Frozen):
         return tuple(
             ExpertGroup(*group)
             for group in zip(
-                _per_task(self.experts.task, tasks, "network.experts.task"),
-                _per_task(widths, tasks, "network.expert.task"),
+                _per_task(self.experts.task, tasks, "experts.task"),
+                _per_task(widths, tasks, "expert.task"),
                 strict=True,
             )
         )
@@ -161,20 +158,3 @@ def _per_task(setting: T | dict[str, T], tasks: Sequence[str], where: str) -> li
             f"{where}: nothing given for {', '.join(missing)}; name every task, or give one value"
         )
     return [setting[name] for name in tasks]
-
-
-def _refuse_what_is_not_built(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    name = value.get("model", "ple")
-    built = ", ".join(BUILT_NETWORKS)
-    if name in PLANNED_NETWORKS:
-        raise ValueError(f"model: '{name}' is planned and not built yet; built so far: {built}")
-    if name not in BUILT_NETWORKS:
-        raise ValueError(f"model: unknown network {name!r}; built so far: {built}")
-    return value
-
-
-# The network of a recipe, told apart by `model` (ple when left out). A network to come adds its config here:
-# `Annotated[PLEConfig | MMoEConfig, Field(discriminator="model"), BeforeValidator(...)]`.
-NetworkConfig = Annotated[PLEConfig, BeforeValidator(_refuse_what_is_not_built)]

@@ -155,7 +155,8 @@ class FeatureEmbedding(nn.Module):
         self.spec = spec
         self.dropout = Dropout(dropout)
         self.pooled = tuple(field for field in spec.fields if field.pool != "attention")
-        self.width = sum(field.table.width for field in self.pooled) + spec.numeric
+        self.parts = (*(field.table.width for field in self.pooled), *[1] * spec.numeric)
+        self.width = sum(self.parts)
 
     def look_up(self, tables: EmbeddingTables, ids: Tensor) -> dict[str, Tensor]:
         """Embeddings by field: [B, D] of a value or a pooled list, [B, L, D] where attention comes later."""

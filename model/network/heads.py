@@ -2,7 +2,7 @@
 
 Knows nothing about how the output was made, nor about losses.
 
-Shapes: B rows, T tasks.
+Shapes: B rows, T tasks, C output columns of all tasks.
 """
 
 import math
@@ -28,6 +28,13 @@ class TaskHead:
     """`binary`: the output is a logit. `regression`: the output is squashed into `bounds`."""
     bounds: tuple[float, float] = (0.0, 1.0)
     """Lowest and highest value of a regression, in the unit of its label. Not used by `binary`."""
+    space: str | None = None
+    """Name of the sample space on which the task is defined; tasks of one name share it. None: all rows."""
+
+    @property
+    def columns(self) -> int:
+        """How many outputs of its tower it reads."""
+        return 1
 
     def __post_init__(self) -> None:
         if self.kind not in ("binary", "regression"):
@@ -38,7 +45,7 @@ class TaskHead:
 
 
 def prediction(head: TaskHead, output: Tensor) -> Tensor:
-    """Tower output -> probability (`binary`) or value within the bounds (`regression`), of any one shape.
+    """Tower output [B, columns] -> probability (`binary`) or value within the bounds (`regression`), [B, 1].
 
     A regression is lo + (hi - lo) * sigmoid(output): an unbounded value could be negative, and a negative
     base to a fractional power is NaN in the fused score.
@@ -51,7 +58,13 @@ def prediction(head: TaskHead, output: Tensor) -> Tensor:
     return (low + (high - low) * share).clamp(low, high)
 
 
+def columns(heads: Sequence[TaskHead], outputs: Tensor) -> list[Tensor]:
+    """Each task's outputs: [B, C or more] -> T of [B, columns]. What stands behind them is no task's."""
+    widths = [head.columns for head in heads]
+    return list(torch.split(outputs[:, : sum(widths)], widths, dim=1))
+
+
 def predictions(heads: Sequence[TaskHead], outputs: Tensor) -> Tensor:
-    """Tower outputs [B, T] -> predictions [B, T], the columns in the order of `heads`."""
-    columns = zip(heads, outputs.unbind(1), strict=True)
-    return torch.stack([prediction(head, output) for head, output in columns], dim=1)
+    """Tower outputs [B, C or more] -> predictions [B, T], in the order of `heads`."""
+    pairs = zip(heads, columns(heads, outputs), strict=True)
+    return torch.cat([prediction(head, output) for head, output in pairs], dim=1)

@@ -4,7 +4,7 @@ After Tang et al., RecSys 2020, section 4.4: tasks are defined on different rows
 so the batch is the union of their rows, and each task's loss is the mean over its own. Knows nothing about
 the network, nor how the weights come about.
 
-Shapes: B rows, T tasks.
+Shapes: B rows, T tasks, C output columns of all tasks.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.network.heads import TaskHead, prediction
+from model.network.heads import TaskHead, columns, prediction
 
 
 def joint_loss(
@@ -26,7 +26,7 @@ def joint_loss(
     exactly 0, and a gradient of exactly 0. Computed in the wider float type of outputs and labels.
 
     Args:
-        outputs: tower outputs, float [B, T], as `RankingNetwork.logits` gives them.
+        outputs: tower outputs, float [B, C or more], as `RankingNetwork.logits` gives them.
         labels: [B, T]; where the mask is 0 anything may stand, NaN too.
         mask: bool or 0/1 [B, T]; 1 where the row belongs to the task's sample space.
         heads: the T tasks, in the order of the columns.
@@ -39,8 +39,9 @@ def joint_loss(
         ValueError: shapes do not agree.
     """
     shape = (outputs.shape[0], len(heads))
+    width = sum(head.columns for head in heads)
     for name, array, expected in (
-        ("outputs", outputs, shape),
+        ("outputs", outputs[:, :width], (shape[0], width)),
         ("labels", labels, shape),
         ("mask", mask, shape),
         ("weights", weights, shape[1:]),
@@ -50,12 +51,11 @@ def joint_loss(
 
     kept = mask.bool()
     wider = torch.promote_types(outputs.dtype, labels.dtype)
-    # Emptied before the loss, not after: zero times the gradient of a NaN is NaN.
-    outputs = outputs.to(wider).where(kept, 0.0)
     labels = labels.to(wider).where(kept, 0.0)
+    # Emptied before the loss, not after: zero times the gradient of a NaN is NaN.
     rows = [
-        _loss(head, output, label)
-        for head, output, label in zip(heads, outputs.unbind(1), labels.unbind(1), strict=True)
+        _loss(head, output.to(wider).where(kept[:, task, None], 0.0), labels[:, task])
+        for task, (head, output) in enumerate(zip(heads, columns(heads, outputs), strict=True))
     ]
     per_row = torch.stack(rows, dim=1).where(kept, 0.0)  # [B, T]
     per_task = per_row.sum(dim=0) / kept.sum(dim=0).clamp(min=1)  # [T]
@@ -64,5 +64,5 @@ def joint_loss(
 
 def _loss(head: TaskHead, output: Tensor, label: Tensor) -> Tensor:
     if head.kind == "binary":
-        return F.binary_cross_entropy_with_logits(output, label, reduction="none")  # [B]
-    return (prediction(head, output) - label).square()  # [B]
+        return F.binary_cross_entropy_with_logits(output.squeeze(1), label, reduction="none")  # [B]
+    return (prediction(head, output).squeeze(1) - label).square()  # [B]

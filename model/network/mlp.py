@@ -44,16 +44,17 @@ class MLP(nn.Sequential):
 
 
 class Tower(nn.Module):
-    """A task's own head on its last fusion: hidden layers, then one linear value. [B, inputs] -> [B].
+    """A task's own head on its last fusion: hidden layers, then linear values. [B, inputs] -> [B, outputs].
 
-    The value is calculated in the precision of the parameters: it is narrow, and the loss reads it as it is.
+    The values are calculated in the precision of the parameters: they are few, and the loss reads them as
+    they are.
     """
 
-    def __init__(self, inputs: int, widths: Sequence[int], dropout: float = 0.0) -> None:
+    def __init__(self, inputs: int, widths: Sequence[int], dropout: float = 0.0, outputs: int = 1) -> None:
         super().__init__()
         self.hidden = MLP(inputs, widths, dropout)
-        self.output = nn.Linear([inputs, *widths][-1], 1)
+        self.output = nn.Linear([inputs, *widths][-1], outputs)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102 (the class says it)
-        output: Tensor = self.output(self.hidden(x).to(self.output.weight.dtype))  # [B, 1]
-        return output.squeeze(-1)  # [B]
+        output: Tensor = self.output(self.hidden(x).to(self.output.weight.dtype))  # [B, outputs]
+        return output

@@ -2,11 +2,8 @@
 
 Joins the input layers, a trunk and the heads. Knows nothing about raw data, training or serving.
 
-A trunk is any module that takes x [N, D] and returns T tower outputs of [N]. A network to come is one file
-with such a module, one config in `config`, and one line in `TRUNKS`.
-
 Shapes: R requests (one user each), N candidates of all requests, Fc id columns, Fn numeric columns, T tasks,
-D width.
+C output columns of all tasks, A of auxiliary outputs, D width.
 """
 
 from collections.abc import Sequence
@@ -15,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from model.network.attention import TargetAttention
-from model.network.config import NetworkConfig
+from model.network.config import TrunkConfig
 from model.network.embedding import EmbeddingTables, FeatureEmbedding, FieldSpec, SideSpec
 from model.network.heads import TaskHead, predictions
-from model.network.ple import PLE
-
-TRUNKS = {"ple": PLE}
+from model.network.trunk import Trunk
+from model.network.trunks import build_trunk
 
 
 class RankingNetwork(nn.Module):
@@ -31,10 +27,11 @@ class RankingNetwork(nn.Module):
         user, item: the input layers.
         attended, attentions: the user's fields that each candidate weighs, and how, as `of_NAME`.
         width: D, of the trunk's input: `user.width` + `item.width` + the widths of the attended fields.
-        trunk: x [N, D] -> T of [N].
+        parts: widths of the features that stand side by side in it, in their order.
+        trunk: x [N, D] -> tower outputs of T tasks, and any auxiliary ones.
         heads: the tasks; the columns of every [N, T] here are in their order.
-        base: what is added to the towers' outputs, [T]: a trainer sets it to the labels' mean rates, so that
-            rare tasks do not spend their first steps on finding them.
+        base: what is added to the towers' outputs, [C + A]: a trainer sets it to the labels' mean rates, so
+            that rare tasks do not spend their first steps on finding them.
     """
 
     def __init__(
@@ -42,7 +39,7 @@ class RankingNetwork(nn.Module):
         tables: EmbeddingTables,
         user: FeatureEmbedding,
         item: FeatureEmbedding,
-        trunk: nn.Module,
+        trunk: Trunk,
         heads: Sequence[TaskHead],
     ) -> None:
         super().__init__()
@@ -57,9 +54,11 @@ class RankingNetwork(nn.Module):
                 for field in self.attended
             }
         )
-        self.width = user.width + item.width + sum(field.table.width for field in self.attended)
+        self.parts = _parts(user, item)
+        self.width = sum(self.parts)
         self.heads = tuple(heads)
-        self.register_buffer("base", torch.zeros(len(self.heads)))
+        outputs = sum(head.columns for head in self.heads) + trunk.auxiliary
+        self.register_buffer("base", torch.zeros(outputs))
         self.base: Tensor
 
     def inputs(
@@ -101,13 +100,23 @@ class RankingNetwork(nn.Module):
         row_to_user: Tensor,
         precision: torch.dtype | None = None,
     ) -> Tensor:
-        """Raw tower outputs [N, T], for `losses.joint_loss`. Takes what `predictions` takes.
+        """Raw tower outputs [N, C + A], for `loss`. Takes what `predictions` takes.
 
         With a `precision`, the trunk calculates in it; parameters and outputs stay in their own.
         """
         x = self.inputs(user_ids, user_numeric, item_ids, item_numeric, row_to_user)
         x = x if precision is None else x.to(precision)
-        return torch.stack(self.trunk(x), dim=1) + self.base
+        return torch.cat(self.trunk(x), dim=1) + self.base
+
+    def loss(self, outputs: Tensor, labels: Tensor, mask: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The joint loss of `logits` as the trunk has it: the total, and each task's own [T].
+
+        Args:
+            outputs: [N, C + A].
+            labels, mask: [N, T], as `losses.joint_loss` takes them.
+            weights: of the tasks, [T].
+        """
+        return self.trunk.loss(outputs, labels, mask, self.heads, weights)
 
     def predictions(
         self,
@@ -143,7 +152,7 @@ class RankingNetwork(nn.Module):
 
 
 def build_network(
-    config: NetworkConfig, *, user: SideSpec, item: SideSpec, tasks: Sequence[TaskHead]
+    config: TrunkConfig, *, user: SideSpec, item: SideSpec, tasks: Sequence[TaskHead]
 ) -> RankingNetwork:
     """Make the network that a config describes, freshly initialised from torch's global generator.
 
@@ -162,11 +171,16 @@ def build_network(
     for field in _attended(user):
         if field.query not in queries:
             raise ValueError(f"field {field.name!r}: its query {field.query!r} is no item field")
-    inputs = sum(layer.width for layer in layers) + sum(field.table.width for field in _attended(user))
-    if inputs == 0:
+    parts = _parts(*layers)
+    if not parts:
         raise ValueError("a network needs features; neither the user nor the item side has any")
-    trunk = TRUNKS[config.model](config, inputs=inputs, tasks=names)
+    trunk = build_trunk(config, fields=parts, tasks=tasks)
     return RankingNetwork(tables, layers[0], layers[1], trunk, tasks)
+
+
+def _parts(user: FeatureEmbedding, item: FeatureEmbedding) -> tuple[int, ...]:
+    """Widths of the features in the trunk's input: the user's, the item's, the histories the item sees."""
+    return (*user.parts, *item.parts, *(field.table.width for field in _attended(user.spec)))
 
 
 def _attended(spec: SideSpec) -> tuple[FieldSpec, ...]:

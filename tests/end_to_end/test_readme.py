@@ -101,7 +101,7 @@ def test_every_setting_of_the_service_is_documented() -> None:
 
 
 def test_every_key_of_a_recipe_is_documented() -> None:
-    from model.network.config import PLEConfig
+    from model.network.trunks.ple import PLEConfig
     from model.schema import (
         CategoricalFeature,
         DataSpec,

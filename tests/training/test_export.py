@@ -12,9 +12,9 @@ from model.bundle import load_bundle
 from model.encoding import Column, Encoder
 from model.errors import FulcrumError
 from model.inference import NetworkInputs, NetworkSession
-from model.network.config import PLEConfig
 from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.network import build_network
+from model.network.trunks.ple import PLEConfig
 from model.schema import Schema
 from training import export
 from training.batches import EncodedLog

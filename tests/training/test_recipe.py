@@ -59,13 +59,8 @@ def test_a_recipe_that_is_no_yaml_says_where(tmp_path):
         (["tasks", 0, "type"], "rank", r"tasks\[0\]: .*'rank'"),
         (
             ["network", "model"],
-            "mmoe",
-            "network.model: 'mmoe' is planned and not built yet; built so far: ple",
-        ),
-        (
-            ["network", "model"],
             "transformer",
-            "network.model: unknown network 'transformer'; built so far: ple",
+            "network.model: unknown network 'transformer'; there are .*cgc",
         ),
         (["network", "levles"], 2, "network.levles: unknown key"),
         (
@@ -157,10 +152,16 @@ def test_an_override_that_fits_nothing_is_refused(document, saved, override, mat
 
 
 def test_the_model_option_takes_the_place_of_the_recipes_network(document, saved):
-    refused("'cgc' is planned and not built yet", saved(document), model="cgc")
-    document["network"]["model"] = "cgc"
-    assert load_recipe(saved(document), model="ple").network.model == "ple"
+    refused("network.model: unknown network 'plle'", saved(document), model="plle")
+    document["network"] |= {"levels": 3, "expert": [16, 8], "dropout": 0.2}
+    same = load_recipe(saved(document), model="ple").network
+    assert (same.levels, same.expert, same.dropout) == (3, (16, 8), 0.2)
+    other = load_recipe(saved(document), ["network.experts.shared=5"], model="cgc").network
+    assert (other.model, other.expert, other.dropout, other.experts.shared) == ("cgc", (16, 8), 0.2, 5)
+    refused("network.levels: unknown key", saved(document), ["network.levels=2"], model="cgc")
+    document["network"] = {"model": "cgc", "expert": {"shared": [8], "task": [8]}}
+    assert load_recipe(saved(document), model="ple").network.expert == (256, 128)
     del document["network"]
     assert load_recipe(saved(document), model="ple").network.levels == 2
     document["network"] = ["ple"]
-    refused("network: expected keys, found a list of 1", saved(document), model="ple")
+    refused("network: expected keys, found a list of 1", saved(document))

@@ -14,10 +14,10 @@ import torch
 
 from model.encoding import EncodedRows
 from model.errors import FulcrumError
-from model.network.config import PLEConfig
 from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.heads import TaskHead
 from model.network.network import build_network
+from model.network.trunks.ple import PLEConfig
 from training import trainer
 from training.batches import EncodedLog
 from training.metrics import auc

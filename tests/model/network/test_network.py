@@ -5,10 +5,10 @@ import onnxruntime
 import pytest
 import torch
 
-from model.network.config import PLEConfig
 from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork, build_network
+from model.network.trunks.ple import PLEConfig
 
 HEADS = (TaskHead("vtr", "binary"), TaskHead("vcr", "regression", (0.0, 1.0)), TaskHead("shr", "binary"))
 VIDEO, TAG = TableSpec("video", 11, 6, entity=True), TableSpec("tag", 7, 4)

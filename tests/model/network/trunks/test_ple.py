@@ -1,19 +1,16 @@
 """PLE against a second one that reads the paper's sections 4.2 and 4.3 literally, one row at a time."""
 
-import math
 import random
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from model.network.cgc import Gate
-from model.network.config import PLEConfig
-from model.network.ple import PLE
-
-Vector = NDArray[np.float64]
+from model.network.extraction import Gate
+from model.network.trunks.ple import PLE, PLEConfig
+from tests.model.network.trunks import literal
+from tests.model.network.trunks.literal import Vector, heads
 
 
 def literal_ple(ple: PLE, x: Vector) -> list[float]:
@@ -23,43 +20,17 @@ def literal_ple(ple: PLE, x: Vector) -> list[float]:
     shared_stream = x
     for number, level in enumerate(ple.levels):
         last = number == len(ple.levels) - 1
-        shared = [literal_mlp(expert, shared_stream) for expert in level.shared_experts]
-        own = [[literal_mlp(expert, task_streams[k]) for expert in level.task_experts[k]] for k in tasks]
+        shared = [literal.mlp(expert, shared_stream) for expert in level.shared_experts]
+        own = [[literal.mlp(expert, task_streams[k]) for expert in level.task_experts[k]] for k in tasks]
         fusions = []
         for k in tasks:
             selected = own[k] + shared
-            fusions.append(literal_gate(level.task_gates[k].linear.weight, task_streams[k], selected))
+            fusions.append(literal.gate(level.task_gates[k].linear.weight, task_streams[k], selected))
         if not last:
             selected = [expert for k in tasks for expert in own[k]] + shared
-            shared_stream = literal_gate(level.shared_gate.linear.weight, shared_stream, selected)
+            shared_stream = literal.gate(level.shared_gate.linear.weight, shared_stream, selected)
         task_streams = fusions
-    outputs = []
-    for k in tasks:
-        hidden = literal_mlp(ple.towers[k].hidden, task_streams[k])
-        final = ple.towers[k].output
-        outputs.append(float(matrix(final.weight)[0] @ hidden + matrix(final.bias)[0]))
-    return outputs
-
-
-def literal_gate(weight: torch.Tensor, stream: Vector, experts: list[Vector]) -> Vector:
-    scores = matrix(weight) @ stream
-    assert len(scores) == len(experts)
-    powers = [math.exp(score - max(scores)) for score in scores]
-    fused = np.zeros_like(experts[0])
-    for power, expert in zip(powers, experts, strict=True):
-        fused = fused + power / sum(powers) * expert
-    return fused
-
-
-def literal_mlp(layers: nn.Module, x: Vector) -> Vector:
-    for layer in layers.children():
-        if isinstance(layer, nn.Linear):
-            x = np.maximum(matrix(layer.weight) @ x + matrix(layer.bias), 0.0)
-    return x
-
-
-def matrix(parameter: torch.Tensor) -> NDArray[np.float64]:
-    return parameter.detach().numpy()
+    return [literal.tower(ple.towers[k], task_streams[k]) for k in tasks]
 
 
 def random_ple(seed: int, levels: int) -> tuple[PLE, PLEConfig, int]:
@@ -80,7 +51,7 @@ def random_ple(seed: int, levels: int) -> tuple[PLE, PLEConfig, int]:
             "tower": [draw.randint(1, 5) for _ in range(draw.randint(0, 2))],
         }
     )
-    ple = PLE(config, inputs=inputs, tasks=names).double().eval()
+    ple = PLE(config, fields=(inputs,), tasks=heads(*names)).double().eval()
     for parameter in ple.parameters():
         nn.init.normal_(parameter)
     return ple, config, inputs
@@ -92,7 +63,7 @@ def random_ple(seed: int, levels: int) -> tuple[PLE, PLEConfig, int]:
 def test_it_equals_the_paper_read_literally(seed: int, levels: int, rows: int) -> None:
     ple, _, inputs = random_ple(seed * 10 + levels, levels)
     x = torch.randn(rows, inputs, dtype=torch.float64)
-    outputs = torch.stack(ple(x), dim=1).detach().numpy()
+    outputs = torch.cat(ple(x), dim=1).detach().numpy()
     expected = [literal_ple(ple, row) for row in x.numpy()]
     np.testing.assert_allclose(outputs, expected, rtol=1e-6, atol=1e-6)
 
@@ -106,19 +77,19 @@ def test_experts_side_by_side_learn_what_they_learn_one_by_one(seed: int, levels
     def outputs_and_gradients(training: bool) -> list[torch.Tensor]:
         ple.zero_grad()
         source = x.clone().requires_grad_()
-        outputs = torch.stack(ple.train(training)(source), dim=1)
+        outputs = torch.cat(ple.train(training)(source), dim=1)
         (outputs.square() * torch.arange(1, outputs.shape[1] + 1)).sum().backward()
         return [outputs, source.grad, *(parameter.grad for parameter in ple.parameters())]  # type: ignore[list-item]
 
-    for fast, literal in zip(outputs_and_gradients(True), outputs_and_gradients(False), strict=True):
-        torch.testing.assert_close(fast, literal, rtol=1e-9, atol=1e-9)
+    for fast, slow in zip(outputs_and_gradients(True), outputs_and_gradients(False), strict=True):
+        torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_every_parameter_receives_a_gradient_and_the_last_level_has_no_shared_gate(levels: int) -> None:
     torch.manual_seed(levels)
     config = PLEConfig(levels=levels, expert=(16, 8), tower=(8,))
-    ple = PLE(config, inputs=10, tasks=["a", "b", "c"])
+    ple = PLE(config, fields=(10,), tasks=heads("a", "b", "c"))
     sum(output.sum() for output in ple(torch.randn(64, 10))).backward()
     without = [name for name, p in ple.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
@@ -127,7 +98,7 @@ def test_every_parameter_receives_a_gradient_and_the_last_level_has_no_shared_ga
 
 def test_gates_are_linear_without_bias_and_as_wide_as_the_experts_they_see() -> None:
     config = PLEConfig.model_validate({"levels": 2, "experts": {"shared": 3, "task": {"a": 1, "b": 4}}})
-    ple = PLE(config, inputs=10, tasks=["a", "b"])
+    ple = PLE(config, fields=(10,), tasks=heads("a", "b"))
     gates = {name: gate for name, gate in ple.named_modules() if isinstance(gate, Gate)}
     assert {name: [list(p.shape) for p in gate.parameters()] for name, gate in gates.items()} == {
         "levels.0.task_gates.0": [[4, 10]],
@@ -140,7 +111,7 @@ def test_gates_are_linear_without_bias_and_as_wide_as_the_experts_they_see() -> 
 
 def test_a_task_does_not_reach_into_another_tasks_experts_or_tower() -> None:
     torch.manual_seed(0)
-    ple = PLE(PLEConfig(levels=1, expert=(8,), tower=(4,)), inputs=5, tasks=["a", "b"])
+    ple = PLE(PLEConfig(levels=1, expert=(8,), tower=(4,)), fields=(5,), tasks=heads("a", "b"))
     ple(torch.randn(32, 5))[0].sum().backward()
     (level,) = ple.levels
     for theirs in (level.task_experts[1], level.task_gates[1], ple.towers[1]):
@@ -152,14 +123,14 @@ def test_a_task_does_not_reach_into_another_tasks_experts_or_tower() -> None:
 def test_a_row_alone_gives_what_it_gives_in_a_batch(levels: int) -> None:
     ple, _, inputs = random_ple(levels, levels)
     x = torch.randn(40, inputs, dtype=torch.float64)
-    together = torch.stack(ple(x), dim=1)
-    alone = torch.cat([torch.stack(ple(row), dim=1) for row in x.split(1)])
+    together = torch.cat(ple(x), dim=1)
+    alone = torch.cat([torch.cat(ple(row), dim=1) for row in x.split(1)])
     torch.testing.assert_close(alone, together, rtol=1e-12, atol=1e-12)
 
 
 def test_dropout_acts_in_training_and_rests_in_evaluation() -> None:
     torch.manual_seed(0)
-    ple = PLE(PLEConfig(expert=(16,), tower=(8,), dropout=0.5), inputs=6, tasks=["a"])
+    ple = PLE(PLEConfig(expert=(16,), tower=(8,), dropout=0.5), fields=(6,), tasks=heads("a"))
     x = torch.randn(20, 6)
     assert not torch.equal(ple(x)[0], ple(x)[0])
     ple.eval()
@@ -169,4 +140,25 @@ def test_dropout_acts_in_training_and_rests_in_evaluation() -> None:
 def test_settings_for_a_task_that_does_not_exist_are_refused() -> None:
     config = PLEConfig.model_validate({"experts": {"task": {"vtr": 1, "shar": 1}}})
     with pytest.raises(ValueError, match="unknown task 'shar'; the tasks are vtr, shr"):
-        PLE(config, inputs=4, tasks=["vtr", "shr"])
+        PLE(config, fields=(4,), tasks=heads("vtr", "shr"))
+
+
+def test_gates_and_experts_are_told_by_level_and_name() -> None:
+    config = PLEConfig.model_validate(
+        {"levels": 2, "experts": {"shared": 1, "task": {"a": 1, "b": 2}}, "expert": [8]}
+    )
+    ple = PLE(config, fields=(10,), tasks=heads("a", "b")).eval()
+    gates = {(gate.level, gate.reader): gate for gate in ple.gates()}
+    assert {place: gate.experts for place, gate in gates.items()} == {
+        (1, "a"): ("a 1", "shared 1"),
+        (1, "b"): ("b 1", "b 2", "shared 1"),
+        (1, "shared"): ("a 1", "b 1", "b 2", "shared 1"),
+        (2, "a"): ("a 1", "shared 1"),
+        (2, "b"): ("b 1", "b 2", "shared 1"),
+    }
+    experts = {(expert.level, expert.name): expert.expert for expert in ple.experts()}
+    assert experts[2, "b 2"] is ple.levels[1].task_experts[1][1]
+    assert len(experts) == 8
+    weights = gates[1, "b"].gate(torch.randn(5, 10))
+    assert weights.shape == (5, 3)
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(5))

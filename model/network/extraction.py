@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from model.network.config import ExpertGroup
 from model.network.mlp import MLP, Linear
 from model.network.side_by_side import mix, side_by_side
+from model.network.trunk import NamedExpert, NamedGate
 
 
 class Streams(NamedTuple):
@@ -86,6 +87,28 @@ class ExtractionLevel(nn.Module):
         """Each expert and each gate reads its own stream; [B, D] each -> [B, W] each."""
         assert streams.shared is not None, "no level may follow the last"  # noqa: S101 (a fault of the builder)
         return self._side_by_side(streams) if self.training else self._one_by_one(streams)
+
+    def named_experts(self, level: int, tasks: Sequence[str]) -> list[NamedExpert]:
+        """The experts task by task, then the shared ones."""
+        groups = zip([*tasks, "shared"], [*self.task_experts, self.shared_experts], strict=True)
+        return [
+            NamedExpert(level, f"{owner} {place}", expert)
+            for owner, group in groups
+            for place, expert in enumerate(cast(nn.ModuleList, group), 1)
+        ]
+
+    def named_gates(self, level: int, tasks: Sequence[str]) -> list[NamedGate]:
+        """The tasks' gates, then the shared one where there is one."""
+        names = [expert.name for expert in self.named_experts(level, tasks)]
+        shared = names[len(names) - len(self.shared_experts) :]
+        gates, begin = [], 0
+        for task, gate, experts in zip(tasks, self.task_gates, self.task_experts, strict=True):
+            count = len(cast(nn.ModuleList, experts))
+            gates.append(NamedGate(level, task, (*names[begin : begin + count], *shared), gate))
+            begin += count
+        if self.shared_gate is not None:
+            gates.append(NamedGate(level, "shared", tuple(names), self.shared_gate))
+        return gates
 
     def _one_by_one(self, streams: Streams) -> Streams:
         """The equations as the paper has them, and the graph that is exported."""
