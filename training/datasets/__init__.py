@@ -10,7 +10,10 @@ from training.datasets.source import LogSource, LogStream
 
 __all__ = ["READERS", "read_source", "stream_source"]
 
-READERS = ("files", "kuairand", "census-income", "synthetic", "bench")
+READERS = (
+    *("files", "kuairand", "census-income", "ali-ccp", "aliexpress"),
+    *("synthetic", "bench", "correlated"),
+)
 
 
 def read_source(data: DataSpec, folder: Path | None) -> LogSource:
@@ -36,6 +39,14 @@ def read_source(data: DataSpec, folder: Path | None) -> LogSource:
             from training.datasets.census_income import read_census_income
 
             return read_census_income(data, folder)
+        case "ali-ccp":
+            from training.datasets.alibaba import read_ali_ccp
+
+            return read_ali_ccp(data, folder)
+        case "aliexpress":
+            from training.datasets.alibaba import read_aliexpress
+
+            return read_aliexpress(data, folder)
         case "synthetic":
             from training.datasets.synthetic import read_synthetic
 
@@ -44,6 +55,10 @@ def read_source(data: DataSpec, folder: Path | None) -> LogSource:
             from training.datasets.bench import read_bench
 
             return read_bench(data, folder)
+        case "correlated":
+            from training.datasets.correlated import read_correlated
+
+            return read_correlated(data, folder)
     raise FulcrumError(f"data.reader: unknown reader {data.reader!r}; the readers are {', '.join(READERS)}")
 
 
