@@ -38,12 +38,18 @@ class Batch:
     @property
     def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """What the network takes: each row with a user of its own."""
-        numbers = torch.arange(len(self))
+        numbers = torch.arange(len(self), device=self.labels.device)
         return self.user_ids, self.user_numeric, self.item_ids, self.item_numeric, numbers
 
     def each(self, pick: Callable[[Tensor], Tensor]) -> Batch:
         """The same done to every part."""
         return Batch(*(pick(getattr(self, place.name)) for place in fields(self)))
+
+    def on(self, device: torch.device) -> Batch:
+        """On a device; the same where it lies there already. A GPU takes it while the caller goes on."""
+        # Only from pinned memory is a copy asynchronous; torch keeps that memory until the copy is done.
+        lying = self.each(Tensor.pin_memory) if device.type == "cuda" else self
+        return lying.each(lambda part: part.to(device, non_blocking=True))
 
     def widened(self) -> Batch:
         """With ids as int64, which embeddings take."""

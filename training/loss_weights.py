@@ -26,7 +26,12 @@ class TaskWeights(nn.Module):
 
     def __init__(self, start: Sequence[float]) -> None:
         super().__init__()
-        self.start = torch.tensor(start, dtype=torch.float32)  # [T]
+        self._constant("start", torch.tensor(start, dtype=torch.float32))  # [T]
+        self.start: Tensor
+
+    def _constant(self, name: str, value: Tensor) -> None:
+        """Follows the module to a device, and is no part of its state."""
+        self.register_buffer(name, value, persistent=False)
 
     def at(self, epoch: int, step: int) -> Tensor:  # noqa: ARG002
         """Weights [T] for a step: `epoch` counts from 1, `step` those done before."""
@@ -46,7 +51,8 @@ class DecayedWeights(TaskWeights):
 
     def __init__(self, start: Sequence[float], ratio: Sequence[float], *, by_epoch: bool) -> None:
         super().__init__(start)
-        self._ratio = torch.tensor(ratio, dtype=torch.float64)
+        self._constant("_ratio", torch.tensor(ratio, dtype=torch.float64))
+        self._ratio: Tensor
         self._by_epoch = by_epoch
 
     def at(self, epoch: int, step: int) -> Tensor:  # noqa: D102 (the class says it)
@@ -64,7 +70,8 @@ class UncertaintyWeights(TaskWeights):
 
     def __init__(self, start: Sequence[float], heads: Sequence[TaskHead]) -> None:
         super().__init__(start)
-        self._scale = torch.tensor([0.5 if head.kind == "regression" else 1.0 for head in heads])
+        self._constant("_scale", torch.tensor([0.5 if head.kind == "regression" else 1.0 for head in heads]))
+        self._scale: Tensor
         self.log_variance = nn.Parameter(torch.zeros(len(heads)))
 
     def at(self, epoch: int, step: int) -> Tensor:  # noqa: ARG002, D102 (the class says it)

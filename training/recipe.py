@@ -117,6 +117,9 @@ class TrainingConfig(Frozen):
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """What the trunk calculates in, in training. `bf16` keeps weights, sums and moments in float32; `auto` is
     that where the processor multiplies bfloat16 by itself, and `fp32` elsewhere."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """What the network is trained on. `cuda` is torch's current GPU, `auto` is that where torch sees one, and
+    `cpu` elsewhere."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads; the cores this process may use where absent."""
     stream: Annotated[StreamConfig | None, BeforeValidator(lambda value: _settings(value, StreamConfig))] = (

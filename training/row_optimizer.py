@@ -104,14 +104,15 @@ class _Block:
         self._values = _joined(self._tables)  # [R, W]
         self._average = _joined(averaged) if averaged else None  # [R, W]
         self._shares = shares
+        device = self._values.device
         self._moments = [torch.zeros_like(self._values), torch.zeros_like(self._values)]
         # Logarithms of what remains of a row's weights, and of a row's average, after so many steps.
-        self._kept = _sums(math.log(max(1.0 - rate * decay, 1e-30)) for rate in rates)
-        self._stayed = _sums(math.log(share) if share > 0.0 else -math.inf for share in shares)
-        self._read = torch.zeros(len(self._values), dtype=torch.int64)
-        self._averaged = torch.zeros(len(self._values) if averaged else 0, dtype=torch.int64)
+        self._kept = _sums((math.log(max(1.0 - rate * decay, 1e-30)) for rate in rates), device)
+        self._stayed = _sums((math.log(share) if share > 0.0 else -math.inf for share in shares), device)
+        self._read = torch.zeros(len(self._values), dtype=torch.int64, device=device)
+        self._averaged = self._read.clone() if averaged else self._read[:0]
         self._done = 0
-        self._rows, self._gradient = torch.empty(0, dtype=torch.int64), self._values[:0]
+        self._rows, self._gradient = self._read[:0], self._values[:0]
         self._hooks = list[RemovableHandle]()
         begin = 0
         for table in self._tables:
@@ -138,7 +139,7 @@ class _Block:
                 table.weight.grad = None
             begin += table.num_embeddings
         if not ids:
-            self._rows, self._gradient = torch.empty(0, dtype=torch.int64), self._values[:0]
+            self._rows, self._gradient = self._read[:0], self._values[:0]
             return self._gradient
         self._rows, inverse = torch.unique(torch.cat(ids), return_inverse=True)  # [U], [n]
         self._gradient = self._values.new_zeros((len(self._rows), self._values.shape[1]))
@@ -159,7 +160,7 @@ class _Block:
                 [moments[0]],
                 [moments[1]],
                 [],
-                [torch.tensor(float(self._done))],
+                [torch.tensor(float(self._done), device=values.device)],
                 fused=True,
                 amsgrad=False,
                 beta1=_BETAS[0],
@@ -239,6 +240,6 @@ def _joined(tables: Sequence[nn.Embedding]) -> Tensor:
     return block
 
 
-def _sums(logarithms: Iterable[float]) -> Tensor:
+def _sums(logarithms: Iterable[float], device: torch.device) -> Tensor:
     """Sums of the first 0, 1, 2, ... of them."""
-    return torch.tensor([0.0, *logarithms], dtype=torch.float64).cumsum(0)
+    return torch.tensor([0.0, *logarithms], dtype=torch.float64, device=device).cumsum(0)

@@ -27,6 +27,7 @@ import torch
 from pydantic import ValidationError
 
 from model.errors import FulcrumError
+from training.device import device_name, training_device
 from training.differences import differences
 from training.recipe import Recipe
 from training.threads import usable_cores
@@ -35,7 +36,7 @@ __all__ = ["RunFolder", "check_startable", "environment"]
 
 _RUN, _RECIPE, _METRICS = "run.json", "recipe.json", "metrics.jsonl"
 _BEST, _CHECKPOINT = "best.pt", "checkpoint.pt"
-_DECISIVE = ("fulcrum", "torch", "numpy", "polars", "platform", "threads")
+_DECISIVE = ("fulcrum", "torch", "numpy", "polars", "platform", "device", "threads")
 _OF_NO_OUTCOME = ("checkpoint_seconds", "gate", "tensorboard")
 _NAMED = 3
 
@@ -120,7 +121,10 @@ class RunFolder:
 
     def _open(self, recipe: Recipe, data_fingerprint: str, started_from: str | None) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        surroundings = environment() | {"threads": str(recipe.training.threads or usable_cores())}
+        surroundings = environment() | {
+            "device": device_name(training_device(recipe.training)),
+            "threads": str(recipe.training.threads or usable_cores()),
+        }
         if not self.resumed:
             # Whatever lies here belongs to no run, and must not be taken for this one's.
             for name in (_METRICS, _BEST, _CHECKPOINT):
@@ -151,7 +155,7 @@ class RunFolder:
                 f"--resume: the run in {self.path} started from {run.get('started_from') or 'no bundle'}, "
                 f"not from {started_from or 'none'}. Give the same --from, or start a new run"
             )
-        before = run["environment"]
+        before = {"device": "cpu"} | run["environment"]
         self.changes = list(
             differences(
                 {key: before.get(key) for key in _DECISIVE}, {key: surroundings[key] for key in _DECISIVE}

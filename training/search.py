@@ -25,6 +25,7 @@ from model.document import read_document
 from model.encoding import Encoder
 from model.errors import FulcrumError, first_problem
 from model.schema import Frozen, Schema
+from training.device import training_device
 from training.material import Material, material_in_memory
 from training.recipe import Recipe, load_recipe
 from training.train import fresh_network
@@ -144,6 +145,7 @@ def search(
         raise FulcrumError(
             "search: trials are trained in memory; leave training.stream out, or keep fewer rows"
         )
+    training_device(own.training)
     _check(own, space, recipe, fixed)
     _claim(folder, own, space)
     study = _study(folder)

@@ -22,9 +22,12 @@ from training.recipe import TrainingConfig
 __all__ = ["Step", "precision"]
 
 
-def precision(config: TrainingConfig) -> torch.dtype:
-    """What the trunk calculates in on this machine."""
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+def precision(config: TrainingConfig, device: torch.device) -> torch.dtype:
+    """What the trunk calculates in on this device of this machine."""
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     wanted = ("bf16" if fast else "fp32") if config.precision == "auto" else config.precision
     return torch.bfloat16 if wanted == "bf16" else torch.float32
 
@@ -33,9 +36,9 @@ class Step:
     """Takes steps, and counts them.
 
     Args:
-        network: trained in place.
+        network: trained in place, where it lies.
         config: how to train.
-        weights: of the tasks in the joint loss.
+        weights: of the tasks in the joint loss, on the network's device.
         steps: of the whole training, over which the learning rate's schedule runs.
     """
 
@@ -50,7 +53,7 @@ class Step:
         average = config.average
         self._average = Average(network, average, tables=dense) if average is not None else None
         self._rows = None if dense else row_adamw(network, self._average, config, steps)
-        self._precision = precision(config)
+        self._precision = precision(config, network.base.device)
         self._steps = steps
         self._done = 0
 
@@ -69,8 +72,8 @@ class Step:
         """What each task weighed in the last step, [T]."""
         return self._weights.at(epoch, self._done - 1)
 
-    def take(self, batch: Batch, epoch: int) -> tuple[float, Tensor]:
-        """Learn from a batch: the joint loss, and each task's loss before weighting, [T]."""
+    def take(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor]:
+        """Learn from a batch that lies by the network: the joint loss, and each task's unweighted, [T]."""
         outputs = self._network.logits(*batch.inputs, precision=self._precision)
         weights = self._weights.at(epoch, self._done)
         loss, per_task = self._network.loss(outputs, batch.labels, batch.masks, weights)
@@ -78,7 +81,7 @@ class Step:
         if penalty is not None:
             loss = loss + penalty
         self._descend(loss)
-        return loss.item(), per_task.detach()
+        return loss.detach(), per_task.detach()
 
     def _descend(self, loss: Tensor) -> None:
         config = self._config

@@ -35,6 +35,7 @@ from model.schema import (
     Side,
 )
 from training.curves import Curves, check_installed
+from training.device import device_name, multiply_exactly, training_device
 from training.export import check_replaceable, write_bundle
 from training.gate import Gate, pass_gate
 from training.material import Material, material_in_memory, streamed_material
@@ -85,8 +86,8 @@ def train_bundle(
         force: write the bundle whatever the gate says.
 
     Raises:
-        FulcrumError: bad data, a recipe that does not fit it, a run that cannot be resumed, a bundle that
-            cannot be started from, or one that fails the gate or its parity check.
+        FulcrumError: no such device, bad data, a recipe that does not fit it, a run that cannot be resumed, a
+            bundle that cannot be started from, or one that fails the gate or its parity check.
     """
     if resume and run is None:
         raise FulcrumError("--resume: name the folder of the run to go on with, --run DIR")
@@ -94,6 +95,7 @@ def train_bundle(
     started = datetime.now(UTC)
     run = run or Path("runs") / f"{recipe.name}-{started:%Y%m%dT%H%M%S}"
     check_startable(run, recipe, resume=resume)
+    device = training_device(recipe.training)
     if recipe.training.tensorboard:
         check_installed()
     warm = open_bundle(start, recipe) if start is not None else None
@@ -108,7 +110,9 @@ def train_bundle(
         for line in warm.news(encoder):
             console.print(f"  {line}")
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    console.print(f"Training [bold]{recipe.network.model}[/] with {parameters:,} parameters")
+    console.print(
+        f"Training [bold]{recipe.network.model}[/] with {parameters:,} parameters on {device_name(device)}"
+    )
     version = warm.bundle.version if warm is not None else None
     with RunFolder(run, recipe, material.fingerprint, resume=resume, started_from=version) as record:
         best, seconds = _fit(network, recipe, material, record, console, warm=warm is not None)
@@ -176,16 +180,24 @@ def _check_gate(gate: Gate, rival: Path, run: Path, console: Console, *, force: 
 
 
 def fresh_network(recipe: Recipe, encoder: Encoder) -> RankingNetwork:
-    """The recipe's network before its first step, in a process with its seed and threads."""
+    """The recipe's network before its first step, on its device, in a process with its seed and threads.
+
+    Raises:
+        FulcrumError: the recipe asks for a device that is not there.
+    """
+    device = training_device(recipe.training)
     torch.manual_seed(recipe.training.seed)
     torch.set_num_threads(recipe.training.threads or usable_cores())
     keep_freed_memory()
-    return build_network(
+    multiply_exactly()
+    # Drawn on the CPU, so that a network begins the same wherever it is trained.
+    network = build_network(
         recipe.network,
         user=side_spec(encoder, "user", "context"),
         item=side_spec(encoder, "item"),
         tasks=[task_head(task) for task in recipe.data_schema.tasks],
     )
+    return network.to(device)
 
 
 def side_spec(encoder: Encoder, *sides: Side) -> SideSpec:

@@ -22,6 +22,7 @@ from model.errors import FulcrumError
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork
 from training.batches import JudgedRows, TrainingRows
+from training.device import random_state, return_to_random_state
 from training.loss_weights import task_weights
 from training.metrics import task_metrics
 from training.recipe import TrainingConfig
@@ -83,8 +84,11 @@ def fit(
 ) -> Trained:
     """Train until the monitored metric no longer improves; the network ends with its best weights.
 
+    It is trained where it lies, and ends on the CPU.
+
     A training that starts from another's checkpoint, with the same arguments and as many threads, ends with
-    the weights that the other would have ended with, bit for bit.
+    the weights that the other would have ended with: on a CPU bit for bit; on a GPU, which sums in any order,
+    nearly.
 
     Args:
         network: its heads name the tasks.
@@ -125,7 +129,7 @@ def fit(
             saved = time.monotonic()
     training.finish()
     network.load_state_dict(training.best_weights)
-    network.eval()
+    network.cpu().eval()
     return Trained(network, training.best, training.epochs)
 
 
@@ -141,11 +145,13 @@ class _Training:
         self._config = config
         self._start_weights = weights
         self._data = train
+        self._device = network.base.device
         steps = config.epochs * math.ceil(len(train) / config.batch)
-        self._step = Step(network, config, task_weights(config.loss_weights, weights, network.heads), steps)
+        tasks = task_weights(config.loss_weights, weights, network.heads).to(self._device)
+        self._step = Step(network, config, tasks, steps)
         self._shuffler = torch.Generator().manual_seed(config.seed)
         self._before_shuffle = self._shuffler.get_state()
-        self._loss, self._task_losses = 0.0, torch.zeros(len(network.heads))
+        self._loss, self._task_losses = 0.0, self._no_losses()
 
     @property
     def best(self) -> EpochReport:
@@ -165,7 +171,8 @@ class _Training:
         self._network.train()
         self._before_shuffle = self._shuffler.get_state()
         for batch in data.epoch(self._shuffler, config.batch, self.rows):
-            value, per_task = self._step.take(batch, self.epoch)
+            loss, per_task = self._step.take(batch.on(self._device), self.epoch)
+            value = loss.item()
             share = len(batch) / len(data)
             self._loss += value * share
             self._task_losses += per_task * share
@@ -190,11 +197,16 @@ class _Training:
             better,
         )
         if better:
-            self.best_weights = {name: tensor.clone() for name, tensor in judged.state_dict().items()}
+            self.best_weights = {
+                name: tensor.to("cpu", copy=True) for name, tensor in judged.state_dict().items()
+            }
         self.epochs.append(report)
         self.epoch, self.rows = self.epoch + 1, 0
-        self._loss, self._task_losses = 0.0, torch.zeros(len(names))
+        self._loss, self._task_losses = 0.0, self._no_losses()
         return report
+
+    def _no_losses(self) -> Tensor:
+        return torch.zeros(len(self._network.heads), device=self._device)
 
     def finish(self) -> None:
         """Leave the network as it was found, with its new weights."""
@@ -217,7 +229,7 @@ class _Training:
             "task_losses": self._task_losses,
             # Drawing the epoch's order again is cheaper than keeping it.
             "shuffler": self._before_shuffle if self.rows else self._shuffler.get_state(),
-            "random": torch.get_rng_state(),
+            **random_state(self._device),
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -232,7 +244,7 @@ class _Training:
         self._step.restore(checkpoint)
         self._shuffler.set_state(checkpoint["shuffler"])
         # Last: building the network has drawn from it.
-        torch.set_rng_state(checkpoint["random"])
+        return_to_random_state(checkpoint, self._device)
 
 
 def judge(network: RankingNetwork, log: JudgedRows) -> dict[str, dict[str, Any]]:
@@ -251,7 +263,10 @@ def predict_rows(network: RankingNetwork, log: JudgedRows) -> npt.NDArray[np.flo
     """Predictions by the torch network, [rows, T]."""
     network.eval()
     with torch.inference_mode():
-        parts = [network.predictions(*batch.inputs) for batch in log.slices(_JUDGED_ROWS)]
+        parts = [
+            network.predictions(*batch.on(network.base.device).inputs).cpu()
+            for batch in log.slices(_JUDGED_ROWS)
+        ]
     return torch.cat(parts).numpy() if parts else np.zeros((0, len(network.heads)), np.float32)
 
 

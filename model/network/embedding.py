@@ -128,7 +128,7 @@ class EmbeddingTables(nn.Module):
         """A share of the known ids as 1, unknown. In evaluation the ids as they are."""
         if not self.training or self.id_dropout == 0.0:
             return ids
-        taken = (torch.rand(ids.shape) < self.id_dropout) & (ids > 1)
+        taken = (torch.rand(ids.shape, device=ids.device) < self.id_dropout) & (ids > 1)
         return ids.masked_fill(taken, 1)
 
 
