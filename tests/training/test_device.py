@@ -15,10 +15,11 @@ from rich.console import Console
 
 from model.encoding import EncodedRows
 from model.errors import FulcrumError
-from model.network.config import PLEConfig
 from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.heads import TaskHead
 from model.network.network import build_network
+from model.network.trunk import Trunk
+from model.network.trunks import network_config
 from training.batches import EncodedLog
 from training.device import device_name, multiply_exactly, training_device
 from training.loss_weights import task_weights
@@ -68,10 +69,10 @@ def planted(rows, seed):
 TRAIN, VALIDATION = planted(500, 1), planted(200, 2)
 
 
-def network(**changed):
-    """Every kind of field and of random choice."""
+def network(model="ple", **changed):
+    """With every kind of field; `RANDOM` adds every random choice."""
     torch.manual_seed(5)
-    config = PLEConfig(levels=2, expert=(16, 8), tower=(8,), **changed)
+    config = network_config({"model": model, **changed})
     videos = TableSpec("video", 20, 4, entity=True)
     user = SideSpec(
         (
@@ -132,12 +133,19 @@ def steps(made, config, unsaid="cpu"):
         return step, [step.take(batch.on(where), 1) for batch in batches]
 
 
-@pytest.mark.parametrize("updates", ["dense", "sparse"])
-@pytest.mark.parametrize("loss_weights", WEIGHTS, ids=lambda weights: weights.kind)
-def test_a_step_makes_no_tensor_without_saying_where(updates, loss_weights):
+MODELS = [(name, WEIGHTS[0], "dense") for name in sorted(Trunk.known)]
+OTHERS = [("ple", weights, updates) for weights in WEIGHTS for updates in ("dense", "sparse")]
+
+
+def named(case):
+    return getattr(case, "kind", case)
+
+
+@pytest.mark.parametrize(("model", "loss_weights", "updates"), MODELS + OTHERS[1:], ids=named)
+def test_a_step_makes_no_tensor_without_saying_where(model, loss_weights, updates):
     """What does not say where would lie on `meta` here, which mixes with nothing and holds no values."""
     hard = HARD.model_copy(update={"embedding_updates": updates, "loss_weights": loss_weights})
-    plain, elsewhere = network(**RANDOM), network(**RANDOM)
+    plain, elsewhere = (network(model, **RANDOM) for _ in range(2))
     one, losses = steps(plain, hard)
     other, found = steps(elsewhere, hard, unsaid="meta")
     assert [loss.item() for loss, _ in found] == [loss.item() for loss, _ in losses]
@@ -146,13 +154,15 @@ def test_a_step_makes_no_tensor_without_saying_where(updates, loss_weights):
     assert np.array_equal(judged, predict_rows(one.settled(), VALIDATION))
 
 
-@pytest.mark.parametrize("loss_weights", WEIGHTS, ids=lambda weights: weights.kind)
-def test_a_step_lies_where_its_network_lies(monkeypatch, loss_weights):
+@pytest.mark.parametrize(("model", "loss_weights", "updates"), MODELS + OTHERS[2::2], ids=named)
+def test_a_step_lies_where_its_network_lies(monkeypatch, model, loss_weights, updates):
     """On `meta`, where tensors have shapes alone: one that stayed on the CPU would be refused beside them."""
     adamw = torch.optim.AdamW  # whose fused kernel does not know of meta
     monkeypatch.setattr(torch.optim, "AdamW", lambda groups, lr, fused: adamw(groups, lr=lr, foreach=fused))
-    made = network(**RANDOM).to("meta")
-    step, losses = steps(made, HARD.model_copy(update={"loss_weights": loss_weights}))
+    made = network(model, **RANDOM).to("meta")
+    step, losses = steps(
+        made, HARD.model_copy(update={"embedding_updates": updates, "loss_weights": loss_weights})
+    )
     assert {each.device.type for pair in losses for each in pair} == {"meta"}
     assert {weight.device.type for weight in step.settled().state_dict().values()} == {"meta"}
 
