@@ -1,4 +1,4 @@
-"""Two public logs of Alibaba's shops, in the csv forms in which they are passed on, or parquet of the same columns.
+"""Two public logs of Alibaba's shops, in the csv forms in which they are passed on, or parquet of the same.
 
 Ali-CCP (Ma et al., Entire Space Multi-Task Model, SIGIR 2018): one row an impression, `click` and `purchase`,
 the columns named by the numbers of the official fields. AliExpress (Li et al., Improving Multi-Scenario
@@ -20,7 +20,7 @@ from model.errors import FulcrumError
 from model.schema import DataSpec
 from training.datasets.source import LogSource, fingerprint, matching, read_table
 
-__all__ = ["ALI_CCP", "ALIEXPRESS", "read_ali_ccp", "read_aliexpress"]
+__all__ = ["ALIEXPRESS", "ALI_CCP", "read_ali_ccp", "read_aliexpress"]
 
 ALI_CCP = (
     *("click", "purchase", "101", "121", "122", "124", "125", "126", "127", "128", "129"),
@@ -88,8 +88,8 @@ def _part(path: Path) -> str | None:
 def _table(path: Path, columns: Sequence[str], name: str) -> pl.DataFrame:
     if "skeleton" in path.name or "common_features" in path.name:
         raise FulcrumError(
-            f"{path}: this is Ali-CCP's raw form, features as lists in two files; expected one table with the "
-            f"columns {', '.join(columns[:4])}, ..., as it is passed on: join the two and write that"
+            f"{path}: this is Ali-CCP's raw form, features as lists in two files; expected one table with "
+            f"the columns {', '.join(columns[:4])}, ..., as it is passed on: join the two and write that"
         )
     frame = read_table(path)
     absent = [column for column in columns if column not in frame.columns]

@@ -1,14 +1,14 @@
-"""Two regressions of a chosen correlation: the generator of Ma et al., Multi-gate Mixture-of-Experts (KDD 2018,
-section 3.2), which the PLE paper takes up (Tang et al., RecSys 2020). Needs no files.
+"""Two regressions of a chosen correlation, by the generator of Ma et al., Multi-gate Mixture-of-Experts (KDD
+2018, section 3.2), which the PLE paper takes up (Tang et al., RecSys 2020). Needs no files.
 
 With u_1, u_2 orthogonal unit vectors, c a scale and p the correlation,
 
     w_1 = c u_1        w_2 = c (p u_1 + sqrt(1 - p^2) u_2)
     y_k = w_k x + sum over i of sin(a_i w_k x + b_i) + noise
 
-so p is the cosine similarity of the two weight vectors; the labels' own correlation rises with it, and is 1 but
-for the noise at p = 1. x, the u, a, b and the noise depend on the seed and not on p: settings that differ in p
-alone differ in the second label alone, row by row. The labels are standardised.
+so p is the cosine similarity of the two weight vectors; the labels' own correlation rises with it, and is 1
+but for the noise at p = 1. x, the u, a, b and the noise depend on the seed and not on p: settings that differ
+in p alone differ in the second label alone, row by row. The labels are standardised.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class CorrelatedOptions(Frozen):
     scale: float = Field(default=3.0, gt=0.0)
     """c, the deviation of the linear part: the larger, the more turns of the sines it runs through."""
     terms: int = Field(default=4, ge=0)
-    """Sines in each label; their frequencies a and phases b are standard normal, and the same in both labels."""
+    """Sines in each label; frequencies a and phases b are standard normal, and the same in both labels."""
     noise: float = Field(default=0.1, ge=0.0)
     """Standard deviation of the noise of each label; that of the paper."""
     seed: int = Field(default=11, ge=0)
