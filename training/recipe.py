@@ -48,7 +48,7 @@ class FixedLossWeights(Frozen):
 
 
 class DecayedLossWeights(Frozen):
-    """Each task weighs `weight * ratio^t` (Tang et al., RecSys 2020, section 4.4)."""
+    """Each task weighs `weight * ratio^t` (Tang et al., RecSys 2020, section 4.3)."""
 
     kind: Literal["decayed"]
     ratio: Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)]

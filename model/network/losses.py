@@ -1,6 +1,6 @@
 """The joint loss of all tasks, each over its own sample space.
 
-After Tang et al., RecSys 2020, section 4.4: tasks are defined on different rows (a share needs a view first),
+After Tang et al., RecSys 2020, section 4.3: tasks are defined on different rows (a share needs a view first),
 so the batch is the union of their rows, and each task's loss is the mean over its own. Knows nothing about
 the network, nor how the weights come about.
 

@@ -1,6 +1,6 @@
 """CGC: customized gate control, PLE of one level.
 
-After Tang et al., "Progressive Layered Extraction", RecSys 2020, section 4.2.
+After Tang et al., "Progressive Layered Extraction", RecSys 2020, section 4.1.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """PLE: extraction levels, stacked, and a tower per task.
 
 After Tang et al., "Progressive Layered Extraction (PLE): A Novel Multi-Task Learning (MTL) Model for
-Personalized Recommendations", RecSys 2020, section 4.3. Knows nothing about features, nor what an output
+Personalized Recommendations", RecSys 2020, section 4.2. Knows nothing about features, nor what an output
 means: that is `heads`.
 
 Shapes: B rows, D width of the input x, W width of a fusion, T tasks.
