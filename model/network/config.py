@@ -88,6 +88,15 @@ class TrunkConfig(_Frozen):
         """
 
 
+class MixtureConfig(TrunkConfig):
+    """Experts that belong to no task (Ma et al., KDD 2018, section 4)."""
+
+    experts: Count = 8
+    """Experts on every level."""
+    expert: Widths = (256, 128)
+    """Layer widths of each expert, first to last."""
+
+
 class ExtractionConfig(TrunkConfig):
     """Levels of experts that belong to one task or to all (Tang et al., RecSys 2020, section 4)."""
 

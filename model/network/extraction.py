@@ -1,7 +1,7 @@
 """One extraction level: experts, and gates that choose among them.
 
-After Tang et al., "Progressive Layered Extraction", RecSys 2020: Customized Gate Control (section 4.2), and
-the shared gate that lets levels be stacked (section 4.3). Knows nothing about towers, losses or features.
+After Tang et al., "Progressive Layered Extraction", RecSys 2020: Customized Gate Control (section 4.1), and
+the shared gate that lets levels be stacked (section 4.2). Knows nothing about towers, losses or features.
 
 A *stream* is what flows through the levels: one per task, and the shared one.
 
@@ -13,10 +13,10 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from model.network.config import ExpertGroup
-from model.network.mlp import MLP, Linear
+from model.network.gate import Gate, fuse, scores
+from model.network.mlp import MLP
 from model.network.side_by_side import mix, side_by_side
 from model.network.trunk import NamedExpert, NamedGate
 
@@ -28,25 +28,6 @@ class Streams(NamedTuple):
     """T of [B, D], in the order of the tasks."""
     shared: Tensor | None
     """[B, D]; None after the last level, where nobody reads it."""
-
-
-class Gate(nn.Module):
-    """Chooses among experts: softmax of one linear map of its stream, without bias (section 4.2).
-
-    `forward` takes the stream [B, D] and returns weights [B, E]: positive, each row sums to one.
-    """
-
-    def __init__(self, inputs: int, experts: int) -> None:
-        super().__init__()
-        self.linear = Linear(inputs, experts, bias=False)
-
-    def forward(self, stream: Tensor) -> Tensor:  # noqa: D102 (the class says it)
-        return torch.softmax(self.linear(stream), dim=-1)
-
-
-def fuse(weights: Tensor, experts: Sequence[Tensor]) -> Tensor:
-    """Add experts up by a gate's weights: [B, E] and E of [B, W] -> [B, W]."""
-    return (weights.unsqueeze(-1) * torch.stack(list(experts), dim=1)).sum(dim=1)
 
 
 class ExtractionLevel(nn.Module):
@@ -135,15 +116,14 @@ class ExtractionLevel(nn.Module):
         else:
             experts = torch.cat([side_by_side(*group) for group in zip(groups, sources, strict=True)])
         gates = [*self.task_gates] if self.shared_gate is None else [*self.task_gates, self.shared_gate]
-        weights = cast(list[Tensor], [gate.linear.weight for gate in gates])
         if one_source:
-            scores = F.linear(sources[0], torch.cat(weights).to(sources[0].dtype))
+            scored = scores(gates, sources[0])
         else:
-            each = zip(sources, weights, strict=False)
-            scores = torch.cat([F.linear(source, weight.to(source.dtype)) for source, weight in each], dim=1)
+            each = zip(gates, sources, strict=False)
+            scored = torch.cat([scores([gate], source) for gate, source in each], dim=1)
         # An expert that a gate does not see scores minus infinity, so it weighs exactly zero.
-        unseen = scores.new_full((len(scores), 1), -torch.inf)
-        spread = torch.cat([scores, unseen], dim=1).index_select(1, cast(Tensor, self._seen))
+        unseen = scored.new_full((len(scored), 1), -torch.inf)
+        spread = torch.cat([scored, unseen], dim=1).index_select(1, cast(Tensor, self._seen))
         spread = spread.view(len(spread), len(gates), -1)  # [B, K, E]
         mixed = mix(torch.softmax(spread, dim=-1), experts).unbind(1)  # K of [B, W]
         tasks = len(self.task_gates)

@@ -26,7 +26,7 @@ class NamedGate:
     """Counted from 1, the lowest."""
     reader: str
     """The task that reads the mixture, `shared` for the stream of all tasks, `all` for a gate that every task
-    reads."""
+    reads, `expert 2` for that expert of the next level."""
     experts: tuple[str, ...]
     """Names of the experts it weighs, in the order of its weights, as `NamedExpert.name` has them."""
     gate: nn.Module

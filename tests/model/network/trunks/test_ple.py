@@ -1,4 +1,4 @@
-"""PLE against a second one that reads the paper's sections 4.2 and 4.3 literally, one row at a time."""
+"""PLE against a second one that reads the paper's sections 4.1 and 4.2 literally, one row at a time."""
 
 import random
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.network.extraction import Gate
+from model.network.gate import Gate
 from model.network.trunks.ple import PLE, PLEConfig
 from tests.model.network.trunks import literal
 from tests.model.network.trunks.literal import Vector, heads
