@@ -1,8 +1,8 @@
 """The gate: chooses among experts by what it reads.
 
 After Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts", KDD
-2018, equation 8, and Tang et al., "Progressive Layered Extraction", RecSys 2020, equations 2 to 4. Knows nothing about
-which experts a gate sees, nor about levels.
+2018, equation 8, and Tang et al., "Progressive Layered Extraction", RecSys 2020, equations 2 to 4. Knows
+nothing about which experts a gate sees, nor about levels.
 
 Shapes: B rows, D width of what a gate reads, E experts, W width of their outputs.
 """
