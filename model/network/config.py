@@ -88,6 +88,13 @@ class TrunkConfig(_Frozen):
         """
 
 
+class LayersConfig(TrunkConfig):
+    """Settings of networks whose hidden layers are all of one shape, whoever they belong to."""
+
+    expert: Widths = (256, 128)
+    """Layer widths between the input and the towers, first to last."""
+
+
 class MixtureConfig(TrunkConfig):
     """Experts that belong to no task (Ma et al., KDD 2018, section 4)."""
 

@@ -30,6 +30,13 @@ def side_by_side(experts: Sequence[MLP], x: Tensor) -> Tensor:
     return output
 
 
+def outputs_of(experts: Sequence[MLP], x: Tensor) -> list[Tensor]:
+    """What experts of equal widths make of the same x, E of [B, W]; side by side in training alone."""
+    if experts[0].training:
+        return list(side_by_side(experts, x).unbind(0))
+    return [expert(x) for expert in experts]
+
+
 def mix(weights: Tensor, experts: Tensor) -> Tensor:
     """Add experts up by the weights of several gates at once: [B, K, E] and [E, B, W] -> [B, K, W]."""
     return torch.bmm(weights, experts.transpose(0, 1).contiguous())
