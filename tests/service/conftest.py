@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 import yaml
 from onnx import TensorProto, helper, numpy_helper, save_model
 
@@ -22,10 +19,9 @@ from model.encoding import Column, EncodedRows, Encoder
 from model.inference import NetworkInputs, NetworkSession
 from model.packed import PackedLayout, write_store
 from model.schema import Schema
-from service.app import create_app
-from service.connection import impatient_protocol
 from service.settings import Settings
 from tests.redis_server import redis_process, redis_server
+from tests.service_thread import listening
 
 __all__ = ["redis_process", "redis_server"]
 
@@ -143,7 +139,7 @@ def serve(world: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[..
             "fusion": file if fusion else None,
             "threads": 1,
         }
-        with _listening(Settings(**{**defaults, **given})) as url, httpx.Client(base_url=url) as http:
+        with listening(Settings(**{**defaults, **given})) as url, httpx.Client(base_url=url) as http:
             yield Served(http, file)
 
     return serving
@@ -154,30 +150,6 @@ def served(serve: Callable[..., Any]) -> Iterator[Served]:
     """One service for tests that change nothing."""
     with serve() as running:
         yield running
-
-
-@contextmanager
-def _listening(settings: Settings) -> Iterator[str]:
-    config = uvicorn.Config(
-        create_app(settings),
-        port=0,
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        http=impatient_protocol(settings.read_timeout_s),
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    with ExitStack() as stack:
-        thread.start()
-        stack.callback(thread.join)
-        stack.callback(setattr, server, "should_exit", True)
-        deadline = time.monotonic() + 20
-        while not server.started:
-            assert thread.is_alive(), "the service did not start"
-            assert time.monotonic() < deadline, "the service did not start in time"
-            time.sleep(0.005)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
 
 
 def _log_columns() -> dict[str, Column]:
