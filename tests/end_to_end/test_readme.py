@@ -101,7 +101,7 @@ def test_every_setting_of_the_service_is_documented() -> None:
 
 
 def test_every_key_of_a_recipe_is_documented() -> None:
-    from model.network.trunks.ple import PLEConfig
+    from model.network.trunk import Trunk
     from model.schema import (
         CategoricalFeature,
         DataSpec,
@@ -115,7 +115,7 @@ def test_every_key_of_a_recipe_is_documented() -> None:
     )
     from training.recipe import StreamConfig, TrainingConfig
 
-    text = (ROOT / "docs" / "recipes.md").read_text()
+    text = "".join((ROOT / "docs" / name).read_text() for name in ("recipes.md", "networks.md"))
     kinds = (
         DataSpec,
         TableSpec,
@@ -126,10 +126,12 @@ def test_every_key_of_a_recipe_is_documented() -> None:
         SequenceFeature,
         NumericFeature,
         RegressionTask,
-        PLEConfig,
+        *(trunk.config for trunk in Trunk.known.values()),
         TrainingConfig,
         StreamConfig,
     )
     for kind in kinds:
         for name in kind.model_fields:
-            assert f"`{name}`" in text, f"docs/recipes.md does not explain {kind.__name__}.{name}"
+            assert f"`{name}`" in text, f"no page explains {kind.__name__}.{name}"
+    for model in Trunk.known:
+        assert f"| `{model}` |" in text, f"docs/networks.md has no row for {model}"

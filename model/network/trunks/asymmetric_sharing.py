@@ -1,6 +1,6 @@
 """Asymmetric sharing: a bottom a task, and towers that also read the bottoms of some other tasks.
 
-After Tang et al., "Progressive Layered Extraction", RecSys 2020, figure 1: which task's bottom
+After Tang et al., "Progressive Layered Extraction", RecSys 2020, figure 1b: which task's bottom
 is shared depends on how the tasks relate, and the bottoms are concatenated, summed or averaged.
 
 Shapes: B rows, D width of the input x, W width of a bottom, T tasks.

@@ -1,6 +1,6 @@
 """Customized sharing: each tower reads its task's own bottom and a shared one, side by side, without a gate.
 
-After Tang et al., "Progressive Layered Extraction", RecSys 2020, figure 1.
+After Tang et al., "Progressive Layered Extraction", RecSys 2020, figure 1c.
 
 Shapes: B rows, D width of the input x, W width of a bottom, T tasks.
 """
