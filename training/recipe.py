@@ -27,6 +27,7 @@ __all__ = [
     "StreamConfig",
     "TrainingConfig",
     "UncertaintyLossWeights",
+    "apply_override",
     "load_recipe",
     "packaged_recipes",
 ]
@@ -218,7 +219,7 @@ def load_recipe(name: str, overrides: Sequence[str] = (), model: str | None = No
     if model is not None:
         document["network"] = _of_model(document.get("network"), model)
     for override in overrides:
-        _apply(document, override)
+        apply_override(document, override)
     known = ("name", "data", "features", "tasks", "network", "training")
     for key in document:
         if key not in known:
@@ -279,7 +280,12 @@ def _text(name: str) -> tuple[str, str]:
     return (resources.files("training") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"), name
 
 
-def _apply(document: dict[str, Any], override: str) -> None:
+def apply_override(document: dict[str, Any], override: str) -> None:
+    """Put one `--set KEY=VALUE` into a document, in place.
+
+    Raises:
+        FulcrumError: no key and value, or no such place.
+    """
     dotted, equals, text = override.partition("=")
     if not equals or not all(dotted.split(".")):
         raise FulcrumError(f"--set {override}: expected dotted.key=value, such as training.epochs=1")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from rich.text import Text
 from model.bundle import Manifest, load_bundle
 from model.encoding import CategoricalEncoder, Encoder, ListEncoder
 from model.errors import FulcrumError
+from model.network.config import TrunkConfig
 from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork, build_network
@@ -42,13 +43,13 @@ from training.material import Material, material_in_memory, streamed_material
 from training.memory import keep_freed_memory
 from training.metrics import finite
 from training.optimizer import rate_share
-from training.recipe import Recipe
+from training.recipe import Recipe, TrainingConfig
 from training.run_folder import RunFolder, check_startable
 from training.threads import usable_cores
 from training.trainer import Checkpoint, EpochReport, fit
 from training.warm_start import WarmStart, open_bundle
 
-__all__ = ["TrainedBundle", "fresh_network", "train_bundle"]
+__all__ = ["TrainedBundle", "fresh_network", "seeded_network", "side_spec", "task_head", "train_bundle"]
 
 
 @dataclass(frozen=True)
@@ -185,19 +186,26 @@ def fresh_network(recipe: Recipe, encoder: Encoder) -> RankingNetwork:
     Raises:
         FulcrumError: the recipe asks for a device that is not there.
     """
-    device = training_device(recipe.training)
-    torch.manual_seed(recipe.training.seed)
-    torch.set_num_threads(recipe.training.threads or usable_cores())
+    user, item = side_spec(encoder, "user", "context"), side_spec(encoder, "item")
+    heads = [task_head(task) for task in recipe.data_schema.tasks]
+    return seeded_network(recipe.network, recipe.training, user, item, heads)
+
+
+def seeded_network(
+    network: TrunkConfig, training: TrainingConfig, user: SideSpec, item: SideSpec, heads: Sequence[TaskHead]
+) -> RankingNetwork:
+    """The same from the shapes of its inputs and its heads.
+
+    Raises:
+        FulcrumError: the training asks for a device that is not there.
+    """
+    device = training_device(training)
+    torch.manual_seed(training.seed)
+    torch.set_num_threads(training.threads or usable_cores())
     keep_freed_memory()
     multiply_exactly()
     # Drawn on the CPU, so that a network begins the same wherever it is trained.
-    network = build_network(
-        recipe.network,
-        user=side_spec(encoder, "user", "context"),
-        item=side_spec(encoder, "item"),
-        tasks=[task_head(task) for task in recipe.data_schema.tasks],
-    )
-    return network.to(device)
+    return build_network(network, user=user, item=item, tasks=heads).to(device)
 
 
 def side_spec(encoder: Encoder, *sides: Side) -> SideSpec:

@@ -1,0 +1,144 @@
+"""Budget: what a trunk costs, and networks made to cost the same.
+
+A network with more weights may win by these alone. So each is scaled until it costs what the recipe's own
+does, embeddings and input layers aside, which all share. Knows trunks, neither rows nor training.
+
+Shapes: D width of a trunk's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from model.network.config import TrunkConfig
+from model.network.heads import TaskHead
+from model.network.trunks import build_trunk, network_config
+
+__all__ = ["CLOSE", "Budget", "Match", "matched", "measure"]
+
+Match = Literal["parameters", "flops", "none"]
+
+CLOSE = 0.02
+"""A budget is matched that differs by no more. Few narrow layers cannot always: widths are whole numbers."""
+
+_ROWS = 8
+_HALVINGS = 9
+_STEPS = 2
+_EXACT = 3e-3
+_NARROWEST = 1e-3
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a trunk costs; of single-task models, the sum over the tasks' separate ones.
+
+    Attributes:
+        parameters: weights and biases of experts, gates and towers.
+        flops: floating-point operations of matrix products for one row; multiply and add count as two.
+    """
+
+    parameters: int
+    flops: float
+
+    def of(self, match: Match) -> float:
+        """What is matched."""
+        return self.flops if match == "flops" else float(self.parameters)
+
+
+def measure(config: TrunkConfig, fields: Sequence[int], tasks: Sequence[TaskHead], *, apart: bool) -> Budget:
+    """The budget of a trunk, which is built without memory.
+
+    Args:
+        config: of the trunk.
+        fields: widths of the features in its input, which sum to D.
+        tasks: the heads of all tasks.
+        apart: whether each task has a trunk of its own.
+
+    Raises:
+        ValueError: the config does not fit the tasks.
+    """
+    parts = [
+        _measure_one(config, fields, some) for some in ([[task] for task in tasks] if apart else [tasks])
+    ]
+    return Budget(sum(part.parameters for part in parts), sum(part.flops for part in parts))
+
+
+def matched(
+    config: TrunkConfig,
+    fields: Sequence[int],
+    tasks: Sequence[TaskHead],
+    *,
+    apart: bool,
+    match: Match,
+    target: Budget,
+) -> tuple[TrunkConfig, Budget]:
+    """The config with the widths of its experts scaled so that it costs as much as `target`; and its budget.
+
+    One factor scales all layers of all experts; towers stay. What rounding leaves is mended at the first
+    layer, which no other width depends on.
+    """
+    own = measure(config, fields, tasks, apart=apart)
+    if match == "none" or abs(own.of(match) / target.of(match) - 1) <= _EXACT:
+        return config, own
+
+    wanted, costs = target.of(match), dict[str, float]()
+
+    def cost(candidate: TrunkConfig) -> float:
+        key = candidate.model_dump_json()
+        if key not in costs:
+            costs[key] = measure(candidate, fields, tasks, apart=apart).of(match)
+        return costs[key]
+
+    # Between its square and its first power, by how much of it is the first layer's.
+    guess = (wanted / own.of(match)) ** 0.7
+    low, high = guess / 2, guess * 2
+    while cost(scaled(config, low)) > wanted and low > _NARROWEST:
+        low /= 2
+    while cost(scaled(config, high)) < wanted and high < 1 / _NARROWEST:
+        high *= 2
+    for _ in range(_HALVINGS):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if cost(scaled(config, middle)) < wanted else (low, middle)
+    candidates = [scaled(config, factor) for factor in (low, high)]
+    nearest = min(candidates, key=lambda candidate: abs(cost(candidate) - wanted))
+    if abs(cost(nearest) / wanted - 1) > _EXACT:
+        candidates += [nudged(nearest, by) for by in range(-_STEPS, _STEPS + 1)]
+    best = min(candidates, key=lambda candidate: abs(cost(candidate) - wanted))
+    return best, measure(best, fields, tasks, apart=apart)
+
+
+def scaled(config: TrunkConfig, factor: float) -> TrunkConfig:
+    """With the experts' widths times a factor, at least 1."""
+    return _with_widths(config, lambda widths: [max(1, round(width * factor)) for width in widths])
+
+
+def nudged(config: TrunkConfig, by: int) -> TrunkConfig:
+    """With the experts' first layers so many units wider, where there are layers behind them."""
+    return _with_widths(
+        config, lambda widths: [max(1, widths[0] + by), *widths[1:]] if len(widths) > 1 else [*widths]
+    )
+
+
+def _with_widths(config: TrunkConfig, change: Callable[[list[int]], list[int]]) -> TrunkConfig:
+    def each(widths: Any) -> Any:
+        if isinstance(widths, Mapping):
+            return {key: each(value) for key, value in widths.items()}
+        return change(widths)
+
+    settings = config.model_dump(mode="json")
+    return network_config({**settings, "expert": each(settings["expert"])})
+
+
+def _measure_one(config: TrunkConfig, fields: Sequence[int], tasks: Sequence[TaskHead]) -> Budget:
+    with torch.device("meta"):
+        trunk = build_trunk(config, fields=fields, tasks=tasks).eval()
+        x = torch.empty(_ROWS, sum(fields))
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        trunk(x)
+    parameters = sum(parameter.numel() for parameter in trunk.parameters())
+    return Budget(parameters, counter.get_total_flops() / _ROWS)
