@@ -27,7 +27,7 @@ class SoftSharingConfig(LayersConfig):
     model: Literal["soft-sharing"] = "soft-sharing"
     distance: Literal["l2", "l1"] = "l2"
     """Between the layers of two tasks: half the sum of squared differences, or the sum of absolute ones."""
-    strength: Annotated[float, Field(ge=0.0)] = 1e-3
+    strength: Annotated[float, Field(ge=0.0)] = 1e-4
     """What the distances of all pairs of tasks are multiplied by in the joint loss."""
 
 
