@@ -31,6 +31,8 @@ _HALVINGS = 9
 _STEPS = 2
 _EXACT = 3e-3
 _NARROWEST = 1e-3
+_WIDEST_STEP = 16
+_PRIME = 101
 
 
 @dataclass(frozen=True)
@@ -113,15 +115,28 @@ def matched(
 
 
 def scaled(config: TrunkConfig, factor: float) -> TrunkConfig:
-    """With the experts' widths times a factor, at least 1."""
-    return _with_widths(config, lambda widths: [max(1, round(width * factor)) for width in widths])
+    """With the experts' widths times a factor, in the whole numbers that the network can have."""
+    step = _step(config)
+    return _with_widths(config, lambda widths: [max(1, round(w * factor / step)) * step for w in widths])
 
 
 def nudged(config: TrunkConfig, by: int) -> TrunkConfig:
-    """With the experts' first layers so many units wider, where there are layers behind them."""
+    """With the experts' first layers so many steps wider, where there are layers behind them."""
+    step = _step(config)
     return _with_widths(
-        config, lambda widths: [max(1, widths[0] + by), *widths[1:]] if len(widths) > 1 else [*widths]
+        config, lambda widths: [max(step, widths[0] + by * step), *widths[1:]] if len(widths) > 1 else widths
     )
+
+
+def _step(config: TrunkConfig) -> int:
+    """What all widths must be a multiple of, as some networks part their layers."""
+    for step in range(1, _WIDEST_STEP + 1):
+        try:
+            _with_widths(config, lambda widths, step=step: [step * _PRIME for _ in widths])  # type: ignore[misc]
+        except ValueError:
+            continue
+        return step
+    return 1
 
 
 def _with_widths(config: TrunkConfig, change: Callable[[list[int]], list[int]]) -> TrunkConfig:

@@ -10,8 +10,8 @@ The rules:
   of its own has as many experts as the recipe's network has in all, with the widths of its shared ones.
 - `single-task` is one network for each task, trained alone: nothing is shared, embeddings neither. It is what
   every gain is measured from, so it is always part of a report.
-- `ple` has two levels or more, since with one it is `cgc`. A recipe of `model: ple, levels: 1` therefore is
-  `cgc` here, and `--set network.levels=1` asks for the other reading.
+- Networks of levels (`ple`, `ml-mmoe`) have two or more, since with one they are others (`cgc`, `mmoe`). So
+  a recipe of `model: ple, levels: 1` is `cgc` here, and `--set network.levels=1` asks for the other reading.
 - Training on some of the tasks changes neither rows nor labels: a task that is left out is not looked at.
 """
 
@@ -188,7 +188,7 @@ def _borrowed(recipe: Recipe, name: str) -> dict[str, Any]:
                 continue
             found[key] = some
             break
-    if name == "ple":
+    if "levels" in fields:
         found["levels"] = max(_LEAST_LEVELS, found.get("levels", _LEAST_LEVELS))
     return found
 

@@ -27,6 +27,7 @@ def test_ple_differs_from_cgc_unless_told_otherwise(trained):
     plan = make_plan(trained.recipe, models=["ple", "cgc"])
     assert plan.own == "cgc"
     assert plan.networks["ple"].levels == 2
+    assert make_plan(trained.recipe).networks["ml-mmoe"].levels == 2
     assert plan.recipe.network == plan.networks["cgc"]
     told = make_plan(trained.recipe, models=["ple"], overrides=["network.levels=1"])
     assert told.own == "ple"
