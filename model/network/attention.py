@@ -40,11 +40,11 @@ class TargetAttention(nn.Module):
 
     def forward(self, query: Tensor, history: Tensor, present: Tensor, row_to_user: Tensor) -> Tensor:
         """What the history says of each candidate: [N, D]."""
-        keys = _normal(self._parted(self.key(history))).transpose(2, 3)  # [R, H, d, L]
+        keys = normal(self._parted(self.key(history))).transpose(2, 3)  # [R, H, d, L]
         values = self._parted(self.value(history))  # [R, H, L, d]
         absent = torch.where(present, 0.0, -torch.inf)[:, None, None, :]  # [R, 1, 1, L]
         bias = self.recency + absent  # [R, H, 1, L]
-        asked = _normal(self._parted(self.query(query).unsqueeze(1))) * self._scale  # [N, H, 1, d]
+        asked = normal(self._parted(self.query(query).unsqueeze(1))) * self._scale  # [N, H, 1, d]
         own = (part.index_select(0, row_to_user) for part in (keys, values, bias))
         keys, values, bias = own  # [N, H, d, L], [N, H, L, d], [N, H, 1, L]
         of_nothing = (asked * self.nothing_key).sum(dim=3, keepdim=True)  # [N, H, 1, 1]
@@ -70,6 +70,6 @@ class TargetAttention(nn.Module):
         return parted.transpose(1, 2)
 
 
-def _normal(vectors: Tensor) -> Tensor:
+def normal(vectors: Tensor) -> Tensor:
     """Each of mean square 1, and 0 where it is 0."""
     return vectors * torch.rsqrt(vectors.square().mean(dim=-1, keepdim=True) + _EPSILON)

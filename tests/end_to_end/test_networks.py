@@ -96,11 +96,12 @@ def test_a_network_trains_exports_and_ranks_over_http_as_evaluate_predicts(
     settings = {key: value for key, value in bundle.manifest.network.items() if key != "parameters"}
     assert network_config(settings) == home.recipe(model).network
     for task in TASKS:
-        assert rows[f"{task}_prediction"].n_unique() > 100
+        # Of 240 rows; a tower of four units may lose some to ReLU.
+        assert rows[f"{task}_prediction"].n_unique() > 50
         assert rows[f"{task}_prediction"].is_between(0, 1).all()
     with (
         listening(Settings(bundle=bundle.path, features=str(home.store), threads=1)) as url,
-        httpx.Client(base_url=url) as client,
+        httpx.Client(base_url=url, timeout=60) as client,
     ):
         compared, worst = largest_difference(client, rows, "user_id", "video_id", ["tab"])
         request = {"user_id": "3", "context": {"tab": "1"}, "candidate_ids": [str(n) for n in range(60)]}

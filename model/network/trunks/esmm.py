@@ -28,20 +28,18 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.network.config import TrunkConfig, Widths
+from model.network.config import LayersConfig
 from model.network.heads import TaskHead, columns, prediction
 from model.network.losses import joint_loss
 from model.network.mlp import MLP, Tower
-from model.network.side_by_side import side_by_side
+from model.network.side_by_side import outputs_of
 from model.network.trunk import NamedExpert, Trunk
 
 
-class ESMMConfig(TrunkConfig):
-    """Settings of ESMM."""
+class ESMMConfig(LayersConfig):
+    """Settings of ESMM. `expert` is each task's own network, and each entry's, before its tower."""
 
     model: Literal["esmm"] = "esmm"
-    expert: Widths = (256, 128)
-    """Layer widths of each task's own network, and of each entry's, before its tower."""
     entry_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of each entry's loss in the total. A task's `weight` is its product's."""
 
@@ -63,8 +61,7 @@ class ESMM(Trunk, config=ESMMConfig):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Let x [B, D] through each task's own layers and tower, then each entry's."""
-        layers = cast(list[MLP], list(self.layers))
-        hidden = side_by_side(layers, x).unbind(0) if self.training else [own(x) for own in layers]
+        hidden = outputs_of(cast(list[MLP], list(self.layers)), x)  # T + A of [B, W]
         return [tower(own) for tower, own in zip(self.towers, hidden, strict=True)]
 
     def loss(

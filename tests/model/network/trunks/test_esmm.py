@@ -176,16 +176,6 @@ def test_it_finds_the_conditional_rate_and_the_entrys() -> None:
     assert torch.sigmoid(outputs[0, 2]).item() == pytest.approx(3 / 4, abs=1e-2)
 
 
-def test_every_parameter_receives_a_gradient() -> None:
-    torch.manual_seed(0)
-    laws.every_parameter_learns(esmm(), 10)
-
-
-def test_a_row_alone_gives_what_it_gives_in_a_batch() -> None:
-    torch.manual_seed(0)
-    laws.a_row_alone_gives_what_it_gives_in_a_batch(laws.randomised(esmm()), 10)
-
-
 def test_exported_it_gives_the_same(tmp_path: Path) -> None:
     torch.manual_seed(0)
     laws.exported_it_gives_the_same(esmm(), 10, tmp_path)
