@@ -15,8 +15,17 @@ import warnings
 import numpy as np
 import torch
 
-from benchmarks.contenders import CONTENDERS, TASKS, Problem, make_rows
+from benchmarks.contenders import COMPILED, CONTENDERS, TASKS, Problem, make_rows
 from training.metrics import auc
+
+
+def scores(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """AUC of the binary tasks, mean squared error of the regression: [N, T] each."""
+    found = {
+        name: auc(predicted[:, place].astype(np.float64), labels[:, place])
+        for place, name in enumerate(TASKS[:-1])
+    }
+    return {**found, TASKS[-1]: float(np.mean((predicted[:, -1].astype(np.float64) - labels[:, -1]) ** 2))}
 
 
 def main() -> None:
@@ -28,7 +37,7 @@ def main() -> None:
     problem = Problem(**told["problem"])
     torch.set_num_threads(problem.threads)
     train, judged = make_rows(problem)
-    contender = CONTENDERS[told["name"]](problem, train)
+    contender = (CONTENDERS | COMPILED)[told["name"]](problem, train)
     print(json.dumps({"parameters": contender.parameters}), file=answers, flush=True)
     for line in sys.stdin:
         order = json.loads(line)
@@ -37,12 +46,7 @@ def main() -> None:
             contender.train(order["train"])
             answer = {"seconds": time.perf_counter() - started, "processor": time.process_time() - spent}
         else:
-            predicted = contender.predict(judged).astype(np.float64)
-            answer = {
-                name: auc(predicted[:, place], judged.labels[:, place])
-                for place, name in enumerate(TASKS[:-1])
-            }
-            answer[TASKS[-1]] = float(np.mean((predicted[:, -1] - judged.labels[:, -1]) ** 2))
+            answer = scores(contender.predict(judged), judged.labels)
         answer["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(answer), file=answers, flush=True)
 

@@ -1,7 +1,7 @@
 """Who trains in the benchmark: Fulcrum, a plain PyTorch loop, and the peers as they are shipped.
 
 Each trains the same network on the same rows by its own loop, its own loader and its own optimizer code (all
-Adam, 1e-3). Peers come from the extra `bench`.
+Adam of one step size). Peers come from the extra `bench`.
 
 Shapes: N rows, B rows of a batch, F features, T tasks.
 """
@@ -50,6 +50,8 @@ class Problem:
     experts: int = 2
     """Experts of each task, and shared ones, on each of two levels: 5 times as many a level."""
     batch: int = 2048
+    rate: float = 1e-3
+    """Step size of Adam."""
     rows: int = 200_000
     """Training rows."""
     judged: int = 40_000
@@ -61,10 +63,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Rows:
-    """ids int64 [N, F], from 0; labels float32 [N, T]."""
+    """ids int64 [N, F], from 0; labels and what they were drawn from float32 [N, T]."""
 
     ids: np.ndarray
     labels: np.ndarray
+    planted: np.ndarray
 
 
 def make_rows(problem: Problem) -> tuple[Rows, Rows]:
@@ -72,17 +75,18 @@ def make_rows(problem: Problem) -> tuple[Rows, Rows]:
     random = np.random.default_rng(5)
     count = problem.rows + problem.judged
     ids = random.integers(0, problem.values, (count, problem.features))
-    labels = np.empty((count, len(TASKS)), np.float32)
+    labels, planted = np.empty((2, count, len(TASKS)), np.float32)
     for place in range(len(TASKS)):
         weights = random.normal(size=(problem.features, problem.values))
-        score = weights[np.arange(problem.features), ids].sum(axis=1) * 1.5 / np.sqrt(problem.features)
+        score = weights[np.arange(problem.features), ids].sum(axis=1) * 3.0 / np.sqrt(problem.features)
+        rate = RATES[place] if place < len(RATES) else 0.0
+        planted[:, place] = 1.0 / (1.0 + np.exp(-score - rate))
         if place < len(RATES):
-            labels[:, place] = random.random(count) < 1.0 / (1.0 + np.exp(-score - RATES[place]))
+            labels[:, place] = random.random(count) < planted[:, place]
         else:
-            noise = random.normal(0, 0.15, count)
-            labels[:, place] = (1.0 / (1.0 + np.exp(-score)) + noise).clip(0, 1)
+            labels[:, place] = (planted[:, place] + random.normal(0, 0.15, count)).clip(0, 1)
     cut = problem.rows
-    return Rows(ids[:cut], labels[:cut]), Rows(ids[cut:], labels[cut:])
+    return Rows(ids[:cut], labels[:cut], planted[:cut]), Rows(ids[cut:], labels[cut:], planted[cut:])
 
 
 class Contender(Protocol):
@@ -99,9 +103,11 @@ class Contender(Protocol):
 
 
 class Fulcrum:
-    """The trainer's own step and batches."""
+    """The trainer's own step and batches; `compiled` has torch compile the network's plain equations."""
 
-    def __init__(self, problem: Problem, rows: Rows, *, precision: str, updates: str) -> None:
+    def __init__(
+        self, problem: Problem, rows: Rows, *, precision: str, updates: str = "dense", compiled: bool = False
+    ) -> None:
         keep_freed_memory()
         torch.manual_seed(problem.seed)
         half = problem.features // 2
@@ -120,12 +126,16 @@ class Fulcrum:
         config = TrainingConfig.model_validate(
             {
                 "batch": problem.batch,
+                "learning_rate": problem.rate,
                 "precision": precision,
                 "embedding_updates": updates,
                 "seed": problem.seed,
                 "monitor": Monitor(metric="loss", mode="min"),
             }
         )
+        self._compiled = compiled
+        if compiled:
+            self.network.logits = torch.compile(self.network.logits)  # type: ignore[method-assign]
         self.parameters = sum(parameter.numel() for parameter in self.network.trunk.parameters())
         self._problem, self._log = problem, _encoded(rows, half)
         self._step = Step(self.network, config, task_weights(config.loss_weights, [1.0] * 4, heads), 100_000)
@@ -137,6 +147,9 @@ class Fulcrum:
 
     def train(self, steps: int) -> None:  # noqa: D102 (Contender says it)
         self.network.train()
+        if self._compiled:
+            # What is written out for training is written for torch as it runs uncompiled.
+            self.network.trunk.eval()
         for batch in islice(self._batches, steps):
             self._step.take(batch, 1)
 
@@ -165,11 +178,11 @@ class _Expert(nn.Sequential):
 class _PlainPLE(nn.Module):
     """PLE as one would write it: a module an expert, stacked outputs, gates by einsum."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, *, sparse: bool) -> None:
         super().__init__()
         tasks, own = len(TASKS), problem.experts
         self.tables = nn.ModuleList(
-            nn.Embedding(problem.values, 16, sparse=True) for _ in range(problem.features)
+            nn.Embedding(problem.values, 16, sparse=sparse) for _ in range(problem.features)
         )
         for table in self.tables:
             nn.init.normal_(table.weight, std=0.05)
@@ -213,18 +226,25 @@ class _PlainPLE(nn.Module):
 
 
 class Plain:
-    """A plain loop: autocast to bfloat16, sparse gradients of embeddings, fused AdamW for the rest."""
+    """A plain loop: autocast to bfloat16, sparse gradients of embeddings, fused AdamW for the rest.
 
-    def __init__(self, problem: Problem, rows: Rows, *, autocast: bool) -> None:
+    Compiled, gradients are dense, as torch compiles no sparse ones.
+    """
+
+    def __init__(self, problem: Problem, rows: Rows, *, autocast: bool, compiled: bool = False) -> None:
         torch.manual_seed(problem.seed)
-        self.network = _PlainPLE(problem)
+        self.network = _PlainPLE(problem, sparse=not compiled)
         tables = list(self.network.tables.parameters())
         rest = [p for name, p in self.network.named_parameters() if not name.startswith("tables")]
         self.parameters = sum(parameter.numel() for parameter in rest)
         self._optimizers = [
-            torch.optim.SparseAdam(tables, lr=1e-3),
-            torch.optim.AdamW(rest, lr=1e-3, weight_decay=0.0, fused=True),
+            torch.optim.Adam(tables, lr=problem.rate, fused=True)
+            if compiled
+            else torch.optim.SparseAdam(tables, lr=problem.rate),
+            torch.optim.AdamW(rest, lr=problem.rate, weight_decay=0.0, fused=True),
         ]
+        if compiled:
+            self.network.forward = torch.compile(self.network.forward)  # type: ignore[method-assign]
         self._autocast = autocast
         self._ids, self._labels = torch.from_numpy(rows.ids), torch.from_numpy(rows.labels)
         self._batches = self._epochs(problem.batch)
@@ -279,7 +299,9 @@ class Rechub:
         )
         self.parameters = _outside(self.network, "embedding.")
         self._names, self._autocast = names, autocast
-        self._trainer = MTLTrainer(self.network, types, optimizer_params={"lr": 1e-3}, model_path=os.devnull)
+        self._trainer = MTLTrainer(
+            self.network, types, optimizer_params={"lr": problem.rate}, model_path=os.devnull
+        )
         columns = {name: rows.ids[:, place] for place, name in enumerate(names)}
         loader, _, _ = DataGenerator(columns, rows.labels).generate_dataloader(
             x_val=columns, y_val=rows.labels, x_test=columns, y_test=rows.labels, batch_size=problem.batch
@@ -335,7 +357,7 @@ class DeepCTR:
             task_names=list(TASKS),
         )
         self.network.compile(
-            torch.optim.Adam(self.network.parameters(), lr=1e-3),
+            torch.optim.Adam(self.network.parameters(), lr=problem.rate),
             loss=["binary_crossentropy"] * len(RATES) + ["mse"],
         )
         self.parameters = _outside(self.network, "embedding_dict.", "linear_model.")
@@ -396,8 +418,8 @@ def _silence() -> Iterator[None]:
 
 
 CONTENDERS: dict[str, Any] = {
-    "Fulcrum, fp32": lambda p, r: Fulcrum(p, r, precision="fp32", updates="dense"),
-    "Fulcrum, bf16": lambda p, r: Fulcrum(p, r, precision="bf16", updates="dense"),
+    "Fulcrum, fp32": lambda p, r: Fulcrum(p, r, precision="fp32"),
+    "Fulcrum, bf16": lambda p, r: Fulcrum(p, r, precision="bf16"),
     "Fulcrum, bf16, sparse": lambda p, r: Fulcrum(p, r, precision="bf16", updates="sparse"),
     "plain loop, bf16": lambda p, r: Plain(p, r, autocast=True),
     "plain loop, fp32": lambda p, r: Plain(p, r, autocast=False),
@@ -406,4 +428,10 @@ CONTENDERS: dict[str, Any] = {
     "DeepCTR-Torch, fp32": lambda p, r: DeepCTR(p, r, autocast=False),
     "DeepCTR-Torch, autocast": lambda p, r: DeepCTR(p, r, autocast=True),
     "GEMM": Peak,
+}
+COMPILED: dict[str, Any] = {
+    "Fulcrum, fp32, compiled": lambda p, r: Fulcrum(p, r, precision="fp32", compiled=True),
+    "Fulcrum, bf16, compiled": lambda p, r: Fulcrum(p, r, precision="bf16", compiled=True),
+    "plain loop, bf16, compiled": lambda p, r: Plain(p, r, autocast=True, compiled=True),
+    "plain loop, fp32, compiled": lambda p, r: Plain(p, r, autocast=False, compiled=True),
 }

@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.contenders import CONTENDERS, TASKS, Peak, Problem
+from benchmarks.contender_process import scores
+from benchmarks.contenders import COMPILED, CONTENDERS, TASKS, Peak, Problem, make_rows
 from training.threads import usable_cores
 
 OUT = Path("build/bench/training.json")
@@ -42,6 +43,7 @@ QUALITY = (
     "plain loop, bf16",
     "torch-rechub, fp32",
     "DeepCTR-Torch, fp32",
+    "DeepCTR-Torch, autocast",
 )
 GROWTH = ("Fulcrum, bf16", "Fulcrum, bf16, sparse", "plain loop, bf16", "DeepCTR-Torch, autocast", "GEMM")
 
@@ -197,62 +199,113 @@ def growth(turns: int = 6, steps: int = 3, threads: int = usable_cores()) -> Non
 
 
 @app.command()
+def compiled(turns: int = 8, steps: int = 3, threads: int = usable_cores()) -> None:
+    """Samples a second with torch.compile, which needs a C++ compiler and minutes before the first turn."""
+    plain = [name.removesuffix(", compiled") for name in COMPILED]
+    names = [name for pair in zip(plain, COMPILED, strict=True) for name in pair]
+    problem = Problem(threads=threads)
+    speeds = measure(problem, names, turns, steps)
+    table = Table("", "ms a step", "samples/s", "peak MB")
+    table.title = f"{threads} thread(s); medians of {turns} turns of {steps} steps"
+    for name, each in speeds.items():
+        milliseconds = f"{each.median * 1000:.0f}"
+        table.add_row(name, milliseconds, f"{problem.batch / each.median:,.0f}", f"{each.peak_mb:,.0f}")
+    console.print(table)
+    keep(f"compiled with {threads}", {name: problem.batch / each.median for name, each in speeds.items()})
+
+
+@dataclass
+class Learning:
+    """A contender over seeds."""
+
+    finals: list[list[float]] = field(default_factory=list)
+    """By seed: AUC of the binary tasks, error of the regression."""
+    curves: list[list[tuple[float, int, float]]] = field(default_factory=list)
+    """By seed: seconds of training, steps and mean AUC of the binary tasks, judgement by judgement."""
+
+    def reached(self, target: float, what: int) -> float:
+        """Mean seconds (0) or steps (1) until the mean AUC was met, judgements joined by straight lines; NaN
+        where a seed did not meet it."""
+        found = []
+        for curve in self.curves:
+            before = (0.0, 0, 0.5)
+            for point in curve:
+                if point[2] >= target:
+                    share = (target - before[2]) / (point[2] - before[2])
+                    found.append(before[what] + share * (point[what] - before[what]))
+                    break
+                before = point
+            else:
+                return math.nan
+        return float(np.mean(found))
+
+
+@app.command()
 def quality(
     seeds: int = 3,
-    rows: int = 200_000,
-    values: int = 500,
-    target: float = 0.70,
+    first: int = 1,
+    rows: int = 76_800,
+    batch: int = 512,
+    rate: float = 3e-3,
+    values: int = 20,
+    target: float = 0.85,
     threads: int = usable_cores(),
     peers: bool = True,
 ) -> None:
-    """AUC and error after an epoch over seeds, and seconds of training to a given AUC of the first task."""
-    problem = Problem(rows=rows, judged=10_000, values=values, threads=threads)
+    """AUC and error after an epoch over seeds, and training until the binary tasks' mean AUC is `target`."""
+    problem = Problem(rows=rows, judged=5_000, values=values, batch=batch, rate=rate, threads=threads)
     names = [name for name in QUALITY if peers or name.startswith("Fulcrum")]
-    steps = math.ceil(rows / problem.batch)
-    every = max(1, steps // 8)
-    finals: dict[str, list[list[float]]] = {name: [] for name in names}
-    reached: dict[str, list[float]] = {name: [] for name in names}
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for seed in track(range(seeds), "seeds", console=console, transient=True):
+    steps = math.ceil(rows / batch)
+    every = max(1, steps // 10)
+    learning = {name: Learning() for name in names}
+    for seed in track(range(first, first + seeds), "seeds", console=console, transient=True):
         with ExitStack() as stack:
             contending = [
-                stack.enter_context(Contending(name, replace(problem, seed=seed + 1))) for name in names
+                stack.enter_context(Contending(name, replace(problem, seed=seed))) for name in names
             ]
             spent = dict.fromkeys(names, 0.0)
-            points: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+            curves: dict[str, list[tuple[float, int, float]]] = {name: [] for name in names}
             for begin in range(0, steps, every):
+                done = min(begin + every, steps)
                 for each in contending:
-                    spent[each.name] += each.train(min(every, steps - begin))
-                    found = each.judge()
-                    points[each.name].append((spent[each.name], found[TASKS[0]]))
-                    if begin + every >= steps:
-                        finals[each.name].append([found[task] for task in TASKS])
-            for name, curve in points.items():
-                reached[name].append(next((seconds for seconds, value in curve if value >= target), math.nan))
-                curves.setdefault(name, curve)
-    table = Table(
-        "", *(f"{task} {'MSE' if task == TASKS[-1] else 'AUC'}" for task in TASKS), f"seconds to AUC {target}"
-    )
+                    spent[each.name] += each.train(done - begin)
+                    found = [each.judge()[task] for task in TASKS]
+                    curves[each.name].append((spent[each.name], done, float(np.mean(found[:-1]))))
+                    if done == steps:
+                        learning[each.name].finals.append(found)
+            for name, curve in curves.items():
+                learning[name].curves.append(curve)
+        # Seed by seed: a run that is cut short has taught something.
+        keep("quality", {name: asdict(each) for name, each in learning.items()})
+    console.print(quality_table(problem, learning, target))
+
+
+def quality_table(problem: Problem, learning: dict[str, Learning], target: float) -> Table:
+    """Means over seeds with intervals; Fulcrum's other precisions as differences from its first, paired."""
+    headings = [f"{task} {'MSE' if task == TASKS[-1] else 'AUC'}" for task in TASKS]
+    table = Table("", *headings, f"seconds to AUC {target}", "steps", "seconds of all")
+    base = np.array(next(iter(learning.values())).finals)
+    seeds = len(base)
     table.title = (
-        f"An epoch of {rows:,} rows, {values} values a feature; {seeds} seeds, means with 95 % intervals; "
-        "below Fulcrum, fp32 its others as differences from it, seed by seed"
+        f"{problem.rows:,} rows in batches of {problem.batch}, {problem.values} values a feature, "
+        f"step size {problem.rate}, {problem.threads} thread(s); {seeds} seeds, means with 95 % intervals, "
+        "Fulcrum's others as differences from the first, seed by seed; seconds and steps of training until "
+        f"the binary tasks' mean AUC is {target}"
     )
-    base = np.array(finals[names[0]])
-    for name, found in finals.items():
-        paired = name.startswith("Fulcrum") and name != names[0]
-        numbers = np.array(found) - base if paired else np.array(found)
-        half = (
-            T95.get(seeds - 1, 1.96) * numbers.std(axis=0, ddof=1) / math.sqrt(seeds)
-            if seeds > 1
-            else np.zeros(len(TASKS))
-        )
+    _, judged = make_rows(problem)
+    ceiling = scores(judged.planted, judged.labels)
+    table.add_row("what was planted", *(f"{ceiling[task]:.4f}" for task in TASKS))
+    for place, (name, each) in enumerate(learning.items()):
+        paired = place > 0 and name.startswith("Fulcrum")
+        numbers = np.array(each.finals) - base if paired else np.array(each.finals)
+        spread = numbers.std(axis=0, ddof=1) / math.sqrt(seeds) if seeds > 1 else np.zeros(len(TASKS))
         cells = [
-            f"{mean:{'+' if paired else ''}.5f} ± {width:.5f}"
-            for mean, width in zip(numbers.mean(axis=0), half, strict=True)
+            f"{mean:{'+' if paired else ''}.4f} ± {T95.get(seeds - 1, 1.96) * width:.4f}"
+            for mean, width in zip(numbers.mean(axis=0), spread, strict=True)
         ]
-        table.add_row(name, *cells, f"{np.mean(reached[name]):.1f}")
-    console.print(table)
-    keep("quality", {"curves": curves, "finals": finals})
+        cells += [f"{each.reached(target, 0):.1f}", f"{each.reached(target, 1):.0f}"]
+        table.add_row(name, *cells, f"{np.mean([curve[-1][0] for curve in each.curves]):.1f}")
+    return table
 
 
 @app.command()
@@ -277,12 +330,12 @@ def plot() -> None:
         color=["#c44" if n.startswith("Fulcrum") else "#999" for n in speeds],
     )
     left.set_xlabel("thousand samples a second")
-    for name, curve in kept["quality"]["curves"].items() if panels > 1 else ():
-        seconds, values = zip(*curve, strict=True)
+    for name, learning in kept["quality"].items() if panels > 1 else ():
+        seconds, _, values = zip(*learning["curves"][0], strict=True)
         right.plot(seconds, values, label=name, linewidth=2 if name.startswith("Fulcrum") else 1)
     if panels > 1:
         right.set_xlabel("seconds of training")
-        right.set_ylabel(f"AUC of {TASKS[0]}")
+        right.set_ylabel("mean AUC of the binary tasks")
         right.legend(fontsize=7)
     figure.savefig(PLOT, metadata={"Date": None})
     console.print(f"drawn: {PLOT}")
