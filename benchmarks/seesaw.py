@@ -1,10 +1,11 @@
 """The synthetic seesaw: gain of one network over another as two tasks drift apart.
 
-    python -m benchmarks.seesaw --out build/seesaw [--models ple,mmoe] [--correlations 1,.8,.6,.4,.2,0] [--seeds 5]
+    python -m benchmarks.seesaw --out build/seesaw [--models ple,mmoe] [--correlations 1,.8,.6] [--seeds 5]
 
-Makes a report of the recipe `correlated` for each correlation p (`fulcrum report`, each in a folder of its own,
-so a sweep that is cut short goes on), prints a table and draws `seesaw.svg` with `seesaw.json` beside it. By the
-generator of the MMoE paper (Ma et al., KDD 2018, section 3.2): the lower p, the less tasks have in common.
+Makes a report of the recipe `correlated` for each correlation p (`fulcrum report`, each in a folder of its
+own, so a sweep that is cut short goes on), prints a table and draws `seesaw.svg` with `seesaw.json` beside
+it. By the generator of the MMoE paper (Ma et al., KDD 2018, section 3.2): the lower p, the less the tasks
+have in common.
 """
 
 from __future__ import annotations
