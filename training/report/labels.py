@@ -5,13 +5,17 @@ Knows rectangles in points (1/72 inch), neither axes nor networks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = ["Placed", "place_labels"]
 
-_GAPS = (5.0, 12.0, 22.0, 34.0, 48.0, 64.0)
-_SIDES = ((1, 0.35), (-1, 0.35), (1, -0.8), (-1, -0.8), (0, 1), (0, -1), (1, 1), (-1, 1))
+_GAPS = (4.0, 9.0, 16.0, 25.0, 36.0, 48.0, 62.0, 78.0, 96.0)
+_SIDES = tuple(
+    (math.cos(math.radians(angle)), math.sin(math.radians(angle)))
+    for angle in (20, 160, -20, -160, 55, 125, -55, -125, 90, -90, 0, 180)
+)
 _WIDE, _HIGH = 0.57, 1.15
 
 
@@ -51,7 +55,10 @@ def place_labels(
         best, least = None, float("inf")
         for step, gap in enumerate(_GAPS):
             for side, (right, up) in enumerate(_SIDES):
-                middle = x + right * (gap + width / 2), y + up * (gap + height / 2)
+                middle = (
+                    x + right * gap + math.copysign(min(1, 2 * abs(right)), right) * width / 2,
+                    y + up * (gap + height / 2),
+                )
                 box = (
                     middle[0] - width / 2,
                     middle[1] - height / 2,
@@ -61,7 +68,7 @@ def place_labels(
                 outside = max(0.0, -box[0], -box[1], box[2] - area[0], box[3] - area[1])
                 cost = sum(_overlap(box, other) for other in boxes) + 1000 * outside + step + 0.01 * side
                 if cost < least:
-                    best, least = (middle, box, step > 1), cost
+                    best, least = (middle, box, step > 2), cost
         assert best is not None  # noqa: S101 (there are places to choose from)
         middle, box, far = best
         boxes.append(box)

@@ -128,7 +128,7 @@ def _differences(report: Mapping[str, Any]) -> Grid | None:
             f"{one['tasks'][0]} and {one['tasks'][1]}",
             f"{one['distance']:.3f}",
             f"{one['range'][0]:.3f} to {one['range'][1]:.3f}",
-            f"{one['distance_in_common']:.3f}",
+            DASH if one["distance_in_common"] is None else f"{one['distance_in_common']:.3f}",
         )
         for name, of in report["networks"].items()
         if of["utilisation"]

@@ -40,6 +40,7 @@ _OF_ALL = {
     "negative transfer": WORSE,
 }
 _FAR = 6.0
+_HALO: Any = {"facecolor": PAPER, "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
 _COLUMNS = 4
 
 
@@ -104,10 +105,11 @@ def gain_picture(report: Mapping[str, Any], against: str) -> Picture | None:
         else f"the recipe's own network ({report['description']['own']})"
     )
     order = sorted(gains, key=lambda name: _mean_rank(gains, name, tasks))
-    columns = min(2, len(tasks))
+    columns = len(tasks) if len(tasks) <= 3 else 2
     lines = math.ceil(len(tasks) / columns)
     wide = 1.5 + 2.9 * columns
-    high = lines * (0.75 + 0.27 * len(order))
+    tall = 0.27 * len(order)
+    high = lines * (tall + 0.8)
 
     def draw(figure: Figure) -> None:
         grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
@@ -116,8 +118,8 @@ def gain_picture(report: Mapping[str, Any], against: str) -> Picture | None:
             right=1 - 0.2 / wide,
             top=1 - 0.35 / high,
             bottom=0.42 / high,
-            hspace=0.5,
-            wspace=0.1,
+            hspace=0.8 / tall,
+            wspace=0.18,
         )
         for axes, task in itertools.zip_longest(grid.flat, tasks):
             if task is None:
@@ -202,7 +204,7 @@ def _seesaw(one: Mapping[str, Any], other: Mapping[str, Any], gains: Mapping[str
     of_a, of_b = [gains[name][a] for name in names], [gains[name][b] for name in names]
     size, left, bottom, right, top = (6.4, 5.2), 0.75, 0.6, 0.15, 0.15
     area = (72 * (size[0] - left - right), 72 * (size[1] - bottom - top))
-    limits = _limit(of_a), _limit(of_b)
+    frames = _frame(of_a), _frame(of_b)
 
     def draw(figure: Figure) -> None:
         axes = figure.add_axes(
@@ -211,13 +213,11 @@ def _seesaw(one: Mapping[str, Any], other: Mapping[str, Any], gains: Mapping[str
         tidy(axes, grid="both")
         axes.axhline(0, color=INK, linewidth=1)
         axes.axvline(0, color=INK, linewidth=1)
-        reach = [limit * 1.12 for limit in limits]
-        axes.set_xlim(-reach[0], reach[0])
-        axes.set_ylim(-reach[1], reach[1])
-        axes.add_patch(Rectangle((0, 0), reach[0], reach[1], color=BETTER, alpha=0.07, linewidth=0))
-        axes.add_patch(
-            Rectangle((-reach[0], -reach[1]), reach[0], reach[1], color=WORSE, alpha=0.07, linewidth=0)
-        )
+        (west, east), (south, north) = frames
+        axes.set_xlim(west, east)
+        axes.set_ylim(south, north)
+        axes.add_patch(Rectangle((0, 0), east, north, color=BETTER, alpha=0.07, linewidth=0))
+        axes.add_patch(Rectangle((west, south), -west, -south, color=WORSE, alpha=0.07, linewidth=0))
         corners = {
             "both gain": (0.985, 0.98),
             "both lose": (0.015, 0.02),
@@ -235,6 +235,8 @@ def _seesaw(one: Mapping[str, Any], other: Mapping[str, Any], gains: Mapping[str
                 va="top" if y > 0.5 else "bottom",
                 color=MUTED,
                 fontstyle="italic",
+                zorder=4,
+                bbox=_HALO,
             )
             wide = 6 * len(text)
             x0, y0 = x * area[0] - (wide if x > 0.5 else 0), y * area[1] - (13 if y > 0.5 else 0)
@@ -243,33 +245,18 @@ def _seesaw(one: Mapping[str, Any], other: Mapping[str, Any], gains: Mapping[str
         for x, y in zip(of_a, of_b, strict=True):
             colour = _OF_ALL[seesaw({a: x, b: y})]
             sure = colour != MUTED
-            where = [
-                float(np.clip(v["gain"], -limit, limit)) for v, limit in zip((x, y), limits, strict=True)
-            ]
-            for of, across in ((x, True), (y, False)):
-                low, high = (bound if bound is not None else of["gain"] for bound in of["interval"])
-                line = [low, high]
-                flat = [where[1] if across else where[0]] * 2
-                axes.plot(
-                    line if across else flat,
-                    flat if across else line,
-                    color=colour,
-                    alpha=0.45,
-                    linewidth=1.2,
-                )
-            outside = any(abs(v["gain"]) > limit for v, limit in zip((x, y), limits, strict=True))
+            across, along = (_within(of["gain"], frame) for of, frame in zip((x, y), frames, strict=True))
+            shown: Any = {"color": colour, "alpha": 0.4, "linewidth": 1.1}
+            axes.plot(_ends(x), [along] * 2, **shown)
+            axes.plot([across] * 2, _ends(y), **shown)
+            inside = (across, along) == (x["gain"], y["gain"])
+            face = colour if sure else PAPER
             axes.plot(
-                [where[0]],
-                [where[1]],
-                "D" if outside else "o",
-                color=colour,
-                markersize=6,
-                mfc=colour if sure else PAPER,
-                mew=1.4,
-                zorder=3,
+                [across], [along], "o" if inside else "D", color=colour, ms=6, mfc=face, mew=1.4, zorder=3
             )
-            x_place, y_place = (area[i] * (where[i] / reach[i] + 1) / 2 for i in range(2))
-            points.append((x_place, y_place))
+            points.append(
+                (area[0] * (across - west) / (east - west), area[1] * (along - south) / (north - south))
+            )
         placed = place_labels(points, names, area, size=9, taken=taken)
         for name, point, label in zip(names, points, placed, strict=True):
             if label.far:
@@ -295,6 +282,7 @@ def _seesaw(one: Mapping[str, Any], other: Mapping[str, Any], gains: Mapping[str
                 va="center",
                 fontsize=9,
                 zorder=4,
+                bbox=_HALO,
             )
         for axis, task in ((axes.xaxis, one), (axes.yaxis, other)):
             axis.set_major_locator(MaxNLocator(6))
@@ -317,7 +305,8 @@ def _seesaw(one: Mapping[str, Any], other: Mapping[str, Any], gains: Mapping[str
         "cross is the "
         "95 % interval on each task. Blue: surely better on a task and surely worse on neither; orange: "
         "surely worse on one; "
-        "grey and hollow: undecided. A diamond at the edge stands for a network that is far outside.",
+        "grey and hollow: undecided. A line may go on beyond the frame; a diamond at the edge stands for a "
+        "network that is far outside.",
         f"Scatter plot of {len(names)} networks, gain on {a} against gain on {b}: by their means, "
         f"{counts['both gain']} gain on both, {counts['seesaw']} on one only, {counts['both lose']} on none.",
         drawn(f"seesaw-{a}-{b}", size, draw),
@@ -335,6 +324,27 @@ def _seesaw(one: Mapping[str, Any], other: Mapping[str, Any], gains: Mapping[str
             rows,
         ),
     )
+
+
+def _frame(gains: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """The ends of an axis: around all gains but those far outside, and around zero."""
+    values = [of["gain"] for of in gains]
+    cut = _FAR * float(np.median(np.abs(values)))
+    kept = [value for value in values if abs(value) <= cut] or values
+    widths = [of["interval"][1] - of["interval"][0] for of in gains if of["interval"][0] is not None]
+    low, high = min(0.0, *kept), max(0.0, *kept)
+    reach = max(high - low, 0.3 * float(np.median(widths)) if widths else 0.0) or 1.0
+    return min(low - 0.2 * reach, -0.35 * reach), max(high + 0.2 * reach, 0.35 * reach)
+
+
+def _within(value: float, frame: tuple[float, float]) -> float:
+    """A value, or the place near the frame that stands for what is outside."""
+    low, high = frame
+    return min(max(value, low + 0.03 * (high - low)), high - 0.03 * (high - low))
+
+
+def _ends(of: Mapping[str, Any]) -> list[float]:
+    return [of["gain"] if end is None else end for end in of["interval"]]
 
 
 def _quadrant(x: Mapping[str, Any], y: Mapping[str, Any]) -> str:
@@ -497,7 +507,10 @@ def utilisation_pictures(report: Mapping[str, Any]) -> list[Picture]:
             continue
         gates = used["gates"]
         experts = {
-            level: list(dict.fromkeys(e for gate in gates if gate["level"] == level for e in gate["experts"]))
+            level: sorted(
+                dict.fromkeys(e for gate in gates if gate["level"] == level for e in gate["experts"]),
+                key=lambda expert: expert.startswith("shared "),
+            )
             for level in sorted({gate["level"] for gate in gates})
         }
         found.append(
@@ -536,7 +549,7 @@ def utilisation_pictures(report: Mapping[str, Any]) -> list[Picture]:
 
 
 def _heat_maps(name: str, gates: Sequence[Mapping[str, Any]], experts: Mapping[int, Sequence[str]]) -> str:
-    cell, left, above = (0.62, 0.42), 1.2, 0.95
+    cell, left, above = (0.62, 0.42), 1.2, 0.8
     readers = {level: [gate for gate in gates if gate["level"] == level] for level in experts}
     high = sum(above + cell[1] * len(of) for of in readers.values()) + 0.1
     wide = left + cell[0] * max(map(len, experts.values())) + 0.35

@@ -178,6 +178,7 @@ def _differences(
                 if any(not a or not b for a, b in pairs):
                     continue
                 everyone = [_distance(a, b) for a, b in pairs]
+                together = sum(name in pairs[0][1] for name in pairs[0][0]) > 1
                 common = [_distance(*_in_common(a, b)) for a, b in pairs]
                 found.append(
                     {
@@ -185,7 +186,7 @@ def _differences(
                         "tasks": [one, other],
                         "distance": float(np.mean(everyone)),
                         "range": [float(np.min(everyone)), float(np.max(everyone))],
-                        "distance_in_common": float(np.mean(common)),
+                        "distance_in_common": float(np.mean(common)) if together else None,
                     }
                 )
     return found
