@@ -28,6 +28,7 @@ from model.past import HistorySpec, PriorSpec
 
 __all__ = [
     "BinaryTask",
+    "BoundedHead",
     "CategoricalFeature",
     "DataSpec",
     "EmbeddedFeature",
@@ -38,6 +39,7 @@ __all__ = [
     "ListFeature",
     "MultiFeature",
     "NumericFeature",
+    "OrdinalHead",
     "PriorSpec",
     "RegressionTask",
     "RuleSplit",
@@ -77,12 +79,36 @@ class BinaryTask(_Task):
     type: Literal["binary"]
 
 
+class BoundedHead(Frozen):
+    """One output, squashed into the bounds: squared error."""
+
+    kind: Literal["bounded"] = "bounded"
+
+
+class OrdinalHead(Frozen):
+    """Many questions, whether the label reaches a threshold, and the expectation that their answers make.
+
+    The thresholds are quantiles of the label among videos of like length (CREAD, AAAI 2024; D2Q, KDD 2022).
+    """
+
+    kind: Literal["ordinal"]
+    thresholds: int = Field(default=16, ge=1, le=256)
+    """Questions, at most: where many labels are alike, quantiles fall together."""
+    length_bins: int = Field(default=8, ge=1, le=256)
+    """Bins of video length of about as many rows each, at most; 1 is without regard to length."""
+
+
+HeadSpec = Annotated[BoundedHead | OrdinalHead, Field(discriminator="kind")]
+
+
 class RegressionTask(_Task):
     """A bounded quantity: squared error, a value inside `bounds`, to which labels are clipped."""
 
     type: Literal["regression"]
     bounds: tuple[float, float] = (0.0, 1.0)
     """Lowest and highest value. Fusion takes powers of it, so the lower bound is not negative."""
+    head: HeadSpec = BoundedHead()
+    """How the network makes the value."""
 
     @field_validator("bounds")
     @classmethod
@@ -271,6 +297,23 @@ class Schema(Frozen):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _ordinal_heads_know_the_length(self) -> Schema:
+        for task in self.tasks:
+            if isinstance(task, RegressionTask) and isinstance(task.head, OrdinalHead):
+                if self.data.video_len is None:
+                    raise ValueError(
+                        f"task {task.name!r}: an ordinal head goes by the video's length: name its column in "
+                        "data.video_len"
+                    )
+                if self.numeric_length() is None:
+                    column = self.data.video_len.column
+                    raise ValueError(
+                        f"task {task.name!r}: an ordinal head goes by the length as the network reads it: "
+                        f"add the feature {{name: {column}, side: item, kind: numeric, transform: log1p}}"
+                    )
+        return self
+
     def owner(self, spec: EmbeddedFeature) -> EmbeddedFeature:
         """The feature whose vocabulary and table this one uses: itself, or the one that it shares."""
         if spec.shares is None:
@@ -301,3 +344,9 @@ class Schema(Frozen):
             return ()
         column = self.data.video_len.column
         return [f.name for f in self.features if f.side == "item" and f.expr is None and f.source == column]
+
+    def numeric_length(self) -> NumericFeature | None:
+        """The first numeric feature among them: where the network reads the video's length."""
+        names = self.length_features()
+        numeric = (f for f in self.features if isinstance(f, NumericFeature) and f.name in names)
+        return next(numeric, None)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model.encoding import EncodedRows
 
-__all__ = ["Batch", "EncodedLog", "JudgedRows", "TrainingRows"]
+__all__ = ["Batch", "EncodedLog", "JudgedRows", "TrainingRows", "spread_places"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,10 @@ class TrainingRows(Protocol):
         """Mean label of each task over its own rows, [T]; NaN where it has none."""
         ...
 
+    def spread(self, rows: int) -> Batch:
+        """At most so many rows, evenly spread over all, in their order."""
+        ...
+
     def epoch(self, shuffler: torch.Generator, size: int, done: int) -> Iterator[Batch]:
         """Every row once, in an order that depends on the shuffler's state and on nothing else.
 
@@ -99,6 +103,12 @@ class JudgedRows(Protocol):
     def slices(self, size: int) -> Iterator[Batch]:
         """Neighbouring rows in their order."""
         ...
+
+
+def spread_places(count: int, at_most: int) -> npt.NDArray[np.int64]:
+    """Numbers of at most so many of `count` rows, evenly spread."""
+    taken = min(count, at_most)
+    return np.arange(taken) * count // taken
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,10 @@ class EncodedLog:
     def label_means(self) -> list[float]:  # noqa: D102 (TrainingRows says it)
         columns = zip(self.labels.T, self.masks.T, strict=True)
         return [float(labels[mask].mean()) if mask.any() else float("nan") for labels, mask in columns]
+
+    def spread(self, rows: int) -> Batch:  # noqa: D102 (TrainingRows says it)
+        places = torch.from_numpy(spread_places(len(self), rows))
+        return self._batch().each(lambda part: part.index_select(0, places)).widened()
 
     def epoch(self, shuffler: torch.Generator, size: int, done: int) -> Iterator[Batch]:  # noqa: D102
         rows = self._batch()

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from model.encoding import EncodedRows
 from model.errors import FulcrumError
-from training.batches import Batch, EncodedLog
+from training.batches import Batch, EncodedLog, spread_places
 
 __all__ = ["CachedRows", "RowLayout", "RowWriter"]
 
@@ -147,6 +147,14 @@ class CachedRows:
 
     def label_means(self) -> list[float]:  # noqa: D102 (TrainingRows says it)
         return self._means
+
+    def spread(self, rows: int) -> Batch:  # noqa: D102 (TrainingRows says it)
+        places, start, parts = spread_places(self._rows, rows), 0, []
+        for records in self._neighbours(_READ_ROWS):
+            inside = places[(places >= start) & (places < start + len(records))]
+            parts.append(records[inside - start])
+            start += len(records)
+        return self._layout.batch(torch.from_numpy(np.concatenate(parts)))
 
     def epoch(self, shuffler: torch.Generator, size: int, done: int) -> Iterator[Batch]:  # noqa: D102
         count = -(-self._rows // self._block)

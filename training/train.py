@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from rich.console import Console
@@ -27,13 +27,16 @@ from model.network.config import TrunkConfig
 from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork, build_network
+from model.network.thresholds import Ordinal
 from model.schema import (
     CategoricalFeature,
     EmbeddedFeature,
     MultiFeature,
+    OrdinalHead,
     RegressionTask,
     SequenceFeature,
     Side,
+    TaskSpec,
 )
 from training.curves import Curves, check_installed
 from training.device import device_name, multiply_exactly, training_device
@@ -49,7 +52,7 @@ from training.threads import usable_cores
 from training.trainer import Checkpoint, EpochReport, fit
 from training.warm_start import WarmStart, open_bundle
 
-__all__ = ["TrainedBundle", "fresh_network", "seeded_network", "side_spec", "task_head", "train_bundle"]
+__all__ = ["TrainedBundle", "fresh_network", "seeded_network", "side_spec", "task_heads", "train_bundle"]
 
 
 @dataclass(frozen=True)
@@ -187,8 +190,7 @@ def fresh_network(recipe: Recipe, encoder: Encoder) -> RankingNetwork:
         FulcrumError: the recipe asks for a device that is not there.
     """
     user, item = side_spec(encoder, "user", "context"), side_spec(encoder, "item")
-    heads = [task_head(task) for task in recipe.data_schema.tasks]
-    return seeded_network(recipe.network, recipe.training, user, item, heads)
+    return seeded_network(recipe.network, recipe.training, user, item, task_heads(encoder))
 
 
 def seeded_network(
@@ -234,11 +236,20 @@ def _is_entity(spec: EmbeddedFeature) -> bool:
     return isinstance(spec, CategoricalFeature) and spec.kind == "id"
 
 
-def task_head(task: Any) -> TaskHead:
-    """The network's view of a task."""
-    if isinstance(task, RegressionTask):
-        return TaskHead(task.name, "regression", task.bounds, space=task.where)
-    return TaskHead(task.name, "binary", space=task.where)
+def task_heads(encoder: Encoder) -> list[TaskHead]:
+    """The network's view of the tasks."""
+    return [_head(task, encoder) for task in encoder.schema.tasks]
+
+
+def _head(task: TaskSpec, encoder: Encoder) -> TaskHead:
+    if not isinstance(task, RegressionTask):
+        return TaskHead(task.name, "binary", space=task.where)
+    ordinal = None
+    length = encoder.schema.numeric_length()
+    if isinstance(task.head, OrdinalHead) and length is not None:
+        place = encoder.sides["item"].numeric_place[length.name].start
+        ordinal = Ordinal(task.head.thresholds, task.head.length_bins, place)
+    return TaskHead(task.name, "regression", task.bounds, space=task.where, ordinal=ordinal)
 
 
 class _Rate(ProgressColumn):

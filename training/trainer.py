@@ -9,29 +9,31 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.errors import FulcrumError
-from model.network.heads import TaskHead
 from model.network.network import RankingNetwork
-from training.batches import JudgedRows, TrainingRows
+from model.network.thresholds import Ordinal
+from training.batches import Batch, JudgedRows, TrainingRows
 from training.device import random_state, return_to_random_state
 from training.loss_weights import task_weights
 from training.metrics import task_metrics
 from training.recipe import TrainingConfig
 from training.step import Step
+from training.thresholds import fit_tables
 
 __all__ = ["Checkpoint", "EpochReport", "Trained", "fit", "predict_rows"]
 
 _JUDGED_ROWS = 8192
 _RAREST = 1e-5
+_FITTED_ROWS = 1 << 18
 
 Checkpoint = Mapping[str, Any]
 """A training between two steps, as tensors and plain values: what `fit` hands out and goes on from."""
@@ -106,7 +108,7 @@ def fit(
         FulcrumError: the checkpoint is of another network.
     """
     if not warm:
-        base = _base(train.label_means(), network.heads)
+        base = torch.cat(_base(network, train))
         network.base[: len(base)].copy_(base)
     training = _Training(network, config, weights, train)
     if resume is not None:
@@ -279,15 +281,28 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
-def _base(means: Sequence[float], heads: Sequence[TaskHead]) -> Tensor:
-    """Logits of the labels' mean rates in the training split: [T]."""
+def _base(network: RankingNetwork, train: TrainingRows) -> list[Tensor]:
+    """Logits of the labels' mean rates in the training split: T of [columns]. Fits thresholds on the way."""
+    rows = train.spread(_FITTED_ROWS) if len(network.thresholds) else None
     base = []
-    for mean, head in zip(means, heads, strict=True):
-        low, high = head.bounds if head.kind == "regression" else (0.0, 1.0)
-        rate = 0.5 if math.isnan(mean) else (mean - low) / (high - low)
-        rate = min(max(rate, _RAREST), 1.0 - _RAREST)
-        base.append(math.log(rate / (1.0 - rate)))
-    return torch.tensor(base)
+    for place, (mean, head) in enumerate(zip(train.label_means(), network.heads, strict=True)):
+        if head.ordinal is not None and rows is not None:
+            rates = _fit_thresholds(network.thresholds[f"of_{head.name}"], head.ordinal, rows, place)
+        else:
+            low, high = head.bounds if head.kind == "regression" else (0.0, 1.0)
+            rates = torch.tensor([(mean - low) / (high - low)], dtype=torch.float64)
+        base.append(torch.logit(rates.nan_to_num(nan=0.5).double(), eps=_RAREST).float())
+    return base
+
+
+def _fit_thresholds(thresholds: nn.Module, ordinal: Ordinal, rows: Batch, place: int) -> Tensor:
+    """Fit a head's tables on the task's own rows: how often each threshold is reached, [M]."""
+    own = rows.masks[:, place]
+    labels, lengths = rows.labels[own, place].numpy(), rows.item_numeric[own, ordinal.length].numpy()
+    tables = fit_tables(labels, lengths, ordinal.thresholds, ordinal.bins)
+    for name, buffer in thresholds.named_buffers():
+        buffer.copy_(torch.from_numpy(getattr(tables, name)))
+    return torch.from_numpy(tables.rates)
 
 
 def _monitored(config: TrainingConfig, metrics: dict[str, dict[str, Any]], weights: list[float]) -> float:

@@ -36,7 +36,7 @@ from model.key_index import hash_key
 from model.network.config import TrunkConfig
 from model.network.network import RankingNetwork
 from model.network.trunks import build_trunk
-from model.schema import NumericFeature, SequenceFeature, Side
+from model.schema import NumericFeature, OrdinalHead, SequenceFeature, Side
 from training.differences import differences
 from training.recipe import Recipe
 
@@ -162,14 +162,17 @@ def _reasons(bundle: Bundle, recipe: Recipe) -> Iterator[str]:
     """Why a bundle cannot be gone on from."""
     before, after = bundle.schema, recipe.data_schema
     kinds = [
-        [(task.name, task.type, getattr(task, "bounds", None)) for task in one.tasks]
+        [(t.name, t.type, getattr(t, "bounds", None), getattr(t, "head", None)) for t in one.tasks]
         for one in (before, after)
     ]
     if kinds[0] != kinds[1]:
         yield (
             f"its tasks are {', '.join(before.task_names)}, the recipe's {', '.join(after.task_names)}; "
-            "a warm start keeps tasks, their order, types and bounds"
+            "a warm start keeps tasks, their order, types, bounds and heads"
         )
+    lengths = [length.name if (length := one.numeric_length()) else None for one in (before, after)]
+    if lengths[0] != lengths[1] and any(isinstance(head, OrdinalHead) for *_, head in kinds[1]):
+        yield f"its ordinal heads read the length of {lengths[0]!r}, the recipe's of {lengths[1]!r}"
     old = {spec.name: spec for spec in before.features}
     for spec in after.features:
         if spec.name in old:

@@ -2,7 +2,7 @@
 
 Knows nothing about how the output was made, nor about losses.
 
-Shapes: B rows, T tasks, C output columns of all tasks.
+Shapes: B rows, T tasks, C output columns of all tasks, M thresholds of an ordinal head.
 """
 
 import math
@@ -12,6 +12,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+
+from model.network.thresholds import Ordinal
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,18 @@ class TaskHead:
     space: str | None = None
     """Name of the sample space on which the task is defined; tasks of one name share it. None: all rows."""
 
+    ordinal: Ordinal | None = None
+    """How a regression asks for thresholds, where it does: its tower answers each."""
+
     @property
     def columns(self) -> int:
         """How many outputs of its tower it reads."""
-        return 1
+        return self.ordinal.thresholds if self.ordinal is not None else 1
+
+    @property
+    def width(self) -> int:
+        """Columns that it has among a network's outputs: the tower's, then its row of `Thresholds`."""
+        return self.columns if self.ordinal is None else 1 + 3 * self.columns
 
     def __post_init__(self) -> None:
         if self.kind not in ("binary", "regression"):
@@ -42,14 +52,40 @@ class TaskHead:
         low, high = self.bounds
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(f"task '{self.name}': bounds must be finite and rising; got [{low}, {high}]")
+        if self.ordinal is not None and self.kind != "regression":
+            raise ValueError(f"task '{self.name}': only a regression has thresholds")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The output of an ordinal head, taken apart."""
+
+    logits: Tensor
+    """Of P(y >= t_m), [B, M]."""
+    floor: Tensor
+    """v_0, [B, 1]."""
+    steps: Tensor
+    """v_m - v_{m-1}, [B, M]; 0 where a threshold is not in use."""
+    reached: Tensor
+    """t_m, [B, M]; infinite where it is not in use."""
+
+
+def answers(head: TaskHead, output: Tensor) -> Answers:
+    """What an ordinal head's output [B, width] holds."""
+    count = head.columns
+    return Answers(*torch.split(output, [count, 1, count, count], dim=1))
 
 
 def prediction(head: TaskHead, output: Tensor) -> Tensor:
-    """Tower output [B, columns] -> probability (`binary`) or value within the bounds (`regression`), [B, 1].
+    """Output [B, width] -> probability (`binary`) or value within the bounds (`regression`), [B, 1].
 
     A regression is lo + (hi - lo) * sigmoid(output): an unbounded value could be negative, and a negative
-    base to a fractional power is NaN in the fused score.
+    base to a fractional power is NaN in the fused score. An ordinal one is an expectation, see `Thresholds`.
     """
+    if head.ordinal is not None:
+        found = answers(head, output)
+        expectation = found.floor + (torch.sigmoid(found.logits) * found.steps).sum(dim=1, keepdim=True)
+        return expectation.clamp(*head.bounds)
     share = torch.sigmoid(output)
     if head.kind == "binary":
         return share
@@ -59,8 +95,8 @@ def prediction(head: TaskHead, output: Tensor) -> Tensor:
 
 
 def columns(heads: Sequence[TaskHead], outputs: Tensor) -> list[Tensor]:
-    """Each task's outputs: [B, C or more] -> T of [B, columns]. What stands behind them is no task's."""
-    widths = [head.columns for head in heads]
+    """Each task's outputs: [B, C or more] -> T of [B, width]. What stands behind them is no task's."""
+    widths = [head.width for head in heads]
     return list(torch.split(outputs[:, : sum(widths)], widths, dim=1))
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.network.heads import TaskHead, columns, prediction
+from model.network.heads import TaskHead, answers, columns, prediction
 
 
 def joint_loss(
@@ -39,7 +39,7 @@ def joint_loss(
         ValueError: shapes do not agree.
     """
     shape = (outputs.shape[0], len(heads))
-    width = sum(head.columns for head in heads)
+    width = sum(head.width for head in heads)
     for name, array, expected in (
         ("outputs", outputs[:, :width], (shape[0], width)),
         ("labels", labels, shape),
@@ -65,4 +65,14 @@ def joint_loss(
 def _loss(head: TaskHead, output: Tensor, label: Tensor) -> Tensor:
     if head.kind == "binary":
         return F.binary_cross_entropy_with_logits(output.squeeze(1), label, reduction="none")  # [B]
-    return (prediction(head, output).squeeze(1) - label).square()  # [B]
+    square = (prediction(head, output).squeeze(1) - label).square()  # [B]
+    return square if head.ordinal is None else square + _of_thresholds(head, output, label)
+
+
+def _of_thresholds(head: TaskHead, output: Tensor, label: Tensor) -> Tensor:
+    """Mean cross-entropy of an ordinal head's answers, over the thresholds in use: [B]."""
+    found = answers(head, output)
+    used = found.reached.isfinite()
+    told = (label[:, None] >= found.reached).to(found.logits.dtype)
+    each = F.binary_cross_entropy_with_logits(found.logits, told, reduction="none").where(used, 0.0)
+    return each.sum(dim=1) / used.sum(dim=1).clamp(min=1)

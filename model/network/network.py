@@ -15,6 +15,7 @@ from model.network.attention import TargetAttention
 from model.network.config import TrunkConfig
 from model.network.embedding import EmbeddingTables, FeatureEmbedding, FieldSpec, SideSpec
 from model.network.heads import TaskHead, predictions
+from model.network.thresholds import Thresholds
 from model.network.trunk import Trunk
 from model.network.trunks import build_trunk
 
@@ -30,7 +31,7 @@ class RankingNetwork(nn.Module):
         parts: widths of the features that stand side by side in it, in their order.
         trunk: x [N, D] -> tower outputs of T tasks, and any auxiliary ones.
         heads: the tasks; the columns of every [N, T] here are in their order.
-        base: what is added to the towers' outputs, [C + A]: a trainer sets it to the labels' mean rates, so
+        base: what is added to the towers' outputs, one each: a trainer sets it to the labels' mean rates, so
             that rare tasks do not spend their first steps on finding them.
     """
 
@@ -60,6 +61,9 @@ class RankingNetwork(nn.Module):
         outputs = sum(head.columns for head in self.heads) + trunk.auxiliary
         self.register_buffer("base", torch.zeros(outputs))
         self.base: Tensor
+        self.thresholds = nn.ModuleDict(
+            {f"of_{head.name}": Thresholds(head.ordinal) for head in self.heads if head.ordinal is not None}
+        )
 
     def inputs(
         self,
@@ -102,11 +106,25 @@ class RankingNetwork(nn.Module):
     ) -> Tensor:
         """Raw tower outputs [N, C + A], for `loss`. Takes what `predictions` takes.
 
+        Behind those of an ordinal head stand its thresholds for the row, which so count among C.
+
         With a `precision`, the trunk calculates in it; parameters and outputs stay in their own.
         """
         x = self.inputs(user_ids, user_numeric, item_ids, item_numeric, row_to_user)
         x = x if precision is None else x.to(precision)
-        return torch.cat(self.trunk(x), dim=1) + self.base
+        outputs = torch.cat(self.trunk(x), dim=1) + self.base
+        return self._with_thresholds(outputs, item_numeric) if len(self.thresholds) else outputs
+
+    def _with_thresholds(self, outputs: Tensor, item_numeric: Tensor) -> Tensor:
+        widths = [head.columns for head in self.heads]
+        rest = outputs.shape[1] - sum(widths)
+        *columns, auxiliary = torch.split(outputs, [*widths, rest], dim=1)
+        parts = []
+        for head, column in zip(self.heads, columns, strict=True):
+            parts.append(column)
+            if head.ordinal is not None:
+                parts.append(self.thresholds[f"of_{head.name}"](item_numeric))
+        return torch.cat([*parts, auxiliary], dim=1)
 
     def loss(self, outputs: Tensor, labels: Tensor, mask: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """The joint loss of `logits` as the trunk has it: the total, and each task's own [T].

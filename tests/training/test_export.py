@@ -19,7 +19,7 @@ from model.schema import Schema
 from training import export
 from training.batches import EncodedLog
 from training.export import write_bundle
-from training.train import side_spec, task_head
+from training.train import side_spec, task_heads
 
 ROWS = 40
 PROVENANCE = {"network": {}, "training": {}, "data": {}, "metrics": {}}
@@ -62,7 +62,7 @@ def parts(*kinds):
         PLEConfig(levels=1, expert=(8,), tower=(4,)),
         user=side_spec(encoder, "user", "context"),
         item=side_spec(encoder, "item"),
-        tasks=[task_head(task) for task in schema.tasks],
+        tasks=task_heads(encoder),
     )
     numbers = np.zeros(ROWS, np.int64)
     labels = np.zeros((ROWS, 2), np.float32)

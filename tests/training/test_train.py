@@ -15,7 +15,7 @@ from model.bundle import load_bundle
 from model.errors import FulcrumError
 from model.network.network import build_network
 from training.recipe import load_recipe
-from training.train import side_spec, task_head, train_bundle
+from training.train import side_spec, task_heads, train_bundle
 
 QUIET = Console(quiet=True)
 
@@ -75,7 +75,7 @@ def test_the_bundle_predicts_by_the_best_epochs_weights(trained):
         recipe.network,
         user=side_spec(bundle.encoder, "user", "context"),
         item=side_spec(bundle.encoder, "item"),
-        tasks=[task_head(task) for task in bundle.schema.tasks],
+        tasks=task_heads(bundle.encoder),
     )
     network.load_state_dict(torch.load(trained.run / "best.pt", weights_only=True))
     network.eval()

@@ -16,7 +16,7 @@ from model.errors import FulcrumError
 from model.network.network import build_network
 from training.material import encode_log, material_in_memory
 from training.recipe import load_recipe
-from training.train import side_spec, task_head, train_bundle
+from training.train import side_spec, task_heads, train_bundle
 from training.warm_start import kept_weights, open_bundle
 
 QUIET = Console(quiet=True)
@@ -33,7 +33,7 @@ def warmed(recipe, trained, data=None):
         recipe.network,
         user=side_spec(encoder, "user", "context"),
         item=side_spec(encoder, "item"),
-        tasks=[task_head(task) for task in recipe.data_schema.tasks],
+        tasks=task_heads(encoder),
     )
     warm.put(network, encoder, recipe.network)
     network.eval()

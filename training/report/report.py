@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from model.encoding import Encoder
 from model.errors import FulcrumError, first_problem
 from model.network.config import TrunkConfig
 from model.network.embedding import SideSpec
@@ -36,7 +37,7 @@ from training.report.run import Job, Part
 from training.report.workers import carry_out_all
 from training.run_folder import environment
 from training.threads import usable_cores
-from training.train import side_spec, task_head
+from training.train import side_spec, task_heads
 
 __all__ = ["make_report"]
 
@@ -126,9 +127,7 @@ def make_report(
         folder.release()
         folder.claim({**said, "data": material.fingerprint})
         train, validation = cast(EncodedLog, material.train), cast(EncodedLog, material.validation)
-        shape = _shape(
-            plan, side_spec(material.encoder, "user", "context"), side_spec(material.encoder, "item")
-        )
+        shape = _shape(plan, material.encoder)
         console.print(
             f"Matching {len(plan.networks)} networks" if match != "none" else "Networks as they are"
         )
@@ -202,8 +201,9 @@ def _description(plan: Plan, match: Match, networks: _Networks) -> dict[str, Any
     }
 
 
-def _shape(plan: Plan, user: SideSpec, item: SideSpec) -> _Shape:
-    heads = tuple(task_head(task) for task in plan.recipe.data_schema.tasks)
+def _shape(plan: Plan, encoder: Encoder) -> _Shape:
+    user, item = side_spec(encoder, "user", "context"), side_spec(encoder, "item")
+    heads = tuple(task_heads(encoder))
     with torch.device("meta"):
         network = build_network(plan.recipe.network, user=user, item=item, tasks=heads)
     return _Shape(heads, user, item, tuple(network.parts))
