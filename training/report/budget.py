@@ -153,7 +153,9 @@ def _measure_one(config: TrunkConfig, fields: Sequence[int], tasks: Sequence[Tas
     with torch.device("meta"):
         trunk = build_trunk(config, fields=fields, tasks=tasks).eval()
         x = torch.empty(_ROWS, sum(fields))
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    # The counter follows tensors that want a gradient, which an inference mode has none of.
+    trunk.requires_grad_(False)
+    with FlopCounterMode(display=False) as counter:
         trunk(x)
     parameters = sum(parameter.numel() for parameter in trunk.parameters())
     return Budget(parameters, counter.get_total_flops() / _ROWS)
