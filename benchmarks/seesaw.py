@@ -93,7 +93,7 @@ def _picture(answer: dict[str, Any]) -> str:
 
     def draw(figure: Figure) -> None:
         grid = figure.subplots(1, 2, sharey=True, squeeze=False)[0]
-        figure.subplots_adjust(left=0.13, right=0.98, top=0.88, bottom=0.16, wspace=0.08)
+        figure.subplots_adjust(left=0.13, right=0.98, top=0.8, bottom=0.16, wspace=0.08)
         _lines(grid[0], f"{ours} over {theirs}", [point["tasks"] for point in points])
         _lines(grid[1], f"{ours} over single-task models", [p["over_single_task"][ours] for p in points])
         grid[0].set_ylabel("gain (MSE, sign turned)")
@@ -108,15 +108,14 @@ def _picture(answer: dict[str, Any]) -> str:
                 axes.plot([where, where], of[task]["interval"], color=colour, linewidth=1.6)
             axes.plot(x, [of[task]["gain"] for of in gains], "o-", color=colour, markersize=4, linewidth=0.8)
             axes.text(
-                0.98,
-                0.97 - 0.075 * place,
+                0.02 + 0.2 * place,
+                1.03,
                 f"● {task}",
                 transform=axes.transAxes,
                 color=colour,
-                ha="right",
-                va="top",
+                va="bottom",
             )
-        axes.set_title(title)
+        axes.set_title(title, pad=20)
         axes.set_xlabel("correlation p of the tasks")
         axes.invert_xaxis()
 

@@ -107,6 +107,14 @@ def matched(
         middle = (low * high) ** 0.5
         low, high = (middle, high) if cost(scaled(config, middle)) < wanted else (low, middle)
     candidates = [scaled(config, factor) for factor in (low, high)]
+    if hasattr(config, "width"):
+        # Its attention grows in large steps: the experts alone take up what is left.
+        narrow, less, more = candidates[0], 1.0, 32.0
+        for _ in range(_HALVINGS):
+            middle = (less * more) ** 0.5
+            fits = cost(scaled(narrow, middle, attention=False)) < wanted
+            less, more = (middle, more) if fits else (less, middle)
+        candidates += [scaled(narrow, factor, attention=False) for factor in (less, more)]
     nearest = min(candidates, key=lambda candidate: abs(cost(candidate) - wanted))
     if abs(cost(nearest) / wanted - 1) > _EXACT:
         candidates += [nudged(nearest, by) for by in range(-_STEPS, _STEPS + 1)]
@@ -114,10 +122,12 @@ def matched(
     return best, measure(best, fields, tasks, apart=apart)
 
 
-def scaled(config: TrunkConfig, factor: float) -> TrunkConfig:
-    """With the experts' widths times a factor, in the whole numbers that the network can have."""
+def scaled(config: TrunkConfig, factor: float, *, attention: bool = True) -> TrunkConfig:
+    """With its widths times a factor, in whole numbers that the network can have."""
     step = _step(config)
-    return _with_widths(config, lambda widths: [max(1, round(w * factor / step)) * step for w in widths])
+    return _with_widths(
+        config, lambda widths: [max(1, round(w * factor / step)) * step for w in widths], attention=attention
+    )
 
 
 def nudged(config: TrunkConfig, by: int) -> TrunkConfig:
@@ -139,14 +149,21 @@ def _step(config: TrunkConfig) -> int:
     return 1
 
 
-def _with_widths(config: TrunkConfig, change: Callable[[list[int]], list[int]]) -> TrunkConfig:
+def _with_widths(
+    config: TrunkConfig, change: Callable[[list[int]], list[int]], *, attention: bool = False
+) -> TrunkConfig:
     def each(widths: Any) -> Any:
         if isinstance(widths, Mapping):
             return {key: each(value) for key, value in widths.items()}
         return change(widths)
 
     settings = config.model_dump(mode="json")
-    return network_config({**settings, "expert": each(settings["expert"])})
+    changed = {"expert": each(settings["expert"])}
+    if attention and "width" in settings:
+        # Attention (MRAN) costs more than its experts: scaled by these alone, nothing would be left of them.
+        heads = settings.get("heads", 1)
+        changed["width"] = max(1, round(change([settings["width"]])[0] / heads)) * heads
+    return network_config({**settings, **changed})
 
 
 def _measure_one(config: TrunkConfig, fields: Sequence[int], tasks: Sequence[TaskHead]) -> Budget:

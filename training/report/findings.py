@@ -55,10 +55,12 @@ def seesaw(gains: Mapping[str, Mapping[str, Any]]) -> str:
     return "better on some" if "better" in verdicts else "undecided"
 
 
-def signed(value: float | None, digits: int = 4) -> str:
-    """`+.0012`, or a dash for what is not known."""
+def signed(value: float | None, digits: int | None = None) -> str:
+    """`+.0012`, one digit more of what is smaller than .001, or a dash for what is not known."""
     if value is None or math.isnan(value):
         return DASH
+    if digits is None:
+        digits = 5 if 0 < abs(value) < 1e-3 else 4
     text = f"{abs(value):.{digits}f}"
     text = text[1:] if text.startswith("0.") else text
     return f"{MINUS if value < 0 else '+'}{text}"

@@ -182,7 +182,7 @@ def _forest(
     axes.set_yticks(range(len(names)), names)
     axes.spines["left"].set_visible(False)
     axes.set_title(f"{task['name']}: {'AUC' if task['metric'] == 'auc' else 'MSE, sign turned'}")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(4, prune="both"))
     axes.xaxis.set_major_formatter(FuncFormatter(_tick))
 
 
@@ -202,7 +202,7 @@ def _seesaw(one: Mapping[str, Any], other: Mapping[str, Any], gains: Mapping[str
     a, b = one["name"], other["name"]
     names = list(gains)
     of_a, of_b = [gains[name][a] for name in names], [gains[name][b] for name in names]
-    size, left, bottom, right, top = (6.4, 5.2), 0.75, 0.6, 0.15, 0.15
+    size, left, bottom, right, top = (6.4, 5.2), 0.95, 0.6, 0.15, 0.15
     area = (72 * (size[0] - left - right), 72 * (size[1] - bottom - top))
     frames = _frame(of_a), _frame(of_b)
 
@@ -285,7 +285,7 @@ def _seesaw(one: Mapping[str, Any], other: Mapping[str, Any], gains: Mapping[str
                 bbox=_HALO,
             )
         for axis, task in ((axes.xaxis, one), (axes.yaxis, other)):
-            axis.set_major_locator(MaxNLocator(6))
+            axis.set_major_locator(MaxNLocator(5))
             axis.set_major_formatter(FuncFormatter(_tick))
             axis.set_label_text(
                 f"gain on {task['name']} "
