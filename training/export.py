@@ -173,6 +173,7 @@ def _export(network: RankingNetwork, path: Path) -> None:
     if program is None:
         raise FulcrumError("torch exported no ONNX program")
     proto = program.model_proto
+    _forget_origins(proto.graph)
     large = proto.ByteSize() > _LARGE_BYTES
     onnx.save_model(
         proto,
@@ -182,6 +183,14 @@ def _export(network: RankingNetwork, path: Path) -> None:
         location=NETWORK_DATA,
         size_threshold=1 << 16,
     )
+
+
+def _forget_origins(graph: onnx.GraphProto) -> None:
+    """Take out the source lines that each node came from: with their paths, equal networks would differ in
+    the hash that is their bundle's version."""
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
 
 
 def _check_parity(network: RankingNetwork, path: Path, rows: EncodedLog) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,6 +98,14 @@ def test_an_input_without_columns_is_left_out_of_the_graph(tmp_path, kinds, inpu
             expected = made["network"].predictions(**tensors).numpy()
         found = session.predict(given)
         np.testing.assert_allclose(np.stack([found["vtr"], found["vcr"]], axis=1), expected, atol=1e-5)
+
+
+def test_the_graph_does_not_know_where_it_was_made(tmp_path):
+    """Or its hash, the bundle's version, would depend on the checkout's path."""
+    write_bundle(tmp_path / "bundle", **parts("user numeric", "item categorical"))
+    checkout = str(Path(export.__file__).parents[1]).encode()
+    for file in (tmp_path / "bundle").iterdir():
+        assert checkout not in file.read_bytes(), file.name
 
 
 def test_large_tables_lie_beside_the_graph_and_count_for_the_version(tmp_path, monkeypatch):
