@@ -132,6 +132,9 @@ def _work(pipe: Connection, rows: Path) -> None:
             def on_progress(share: float, told: list[float] = told) -> None:
                 if share - told[0] >= _TOLD_EVERY:
                     told[0] = share
-                    pipe.send(("share", share))
+                    try:
+                        pipe.send(("share", share))
+                    except OSError:
+                        os._exit(1)  # the parent is gone: its next run does this job again
 
             pipe.send(("end", carry_out(job, train, validation, on_progress)))

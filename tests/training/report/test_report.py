@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -12,6 +15,7 @@ from typer.testing import CliRunner
 
 import fulcrum
 from model.errors import FulcrumError
+from tests.service_process import wait_until
 
 ARGUMENTS = ["--models", "cgc,mmoe", "--tasks", "vtr,vcr", "--seeds", "2"]
 ARGUMENTS += ["--compare", "cgc,mmoe", "--jobs", "1"]
@@ -123,6 +127,27 @@ def test_run_again_nothing_is_trained_twice_and_more_seeds_are_added(made, train
     for name, of in made[2]["networks"].items():
         assert again["networks"][name]["metrics"] == of["metrics"]
         assert again["networks"][name]["gains"] == of["gains"]
+
+
+def test_killed_it_leaves_no_process_and_goes_on_where_it_was(made, trained, tmp_path):
+    out = tmp_path / "r"
+    command = [sys.executable, "-c", "import fulcrum; fulcrum.main()", "report", "--recipe", trained.recipe]
+    command += ["--data", str(trained.data), "--out", str(out), *ARGUMENTS]
+    root = Path(fulcrum.__file__).parent
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as report:
+        wait_until(lambda: list((out / "runs").glob("*.json")), within_s=120)
+        children = Path(f"/proc/{report.pid}/task/{report.pid}/children").read_text().split()
+        report.kill()
+    assert children
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), within_s=60)
+    done = {path.name: path.stat().st_mtime_ns for path in (out / "runs").glob("*.json")}
+    assert 0 < len(done) < 6
+    result = _report(trained, out, *ARGUMENTS)
+    assert result.exit_code == 0, result.output
+    assert done == {name: (out / "runs" / name).stat().st_mtime_ns for name in done}
+    found = orjson.loads((out / "report.json").read_bytes())
+    for name, of in made[2]["networks"].items():
+        assert found["networks"][name]["metrics"] == of["metrics"]
 
 
 def test_a_folder_of_another_report_is_refused(made, trained, tmp_path):
