@@ -1,6 +1,6 @@
 """Export: a trained network to ONNX and into a bundle, which exists only if onnxruntime agrees with torch.
 
-The standard lowering; knows nothing about how the network was trained.
+Knows nothing about how the network was trained.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ from model.fusion import canonical, default_fusion
 from model.inference import INPUTS, NetworkInputs, NetworkSession
 from model.network.network import RankingNetwork
 from training.batches import EncodedLog
+from training.lowering import lower
 from training.run_folder import environment
 from training.warm_start import kept_weights
 
-__all__ = ["PARITY_ROWS", "PARITY_TOLERANCE", "check_replaceable", "write_bundle"]
+__all__ = ["PARITY_ROWS", "PARITY_TOLERANCE", "check_replaceable", "export_graph", "write_bundle"]
 
 PARITY_ROWS = (1, 7, 500, 4096)
 PARITY_TOLERANCE = 1e-5
@@ -79,7 +80,7 @@ def write_bundle(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
-        _export(network, unfinished / NETWORK)
+        export_graph(network, unfinished / NETWORK)
         parity = _check_parity(network, unfinished / NETWORK, rows)
         schema = encoder.schema
         (unfinished / SCHEMA).write_text(schema.model_dump_json(indent=2), encoding="utf-8")
@@ -149,7 +150,8 @@ def _without_columns(name: str, given: Mapping[str, Tensor]) -> Tensor:
     return torch.zeros((rows, 0), dtype=dtype)
 
 
-def _export(network: RankingNetwork, path: Path) -> None:
+def export_graph(network: RankingNetwork, path: Path, *, lowered: bool = True) -> None:
+    """Write the network as ONNX, lowered for ranking or as torch exports it."""
     network.eval()
     example = {
         "user_ids": torch.zeros((2, network.user.spec.id_columns), dtype=torch.int64),
@@ -173,6 +175,8 @@ def _export(network: RankingNetwork, path: Path) -> None:
     if program is None:
         raise FulcrumError("torch exported no ONNX program")
     proto = program.model_proto
+    if lowered:
+        lower(proto.graph, network.user.width)
     _forget_origins(proto.graph)
     large = proto.ByteSize() > _LARGE_BYTES
     onnx.save_model(

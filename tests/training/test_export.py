@@ -156,8 +156,8 @@ def test_a_network_that_onnxruntime_runs_otherwise_leaves_the_old_bundle_serving
     old = load_bundle(shutil.copytree(trained.bundle, tmp_path / "bundle")).version
     made = parts("user numeric", "item categorical")
     exported = tmp_path / "exported.onnx"
-    export._export(made["network"], exported)
-    monkeypatch.setattr(export, "_export", lambda _, path: shutil.copy(exported, path))
+    export.export_graph(made["network"], exported)
+    monkeypatch.setattr(export, "export_graph", lambda _, path: shutil.copy(exported, path))
     before = sorted(tmp_path.rglob("*"))
     for break_ in (_too_strict, _not_a_number, _wrong_in_large_batches):
         with monkeypatch.context() as broken:
