@@ -14,16 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from training.report.findings import DASH, seesaw, signed
-from training.report.pictures import (
-    Grid,
-    calibration_pictures,
-    curve_pictures,
-    gain_picture,
-    interval,
-    metric_name,
-    seesaw_pictures,
-    utilisation_pictures,
-)
+from training.report.pictures.gains import gain_picture
+from training.report.pictures.picture import Grid, interval, metric_name
+from training.report.pictures.seesaw import seesaw_pictures
+from training.report.pictures.small_multiples import calibration_pictures, curve_pictures
+from training.report.pictures.utilisation import utilisation_pictures
 
 __all__ = ["costs", "render", "write_page"]
 
