@@ -34,6 +34,7 @@ from model.schema import Frozen, Schema
 
 __all__ = [
     "NETWORK",
+    "NETWORK_DATA",
     "WEIGHTS",
     "Bundle",
     "FileEntry",

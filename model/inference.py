@@ -17,13 +17,16 @@ import onnxruntime as ort
 from model.encoding import EncodedRows
 from model.errors import FulcrumError
 
-__all__ = ["INPUTS", "NetworkInputs", "NetworkSession", "ProviderChoice"]
+__all__ = ["INPUTS", "NetworkInputs", "NetworkSession", "ProviderChoice", "write_prepared"]
 
 ProviderChoice = str | tuple[str, Mapping[str, str]]
 """An execution provider by onnxruntime's name, or that with options."""
 
 INPUTS = ("user_ids", "user_numeric", "item_ids", "item_numeric", "row_to_user")
 """The graph's inputs. An input whose side has no such columns is left out of the graph."""
+
+_MAPPED_BYTES = 1024
+"""Weights of a prepared network from so many bytes on are mapped."""
 
 
 @dataclass(frozen=True)
@@ -63,24 +66,23 @@ class NetworkSession:
         path: the ONNX file.
         providers: execution providers, most wanted first.
         threads: threads of one inference.
+        prepared: whether `write_prepared` wrote the file, so that nothing is left to optimise.
 
     Raises:
         FulcrumError: onnxruntime refuses the file.
     """
 
     def __init__(
-        self, path: Path, providers: Sequence[ProviderChoice] = ("CPUExecutionProvider",), threads: int = 1
+        self,
+        path: Path,
+        providers: Sequence[ProviderChoice] = ("CPUExecutionProvider",),
+        threads: int = 1,
+        prepared: bool = False,
     ) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=list(providers))
-        except Exception as error:  # onnxruntime raises a dozen types of its own
-            reason = str(error).splitlines()[0]
-            raise FulcrumError(f"{path}: onnxruntime cannot load this network ({reason})") from error
+        options = _options(threads)
+        if prepared:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self._session = _load(path, options, providers)
         self._inputs = [node.name for node in self._session.get_inputs()]
         foreign = sorted(set(self._inputs) - set(INPUTS))
         if foreign:
@@ -99,3 +101,43 @@ class NetworkSession:
         arrays: Mapping[str, npt.NDArray[np.generic]] = inputs.arrays()
         outputs = self._session.run(self.tasks, {name: arrays[name] for name in self._inputs})
         return dict(zip(self.tasks, outputs, strict=True))
+
+
+def write_prepared(path: Path, target: Path) -> None:
+    """Write a network as this machine's CPU runs it, for `NetworkSession` to load: optimised, and its weights
+    in the order in which kernels read them, in a file beside `target` that is mapped, not read.
+
+    Raises:
+        FulcrumError: onnxruntime refuses the file, or cannot write.
+    """
+    options = _options(threads=1)
+    options.optimized_model_filepath = str(target)
+    options.add_session_config_entry(
+        "session.optimized_model_external_initializers_file_name", target.with_suffix(".data").name
+    )
+    options.add_session_config_entry(
+        "session.optimized_model_external_initializers_min_size_in_bytes", str(_MAPPED_BYTES)
+    )
+    options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
+    _load(path, options, ("CPUExecutionProvider",))
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    # Threads that wait for work by turning in circles take the cores from other sessions and from Python.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _load(
+    path: Path, options: ort.SessionOptions, providers: Sequence[ProviderChoice]
+) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(str(path), options, providers=list(providers))
+    except Exception as error:  # onnxruntime raises a dozen types of its own
+        reason = str(error).splitlines()[0]
+        raise FulcrumError(f"{path}: onnxruntime cannot load this network ({reason})") from error

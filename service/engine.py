@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from model.bundle import Bundle
+from model.bundle import NETWORK, NETWORK_DATA, Bundle
 from model.errors import FulcrumError
 from model.inference import NetworkInputs, NetworkSession, ProviderChoice
 from service.buckets import BucketedSession
 from service.providers import CPU, ExecutionProvider, Provider, choose
+from service.shared_weights import SharedWeights
 
 __all__ = ["BUCKETS", "CHUNK", "Engine"]
 
@@ -48,13 +49,26 @@ class Engine:
         self.provider = session.providers[0]
 
     @classmethod
-    def load(cls, bundle: Bundle, provider: Provider, threads: int) -> Self:
+    def load(
+        cls, bundle: Bundle, provider: Provider, threads: int, shared: SharedWeights | None = None
+    ) -> Self:
         """Load the network, prove it on the bundle's parity sample and warm it up.
+
+        Args:
+            bundle: whose network.
+            provider: where it shall run.
+            threads: threads of one inference.
+            shared: weights that workers map together, where there are several.
 
         Raises:
             FulcrumError: the provider is not there, or the network does not give the sample's predictions.
         """
         chosen = choose(provider)
+        if shared is not None and chosen is CPU and (mapped := _mapped(bundle, shared, threads)):
+            try:
+                return cls._ready(mapped, bundle, (1, CHUNK))
+            except FulcrumError as error:
+                log.warning("weights_not_shared", network=str(bundle.network_path), error=str(error))
         session = _session(bundle, chosen, threads)
         if session.providers[0] != chosen.runtime:
             # onnxruntime falls back in silence when a provider's libraries do not load.
@@ -66,6 +80,10 @@ class Engine:
             log.warning("provider_fell_back", wanted=chosen.name, using=CPU.name, hint=chosen.hint)
             chosen = CPU
             session = _session(bundle, chosen, threads)
+        return cls._ready(session, bundle, BUCKETS if chosen.fixed_shapes else (1, CHUNK))
+
+    @classmethod
+    def _ready(cls, session: NetworkSession, bundle: Bundle, sizes: Sequence[int]) -> Self:
         if set(session.tasks) != set(bundle.task_names):
             raise FulcrumError(
                 f"{bundle.network_path}: the network predicts {', '.join(session.tasks)}, "
@@ -73,7 +91,7 @@ class Engine:
             )
         engine = cls(session, bundle.task_names)
         engine._prove(bundle)
-        engine._warm_up(bundle.sample.inputs, BUCKETS if chosen.fixed_shapes else (1, CHUNK))
+        engine._warm_up(bundle.sample.inputs, sizes)
         return engine
 
     def predict(self, inputs: NetworkInputs) -> dict[str, npt.NDArray[np.float32]]:
@@ -106,6 +124,13 @@ class Engine:
             self.predict(
                 NetworkInputs(sample.user.take(np.zeros(1, np.int64)), item, np.zeros(size, np.int64))
             )
+
+
+def _mapped(bundle: Bundle, shared: SharedWeights, threads: int) -> NetworkSession | None:
+    """From shared weights. Large tables, beside the network, are mapped as they are: not worth a copy."""
+    if NETWORK_DATA in bundle.manifest.files:
+        return None
+    return shared.session(bundle.network_path, bundle.manifest.files[NETWORK].sha256, threads)
 
 
 def _session(bundle: Bundle, provider: ExecutionProvider, threads: int) -> NetworkSession:

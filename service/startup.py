@@ -22,6 +22,7 @@ from service.features.stores import FeatureStores
 from service.metrics import Metrics
 from service.ranker import Ranker
 from service.settings import Settings
+from service.shared_weights import SharedWeights
 from service.traces import Traces
 
 __all__ = ["Service", "load_service"]
@@ -79,8 +80,10 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
     traces = Traces(settings.otel_endpoint) if settings.otel_endpoint else None
     stores = FeatureStores(settings)
 
+    shared = SharedWeights(fleet.folder) if fleet.folder is not None else None
+
     def load_engine(bundle: Bundle) -> Engine:
-        return Engine.load(bundle, settings.provider, settings.threads)
+        return Engine.load(bundle, settings.provider, settings.threads, shared)
 
     def begin(active: ActiveBundle) -> Control:
         return Control(active, settings.fusion, fleet, metrics.reloaded)
