@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 
 from model.bundle import Bundle
 from model.errors import FulcrumError
@@ -25,7 +26,7 @@ from service.settings import Settings
 from service.shared_weights import SharedWeights
 from service.traces import Traces
 
-__all__ = ["Service", "load_service"]
+__all__ = ["Service", "import_parts", "load_service"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,14 @@ class Service:
         await self.stores.close()
         if self.traces is not None:
             self.traces.close()
+
+
+def import_parts(settings: Settings) -> None:
+    """Import what these settings need and others do not: before workers are forked, who then share it."""
+    if "://" in settings.features:
+        import_module("service.features.redis_store")
+    if settings.state is not None and "://" in settings.state:
+        import_module("service.control.redis_state")
 
 
 def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:

@@ -8,7 +8,6 @@ that one which dies takes along no more than what it had accepted.
 from __future__ import annotations
 
 import contextlib
-import gc
 import multiprocessing
 import shutil
 import signal
@@ -85,8 +84,6 @@ def supervise(
         FulcrumError: one of the first workers could not start.
     """
     with _run_directory() as folder:
-        gc.collect()
-        gc.freeze()  # the workers share these pages until somebody writes to them
         supervisor = _Supervisor(workers, listener, folder, work, greet)
         handlers = {sig: signal.signal(sig, supervisor.stop) for sig in (signal.SIGINT, signal.SIGTERM)}
         try:

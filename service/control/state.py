@@ -11,21 +11,14 @@ from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 import orjson
-import redis
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from model.errors import FulcrumError, first_problem
 from service.control.records import replace_file
 
-__all__ = ["Desired", "FileState", "RedisState", "StateError", "StateStore", "open_state"]
-
-KEY = "fulcrum:state"
-"""Of the document in Redis."""
+__all__ = ["Desired", "FileState", "StateError", "StateStore", "open_state", "parse_desired"]
 
 _MAX_BYTES = 64 * 1024
-_TIMEOUT_S = 0.5
 
 
 class StateError(FulcrumError):
@@ -84,7 +77,7 @@ class FileState:
             return Desired()
         except OSError as error:
             raise StateError(f"{self.name}: cannot be read ({error.strerror})") from error
-        return _parse(content, self.name)
+        return parse_desired(content, self.name)
 
     def write(self, desired: Desired) -> None:
         """Want this from now on."""
@@ -94,50 +87,21 @@ class FileState:
             raise StateError(f"{self.name}: cannot be written ({error.strerror})") from error
 
 
-class RedisState:
-    """The desired state in Redis, for several hosts."""
-
-    def __init__(self, url: str) -> None:
-        try:
-            # One short try: the next poll is the retry.
-            self._redis = redis.Redis.from_url(
-                url,
-                socket_timeout=_TIMEOUT_S,
-                socket_connect_timeout=_TIMEOUT_S,
-                retry=Retry(NoBackoff(), 0),
-                protocol=2,
-            )
-        except ValueError as error:
-            raise StateError(f"state: {error}") from error
-        self._url = url.rpartition("@")[2]  # without a password
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return f"state {KEY} in redis {self._url}"
-
-    def read(self) -> Desired:
-        """What is wanted."""
-        try:
-            content = self._redis.get(KEY)
-        except redis.RedisError as error:
-            raise StateError(f"{self.name}: cannot be read ({error})") from error
-        return Desired() if content is None else _parse(content, self.name)
-
-    def write(self, desired: Desired) -> None:
-        """Want this from now on."""
-        try:
-            self._redis.set(KEY, desired.model_dump_json(exclude_none=True))
-        except redis.RedisError as error:
-            raise StateError(f"{self.name}: cannot be written ({error})") from error
-
-
 def open_state(where: str) -> StateStore:
     """The state in a file, or behind a redis:// URL."""
-    return RedisState(where) if "://" in where else FileState(Path(where))
+    if "://" not in where:
+        return FileState(Path(where))
+    from service.control.redis_state import RedisState  # whose client takes long to import
+
+    return RedisState(where)
 
 
-def _parse(content: bytes | str, source: str) -> Desired:
+def parse_desired(content: bytes | str, source: str) -> Desired:
+    """The document, as it lies in `source`.
+
+    Raises:
+        StateError: it is none.
+    """
     if len(content) > _MAX_BYTES:
         raise StateError(f"{source}: more than {_MAX_BYTES} bytes")
     try:

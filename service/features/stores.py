@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model.encoding import Encoder
 from service.features.cache import ItemCache
 from service.features.embedded import EmbeddedStore
-from service.features.redis_link import RedisLink, shown_url
-from service.features.redis_store import RedisStore
 from service.features.store import FeatureStore
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.features.redis_link import RedisLink
 
 __all__ = ["FeatureStores"]
 
@@ -26,6 +28,8 @@ class FeatureStores:
         self._settings = settings
         self._link: RedisLink | None = None
         if "://" in settings.features:
+            from service.features.redis_link import RedisLink  # whose client takes long to import
+
             self._link = RedisLink(
                 settings.features, settings.feature_timeout_ms / 1000.0, settings.feature_connections
             )
@@ -42,6 +46,9 @@ class FeatureStores:
         """
         if self._link is None:
             return EmbeddedStore(Path(self._settings.features), encoder)
+        from service.features.redis_link import shown_url
+        from service.features.redis_store import RedisStore
+
         cache = ItemCache(self._settings.feature_cache_items, self._settings.feature_cache_ttl_s)
         return RedisStore(self._link, encoder, cache, shown_url(self._settings.features), await_redis)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from service.control.state import KEY, Desired, FileState, RedisState, StateError, open_state
+from service.control.redis_state import KEY, RedisState
+from service.control.state import Desired, FileState, StateError, open_state
 from tests.redis_server import RedisServer, free_port, redis_process, redis_server
 
 __all__ = ["redis_process", "redis_server"]

@@ -1,0 +1,54 @@
+"""The desired state in Redis, for several hosts. See `service/control/state.py`."""
+
+from __future__ import annotations
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from service.control.state import Desired, StateError, parse_desired
+
+__all__ = ["KEY", "RedisState"]
+
+KEY = "fulcrum:state"
+"""Of the document."""
+
+_TIMEOUT_S = 0.5
+
+
+class RedisState:
+    """The desired state in Redis, for several hosts."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            # One short try: the next poll is the retry.
+            self._redis = redis.Redis.from_url(
+                url,
+                socket_timeout=_TIMEOUT_S,
+                socket_connect_timeout=_TIMEOUT_S,
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,
+            )
+        except ValueError as error:
+            raise StateError(f"state: {error}") from error
+        self._url = url.rpartition("@")[2]  # without a password
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"state {KEY} in redis {self._url}"
+
+    def read(self) -> Desired:
+        """What is wanted."""
+        try:
+            content = self._redis.get(KEY)
+        except redis.RedisError as error:
+            raise StateError(f"{self.name}: cannot be read ({error})") from error
+        return Desired() if content is None else parse_desired(content, self.name)
+
+    def write(self, desired: Desired) -> None:
+        """Want this from now on."""
+        try:
+            self._redis.set(KEY, desired.model_dump_json(exclude_none=True))
+        except redis.RedisError as error:
+            raise StateError(f"{self.name}: cannot be written ({error})") from error
