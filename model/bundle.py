@@ -8,6 +8,7 @@
     fusion.yaml      the default fusion config
     sample.npz       encoded rows and torch's predictions for them: checked again at every load
     weights.npz      weights by feature and by name, for a training that goes on from here; serving reads none
+    network.int8.onnx   a variant: the same network in other numbers, which `fulcrum quantize` adds
 
 The version hashes network, encoder and schema alone, so new metrics or another default fusion make no
 new version. Each file's checksum is verified before anything is used; nothing is unpickled.
@@ -33,6 +34,8 @@ from model.inference import NetworkInputs
 from model.schema import Frozen, Schema
 
 __all__ = [
+    "FP32",
+    "MANIFEST_FILES",
     "NETWORK",
     "NETWORK_DATA",
     "WEIGHTS",
@@ -40,6 +43,7 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "Sample",
+    "VariantEntry",
     "load_bundle",
     "read_manifest",
     "write_manifest",
@@ -48,6 +52,9 @@ __all__ = [
 MANIFEST, MANIFEST_SUM, SCHEMA, ENCODER = "manifest.json", "manifest.sha256", "schema.json", "encoder.json"
 NETWORK, NETWORK_DATA, FUSION, SAMPLE = "network.onnx", "network.onnx.data", "fusion.yaml", "sample.npz"
 WEIGHTS = "weights.npz"
+FP32 = "fp32"
+"""The network as it was trained, the variant that every bundle has."""
+MANIFEST_FILES = (MANIFEST, MANIFEST_SUM)
 _IDENTITY = (NETWORK, NETWORK_DATA, ENCODER, SCHEMA)
 _REQUIRED = (NETWORK, ENCODER, SCHEMA, FUSION, SAMPLE)
 
@@ -65,6 +72,25 @@ class TaskEntry(Frozen):
     name: str
     type: str
     bounds: tuple[float, float]
+
+
+class VariantEntry(Frozen):
+    """The same network in other numbers, and what became of it when it was made."""
+
+    passed: bool
+    """Whether it passed its quality gate: no other serves."""
+    file: str | None
+    """Its graph, None where it did not pass."""
+    provider: str
+    """The execution provider that it is made for."""
+    speedup: float
+    """Time of the float32 network over its own, 500 candidates, one thread, where it was made."""
+    tolerance: dict[str, float]
+    """Largest difference from float32 by task, on all rows that it was judged on."""
+    sample: dict[str, float]
+    """Root mean square difference from float32 by task, on the parity sample."""
+    gate: dict[str, Any]
+    """What it was judged by."""
 
 
 class Manifest(Frozen):
@@ -93,6 +119,8 @@ class Manifest(Frozen):
     environment: dict[str, str]
     example: dict[str, Any] = Field(default_factory=dict)
     """A request body that this bundle can answer: shown in the API's documentation."""
+    variants: dict[str, VariantEntry] = Field(default_factory=dict)
+    """By name, `fp32` apart."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +190,27 @@ class Bundle:
         """The ONNX file."""
         return self.path / NETWORK
 
+    def variant_path(self, variant: str) -> Path:
+        """The ONNX file of a variant that passed its gate.
+
+        Raises:
+            FulcrumError: there is none such.
+        """
+        if variant == FP32:
+            return self.network_path
+        entry = self.manifest.variants.get(variant)
+        if entry is None:
+            known = ", ".join([FP32, *self.manifest.variants])
+            raise FulcrumError(
+                f"bundle {self.path}: no variant {variant!r}; it has {known}; `fulcrum quantize` makes int8"
+            )
+        if not entry.passed or entry.file is None:
+            raise FulcrumError(
+                f"bundle {self.path}: variant {variant} did not pass its quality gate and does not serve; "
+                f"use {FP32}"
+            )
+        return self.path / entry.file
+
     @property
     def fusion_path(self) -> Path:
         """The default fusion config."""
@@ -175,11 +224,7 @@ def write_manifest(folder: Path, **fields: Any) -> Manifest:
         folder: holds the bundle's other files.
         **fields: the manifest's fields, less format, version and files.
     """
-    files = {
-        path.name: _entry(path)
-        for path in sorted(folder.iterdir())
-        if path.name not in {MANIFEST, MANIFEST_SUM}
-    }
+    files = {path.name: _entry(path) for path in sorted(folder.iterdir()) if path.name not in MANIFEST_FILES}
     manifest = Manifest(version=_version(files), files=files, **fields)
     text = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
     (folder / MANIFEST).write_bytes(text)
@@ -205,6 +250,9 @@ def load_bundle(folder: Path) -> Bundle:
                 f"bundle {folder}: the manifest names {name!r}, which is not a plain file name"
             )
         _verify(folder / name, entry)
+    for name, variant in manifest.variants.items():
+        if variant.passed and variant.file not in manifest.files:
+            raise FulcrumError(f"bundle {folder}: {MANIFEST} does not list the file of variant {name}")
     if manifest.version != _version(manifest.files):
         raise FulcrumError(f"bundle {folder}: {MANIFEST}: the version is not the hash of the files it lists")
     try:

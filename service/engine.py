@@ -8,18 +8,20 @@ Shapes: N candidates.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import structlog
 
-from model.bundle import NETWORK, NETWORK_DATA, Bundle
+from model.bundle import FP32, NETWORK_DATA, Bundle
 from model.errors import FulcrumError
 from model.inference import NetworkInputs, NetworkSession, ProviderChoice
 from service.buckets import BucketedSession
 from service.providers import CPU, ExecutionProvider, Provider, choose
 from service.shared_weights import SharedWeights
+from service.variants import AUTO, choose_variant
 
 __all__ = ["BUCKETS", "CHUNK", "Engine"]
 
@@ -30,8 +32,12 @@ BUCKETS = (32, 64, 128, 256, CHUNK)
 """Numbers of rows that a network is run with where each shape costs a preparation of its own."""
 
 _TOLERANCE = 1e-5
-"""Largest difference from the bundle's parity sample, which the CPU made, on any provider: all compute in
-float32 and differ but in the order of their sums."""
+"""Largest difference of float32 from the bundle's parity sample, which the CPU made, on any provider: all
+differ but in the order of their sums."""
+
+_SPREAD = 2.0
+"""A variant's differences from the sample, by their root mean square, may be so many times what they were
+where it was made: a sum in another order may round otherwise here and there."""
 
 log = structlog.get_logger(__name__)
 
@@ -41,16 +47,23 @@ class Engine:
 
     Attributes:
         provider: the onnxruntime execution provider in use.
+        variant: the numbers that it computes in.
     """
 
-    def __init__(self, session: NetworkSession, tasks: list[str]) -> None:
+    def __init__(self, session: NetworkSession, tasks: list[str], variant: str) -> None:
         self._session = session
         self._tasks = tasks
         self.provider = session.providers[0]
+        self.variant = variant
 
     @classmethod
     def load(
-        cls, bundle: Bundle, provider: Provider, threads: int, shared: SharedWeights | None = None
+        cls,
+        bundle: Bundle,
+        provider: Provider,
+        threads: int,
+        variant: str = FP32,
+        shared: SharedWeights | None = None,
     ) -> Self:
         """Load the network, prove it on the bundle's parity sample and warm it up.
 
@@ -58,18 +71,40 @@ class Engine:
             bundle: whose network.
             provider: where it shall run.
             threads: threads of one inference.
+            variant: of the network; `auto` takes what suits this machine, and float32 where that fails.
             shared: weights that workers map together, where there are several.
 
         Raises:
-            FulcrumError: the provider is not there, or the network does not give the sample's predictions.
+            FulcrumError: provider or variant are not there, or the network does not give the sample's
+                predictions.
         """
         chosen = choose(provider)
-        if shared is not None and chosen is CPU and (mapped := _mapped(bundle, shared, threads)):
+        name = choose_variant(bundle, variant, chosen)
+        try:
+            return cls._load(bundle, name, provider, chosen, threads, shared)
+        except FulcrumError as error:
+            if variant != AUTO or name == FP32:
+                raise
+            log.warning("variant_refused", variant=name, using=FP32, error=str(error))
+            return cls._load(bundle, FP32, provider, chosen, threads, shared)
+
+    @classmethod
+    def _load(
+        cls,
+        bundle: Bundle,
+        variant: str,
+        provider: Provider,
+        chosen: ExecutionProvider,
+        threads: int,
+        shared: SharedWeights | None,
+    ) -> Self:
+        path = bundle.variant_path(variant)
+        if shared is not None and chosen is CPU and (mapped := _mapped(bundle, path, shared, threads)):
             try:
-                return cls._ready(mapped, bundle, (1, CHUNK))
+                return cls._ready(mapped, bundle, variant, (1, CHUNK))
             except FulcrumError as error:
-                log.warning("weights_not_shared", network=str(bundle.network_path), error=str(error))
-        session = _session(bundle, chosen, threads)
+                log.warning("weights_not_shared", network=str(path), error=str(error))
+        session = _session(path, chosen, threads)
         if session.providers[0] != chosen.runtime:
             # onnxruntime falls back in silence when a provider's libraries do not load.
             if provider != "auto":
@@ -79,17 +114,17 @@ class Engine:
                 )
             log.warning("provider_fell_back", wanted=chosen.name, using=CPU.name, hint=chosen.hint)
             chosen = CPU
-            session = _session(bundle, chosen, threads)
-        return cls._ready(session, bundle, BUCKETS if chosen.fixed_shapes else (1, CHUNK))
+            session = _session(path, chosen, threads)
+        return cls._ready(session, bundle, variant, BUCKETS if chosen.fixed_shapes else (1, CHUNK))
 
     @classmethod
-    def _ready(cls, session: NetworkSession, bundle: Bundle, sizes: Sequence[int]) -> Self:
+    def _ready(cls, session: NetworkSession, bundle: Bundle, variant: str, sizes: Sequence[int]) -> Self:
         if set(session.tasks) != set(bundle.task_names):
             raise FulcrumError(
-                f"{bundle.network_path}: the network predicts {', '.join(session.tasks)}, "
+                f"{bundle.variant_path(variant)}: the network predicts {', '.join(session.tasks)}, "
                 f"the manifest names {', '.join(bundle.task_names)}; export the bundle again"
             )
-        engine = cls(session, bundle.task_names)
+        engine = cls(session, bundle.task_names, variant)
         engine._prove(bundle)
         engine._warm_up(bundle.sample.inputs, sizes)
         return engine
@@ -108,13 +143,23 @@ class Engine:
                     f"bundle {bundle.path}: the parity sample has no predictions of {task} for its rows; "
                     "export the bundle again"
                 )
-            difference = float(np.max(np.abs(predictions - expected), initial=0.0))
-            # Written so that NaN fails.
-            if not difference <= _TOLERANCE:
-                raise FulcrumError(
-                    f"bundle {bundle.path}: on {self.provider}, predictions of {task} differ from the parity "
-                    f"sample by {difference:.2g}, more than {_TOLERANCE:g}; export the bundle again"
-                )
+            differences = np.abs(predictions - expected)
+            if self.variant == FP32:
+                self._hold(task, bundle, float(np.max(differences, initial=0.0)), _TOLERANCE)
+            else:
+                entry = bundle.manifest.variants[self.variant]
+                spread = float(np.sqrt(np.mean(differences**2)))
+                self._hold(task, bundle, float(np.max(differences)), entry.tolerance[task])
+                self._hold(task, bundle, spread, _SPREAD * entry.sample[task] + _TOLERANCE)
+
+    def _hold(self, task: str, bundle: Bundle, difference: float, most: float) -> None:
+        # Written so that NaN fails.
+        if not difference <= most:
+            mend = "export the bundle again" if self.variant == FP32 else f"use --variant {FP32}"
+            raise FulcrumError(
+                f"bundle {bundle.path}: {self.variant} on {self.provider}: predictions of {task} differ from "
+                f"the parity sample by {difference:.2g}, more than {most:.2g}; {mend}"
+            )
 
     def _warm_up(self, sample: NetworkInputs, sizes: Sequence[int]) -> None:
         """First calls of each size allocate and choose kernels: let no request, which has one user, pay."""
@@ -126,17 +171,17 @@ class Engine:
             )
 
 
-def _mapped(bundle: Bundle, shared: SharedWeights, threads: int) -> NetworkSession | None:
+def _mapped(bundle: Bundle, path: Path, shared: SharedWeights, threads: int) -> NetworkSession | None:
     """From shared weights. Large tables, beside the network, are mapped as they are: not worth a copy."""
     if NETWORK_DATA in bundle.manifest.files:
         return None
-    return shared.session(bundle.network_path, bundle.manifest.files[NETWORK].sha256, threads)
+    return shared.session(path, bundle.manifest.files[path.name].sha256, threads)
 
 
-def _session(bundle: Bundle, provider: ExecutionProvider, threads: int) -> NetworkSession:
+def _session(path: Path, provider: ExecutionProvider, threads: int) -> NetworkSession:
     own = (provider.runtime, provider.options(threads))
     # The CPU takes what the provider lacks.
     choices: list[ProviderChoice] = [own] if provider is CPU else [own, CPU.runtime]
     if provider.fixed_shapes:
-        return BucketedSession(bundle.network_path, choices, threads, BUCKETS, provider.device)
-    return NetworkSession(bundle.network_path, choices, threads)
+        return BucketedSession(path, choices, threads, BUCKETS, provider.device)
+    return NetworkSession(path, choices, threads)

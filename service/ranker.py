@@ -271,7 +271,11 @@ def _answer(
         "request_id": request.request_id,
         "exposure_id": new_exposure_id(),
         "took_ms": round(watch.elapsed * 1000.0, 3),
-        "model": {"name": bundle.manifest.name, "version": bundle.version, "variant": "fp32"},
+        "model": {
+            "name": bundle.manifest.name,
+            "version": bundle.version,
+            "variant": snapshot.active.engine.variant,
+        },
         "fusion": {
             "revision": None,
             "version": snapshot.fusion.version,

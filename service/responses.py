@@ -21,7 +21,7 @@ class ModelName(_Contract):
 
     name: str
     version: str = Field(description="sha256 of network, encoder and schema.")
-    variant: Literal["fp32"]
+    variant: str
 
 
 class FusionName(_Contract):

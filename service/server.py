@@ -101,6 +101,7 @@ def _serve(
         fusion=service.control.fusion.active.version,
         generation=active.store.generation,
         provider=active.engine.provider,
+        variant=active.engine.variant,
         threads=settings.threads,
     )
     config = uvicorn.Config(

@@ -92,7 +92,7 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
     shared = SharedWeights(fleet.folder) if fleet.folder is not None else None
 
     def load_engine(bundle: Bundle) -> Engine:
-        return Engine.load(bundle, settings.provider, settings.threads, shared)
+        return Engine.load(bundle, settings.provider, settings.threads, settings.variant, shared)
 
     def begin(active: ActiveBundle) -> Control:
         return Control(active, settings.fusion, fleet, metrics.reloaded)
@@ -104,7 +104,7 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
             Catalog(settings.models),
             open_state(settings.state or str(settings.models / "state.json")),
             loader,
-            Trials(settings.provider, fleet.folder),
+            Trials(settings.provider, settings.variant, fleet.folder),
             fleet,
             begin,
             metrics.judged,

@@ -17,7 +17,7 @@ import polars as pl
 from rich.console import Console
 from rich.progress import track
 
-from model.bundle import Bundle
+from model.bundle import FP32, Bundle
 from model.columns import Column
 from model.errors import FulcrumError
 from model.fusion import FusionConfig, SceneConfig, check_tasks, load_fusion, score, version
@@ -97,6 +97,7 @@ def evaluate_bundle(
     reward: str | None = None,
     against: Bundle | None = None,
     group: str | None = None,
+    variant: str = FP32,
 ) -> Evaluation:
     """Judge a bundle: on the folder it was trained from the validation split, on any other all rows.
 
@@ -109,12 +110,13 @@ def evaluate_bundle(
         reward: what the fused score is to collect, over label names; the sum of all labels where None.
         against: another bundle to compare with, verified.
         group: column of the groups within which orders are judged; the schema's where None.
+        variant: of the network whose predictions are judged; another bundle's are float32.
 
     Raises:
         FulcrumError: the data does not fit the bundle's schema, the fusion config its tasks, or the other
-            bundle the rows.
+            bundle the rows, or the bundle has no such variant.
     """
-    schema = bundle.schema
+    schema, network = bundle.schema, bundle.variant_path(variant)
     config = _fusion(bundle, fusion, scene) if fusion is not None else None
     if reward is not None and config is None:
         raise FulcrumError("--reward judges the order of a fused score: give --fusion FILE too")
@@ -130,11 +132,11 @@ def evaluate_bundle(
     judged = _Judged(schema, log, rows, _encoded(bundle, log, rows), column)
     order = _FusedOrder(judged, config.scenes[scene], reward) if config is not None else None
     console.print(f"Evaluating {'the validation split' if same else 'all rows'}: {len(rows):,} impressions")
-    predictions = _predictions(bundle, judged.encoded, console)
+    predictions = _predictions(network, judged.encoded, console)
     other = _Other(judged, against, source, folder, console) if against is not None else None
     with console.status("resampling users"):
         report = {
-            "bundle": _named(bundle),
+            "bundle": _named(bundle) | {"variant": variant},
             "data": {
                 "fingerprint": source.fingerprint,
                 "rows": len(rows),
@@ -179,8 +181,8 @@ def _encoded(bundle: Bundle, log: PreparedLog, rows: npt.NDArray[np.int64]) -> E
     return EncodedLog(user, item, log.labels, log.masks, log.group, log.user).take(marked)
 
 
-def _predictions(bundle: Bundle, rows: EncodedLog, console: Console) -> Predictions:
-    return predict_log(NetworkSession(bundle.network_path, threads=usable_cores()), rows, console)
+def _predictions(network: Path, rows: EncodedLog, console: Console) -> Predictions:
+    return predict_log(NetworkSession(network, threads=usable_cores()), rows, console)
 
 
 def _numbered(frame: pl.DataFrame, column: str) -> npt.NDArray[np.int64]:
@@ -364,7 +366,7 @@ class _Other:
             )
         self._note_other_labels(log)
         console.print(f"Comparing with {bundle.path}")
-        self._predictions = _predictions(bundle, _encoded(bundle, log, judged.rows), console)
+        self._predictions = _predictions(bundle.network_path, _encoded(bundle, log, judged.rows), console)
 
     def report(self, predictions: Predictions, order: _FusedOrder | None) -> dict[str, Any]:
         """The part `against` of the report."""

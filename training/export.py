@@ -43,7 +43,14 @@ from training.lowering import lower
 from training.run_folder import environment
 from training.warm_start import kept_weights
 
-__all__ = ["PARITY_ROWS", "PARITY_TOLERANCE", "check_replaceable", "export_graph", "write_bundle"]
+__all__ = [
+    "PARITY_ROWS",
+    "PARITY_TOLERANCE",
+    "check_replaceable",
+    "export_graph",
+    "put_bundle",
+    "write_bundle",
+]
 
 PARITY_ROWS = (1, 7, 500, 4096)
 PARITY_TOLERANCE = 1e-5
@@ -100,7 +107,7 @@ def write_bundle(
             environment=environment(),
             **provenance,
         )
-        _put(unfinished, folder)
+        put_bundle(unfinished, folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
@@ -115,7 +122,8 @@ def check_replaceable(folder: Path) -> None:
         raise FulcrumError(f"--out {folder}: there is something else than a bundle; name another folder")
 
 
-def _put(finished: Path, folder: Path) -> None:
+def put_bundle(finished: Path, folder: Path) -> None:
+    """Put a finished folder in its place, where another may stand."""
     previous = folder.parent / f".{folder.name}.previous"
     shutil.rmtree(previous, ignore_errors=True)
     if folder.exists():

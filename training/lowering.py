@@ -16,11 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
+
+from training.graphs import (
+    attribute,
+    constant,
+    constants,
+    drop_unread,
+    make_node,
+    plain_gemm,
+    producers,
+    rewrite,
+)
 
 __all__ = ["lower"]
 
@@ -39,7 +49,7 @@ def lower(graph: GraphProto, user_width: int) -> None:
     """
     _split_by_linearity(graph, user_width)
     _add_experts_up(graph)
-    _drop_unread(graph)
+    drop_unread(graph)
 
 
 @dataclass(frozen=True)
@@ -60,21 +70,21 @@ def _split_by_linearity(graph: GraphProto, user_width: int) -> None:
         return
     narrow = [layer for layer in layers if len(layer.bias) <= _NARROW]
     groups = [[layer] for layer in layers if layer not in narrow] + ([narrow] if narrow else [])
-    user, rest = _producers(graph)[join.input[0]].input[0], join.input[1]
+    user, rest = producers(graph)[join.input[0]].input[0], join.input[1]
     nodes = []
     if len(join.input) > 2:
         rest = "split.rest"
-        nodes.append(_node("Concat", join.input[1:], [rest], axis=1))
+        nodes.append(make_node("Concat", join.input[1:], [rest], axis=1))
     nodes += [*_places(graph, user), *_once_a_user(graph, user, groups, user_width)]
     for number, group in enumerate(groups):
         weight = np.concatenate([layer.weight for layer in group])[:, user_width:]
         outputs = [layer.node.output[0] for layer in group]
         joined = outputs[0] if len(outputs) == 1 else f"split.narrow.{number}"
         nodes += [
-            _node("Gather", [f"split.user.{number}", "split.places"], [f"split.bias.{number}"], axis=0),
-            _node(
+            make_node("Gather", [f"split.user.{number}", "split.places"], [f"split.bias.{number}"], axis=0),
+            make_node(
                 "Gemm",
-                [rest, _constant(graph, f"split.rest_weight.{number}", weight), f"split.bias.{number}"],
+                [rest, constant(graph, f"split.rest_weight.{number}", weight), f"split.bias.{number}"],
                 [joined],
                 transB=1,
             ),
@@ -82,45 +92,36 @@ def _split_by_linearity(graph: GraphProto, user_width: int) -> None:
         if len(outputs) > 1:
             nodes.append(_split(graph, joined, outputs, [len(layer.bias) for layer in group]))
     in_place = {layer.node.output[0]: list[NodeProto]() for layer in layers}
-    _rewrite(graph, {join.output[0]: [join, *nodes], **in_place})
+    rewrite(graph, {join.output[0]: [join, *nodes], **in_place})
 
 
 def _join(graph: GraphProto) -> NodeProto | None:
     """The node that makes x: users' rows gathered for the candidates, beside other columns."""
-    made_by = _producers(graph)
+    made_by = producers(graph)
     node: NodeProto
     for node in graph.node:
         first = made_by.get(node.input[0]) if node.op_type == "Concat" else None
-        if first is None or first.op_type != "Gather" or _attribute(first, "axis", 0) != 0:
+        if first is None or first.op_type != "Gather" or attribute(first, "axis", 0) != 0:
             continue
         index = first.input[1]
         flattened = made_by.get(index)
         if flattened is not None and flattened.op_type == "Reshape":
             index = flattened.input[0]
-        if index == _ROWS and _attribute(node, "axis", 0) in (1, -1):
+        if index == _ROWS and attribute(node, "axis", 0) in (1, -1):
             return node
     return None
 
 
 def _layers(graph: GraphProto, x: str) -> list[_Layer]:
-    constants = {tensor.name: tensor for tensor in graph.initializer}
+    fixed = constants(graph)
     found = []
     for node in graph.node:
-        plain = node.op_type == "Gemm" and all(
-            _attribute(node, name, default) == value
-            for name, default, value in (
-                ("alpha", 1.0, 1.0),
-                ("beta", 1.0, 1.0),
-                ("transA", 0, 0),
-                ("transB", 0, 1),
-            )
-        )
-        if not plain or node.input[0] != x or any(name not in constants for name in node.input[1:]):
+        if not plain_gemm(node) or node.input[0] != x or any(name not in fixed for name in node.input[1:]):
             continue
-        weight = numpy_helper.to_array(constants[node.input[1]])
+        weight = numpy_helper.to_array(fixed[node.input[1]])
         # The exporter leaves out a bias that is all zero.
         bias = (
-            numpy_helper.to_array(constants[node.input[2]])
+            numpy_helper.to_array(fixed[node.input[2]])
             if len(node.input) > 2
             else np.zeros(len(weight), weight.dtype)
         )
@@ -134,14 +135,14 @@ def _places(graph: GraphProto, user: str) -> list[NodeProto]:
 
     To repeat it for each candidate, and copy it into each product, would cost the more the wider a layer is.
     """
-    zero = _constant(graph, "split.zero", np.zeros(1, np.int64))
-    one = _constant(graph, "split.one", np.ones(1, np.int64))
+    zero = constant(graph, "split.zero", np.zeros(1, np.int64))
+    one = constant(graph, "split.one", np.ones(1, np.int64))
     return [
-        _node("Shape", [user], ["split.users"], start=0, end=1),
-        _node("Equal", ["split.users", one], ["split.alone"]),
-        _node("Shape", [_ROWS], ["split.candidates"]),
-        _node("Where", ["split.alone", one, "split.candidates"], ["split.end"]),
-        _node("Slice", [_ROWS, zero, "split.end", zero], ["split.places"]),
+        make_node("Shape", [user], ["split.users"], start=0, end=1),
+        make_node("Equal", ["split.users", one], ["split.alone"]),
+        make_node("Shape", [_ROWS], ["split.candidates"]),
+        make_node("Where", ["split.alone", one, "split.candidates"], ["split.end"]),
+        make_node("Slice", [_ROWS, zero, "split.end", zero], ["split.places"]),
     ]
 
 
@@ -154,46 +155,46 @@ def _once_a_user(
     bias = np.concatenate([layer.bias for layer in layers])
     inputs = [
         user,
-        _constant(graph, "split.user_weight", weight),
-        _constant(graph, "split.user_bias", bias),
+        constant(graph, "split.user_weight", weight),
+        constant(graph, "split.user_bias", bias),
     ]
     outputs = [f"split.user.{number}" for number in range(len(groups))]
     if len(groups) == 1:
-        return [_node("Gemm", inputs, outputs, transB=1)]
+        return [make_node("Gemm", inputs, outputs, transB=1)]
     widths = [sum(len(layer.bias) for layer in group) for group in groups]
     return [
-        _node("Gemm", inputs, ["split.user"], transB=1),
+        make_node("Gemm", inputs, ["split.user"], transB=1),
         _split(graph, "split.user", outputs, widths),
     ]
 
 
 def _add_experts_up(graph: GraphProto) -> None:
     """ReduceSum(Unsqueeze(weights) * Concat(Unsqueeze(expert), ...)), as `fuse` gives, to a chain of sums."""
-    made_by, constants = _producers(graph), {tensor.name: tensor for tensor in graph.initializer}
+    made_by, fixed = producers(graph), constants(graph)
     in_place: dict[str, list[NodeProto]] = {}
 
     def unsqueezed(name: str, axis: int) -> str | None:
         node = made_by.get(name)
-        if node is None or node.op_type != "Unsqueeze" or not _is(constants, node.input[1], axis):
+        if node is None or node.op_type != "Unsqueeze" or not _is(fixed, node.input[1], axis):
             return None
         return str(node.input[0])
 
     for node in graph.node:
         product = made_by.get(node.input[0]) if node.op_type == "ReduceSum" else None
-        if product is None or product.op_type != "Mul" or _attribute(node, "keepdims", 1) != 0:
+        if product is None or product.op_type != "Mul" or attribute(node, "keepdims", 1) != 0:
             continue
         stack = made_by.get(product.input[1])
-        if len(node.input) < 2 or not _is(constants, node.input[1], 1) or stack is None:
+        if len(node.input) < 2 or not _is(fixed, node.input[1], 1) or stack is None:
             continue
         weights = unsqueezed(product.input[0], -1)
         experts = [unsqueezed(name, 1) for name in stack.input]
-        if stack.op_type != "Concat" or _attribute(stack, "axis", 0) != 1 or weights is None:
+        if stack.op_type != "Concat" or attribute(stack, "axis", 0) != 1 or weights is None:
             continue
         known = [expert for expert in experts if expert is not None]
         if len(known) < max(2, len(experts)):
             continue
         in_place[node.output[0]] = _chain(graph, weights, known, node.output[0])
-    _rewrite(graph, in_place)
+    rewrite(graph, in_place)
 
 
 def _chain(graph: GraphProto, weights: str, experts: Sequence[str], output: str) -> list[NodeProto]:
@@ -203,62 +204,20 @@ def _chain(graph: GraphProto, weights: str, experts: Sequence[str], output: str)
     total = ""
     for place, (column, expert) in enumerate(zip(columns, experts, strict=True)):
         term = f"{output}.term.{place}"
-        nodes.append(_node("Mul", [column, expert], [term]))
+        nodes.append(make_node("Mul", [column, expert], [term]))
         if place:
             after = output if place == len(experts) - 1 else f"{output}.sum.{place}"
-            nodes.append(_node("Add", [total, term], [after]))
+            nodes.append(make_node("Add", [total, term], [after]))
             total = after
         else:
             total = term
     return nodes
 
 
-def _drop_unread(graph: GraphProto) -> None:
-    """Take out nodes, constants and shapes of values that nothing reads any more."""
-    read = {value.name for value in graph.output}
-    unread = {}
-    for node in reversed(graph.node):
-        if read.isdisjoint(node.output):
-            unread[node.output[0]] = list[NodeProto]()
-        else:
-            read.update(node.input)
-    _rewrite(graph, unread)
-    for values in (graph.initializer, graph.value_info):
-        kept = [value for value in values if value.name in read]
-        del values[:]
-        values.extend(kept)
-
-
-def _producers(graph: GraphProto) -> dict[str, NodeProto]:
-    return {name: node for node in graph.node for name in node.output}
-
-
-def _rewrite(graph: GraphProto, in_place: Mapping[str, Sequence[NodeProto]]) -> None:
-    """Put nodes in the place of those that make the named values first."""
-    nodes = [new for node in graph.node for new in in_place.get(node.output[0], [node])]
-    # Copied before the graph lets go of its own.
-    kept = GraphProto(node=nodes)
-    graph.ClearField("node")
-    graph.node.extend(kept.node)
-
-
-def _attribute(node: NodeProto, name: str, default: float) -> float:
-    return next((helper.get_attribute_value(own) for own in node.attribute if own.name == name), default)
-
-
-def _is(constants: dict[str, TensorProto], name: str, value: int) -> bool:
-    return name in constants and numpy_helper.to_array(constants[name]).tolist() == [value]
-
-
-def _constant(graph: GraphProto, name: str, value: npt.NDArray[np.generic]) -> str:
-    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-    return name
+def _is(fixed: Mapping[str, TensorProto], name: str, value: int) -> bool:
+    return name in fixed and numpy_helper.to_array(fixed[name]).tolist() == [value]
 
 
 def _split(graph: GraphProto, joined: str, parts: Sequence[str], widths: Sequence[int]) -> NodeProto:
-    sizes = _constant(graph, f"{parts[0]}.widths", np.array(widths, np.int64))
-    return _node("Split", [joined, sizes], parts, axis=1)
-
-
-def _node(kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> NodeProto:
-    return helper.make_node(kind, inputs, outputs, name=f"node_{outputs[0]}", **attributes)
+    sizes = constant(graph, f"{parts[0]}.widths", np.array(widths, np.int64))
+    return make_node("Split", [joined, sizes], parts, axis=1)

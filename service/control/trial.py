@@ -2,7 +2,7 @@
 
 A network is a program of a sort: checksums say that nobody damaged it on the way, not that it is harmless.
 
-    python -m service.control.trial BUNDLE PROVIDER      says on stdout what is wrong, and exits 1
+    python -m service.control.trial BUNDLE PROVIDER VARIANT      says on stdout what is wrong, and exits 1
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ class Trials:
 
     Args:
         provider: where the network shall run.
+        variant: of it.
         folder: keeps outcomes for the other workers and for those that come after; None without others.
     """
 
-    def __init__(self, provider: Provider, folder: Path | None) -> None:
+    def __init__(self, provider: Provider, variant: str, folder: Path | None) -> None:
         self._provider = provider
+        self._variant = variant
         self._folder = folder
         self._outcomes: dict[str, str] = {}
 
@@ -54,7 +56,9 @@ class Trials:
         content = f"{model.path} {model.signature}"
         if content not in self._outcomes:
             self._outcomes[content] = (
-                self._shared(model, self._folder) if self._folder else _try(model.path, self._provider)
+                self._shared(model, self._folder)
+                if self._folder
+                else _try(model.path, self._provider, self._variant)
             )
         if self._outcomes[content]:
             raise FulcrumError(self._outcomes[content])
@@ -66,13 +70,13 @@ class Trials:
         with (folder / "trial.lock").open("w") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
             if not outcome.exists():
-                replace_file(outcome, _try(model.path, self._provider).encode())
+                replace_file(outcome, _try(model.path, self._provider, self._variant).encode())
             return outcome.read_text()
 
 
-def _try(path: Path, provider: Provider) -> str:
+def _try(path: Path, provider: Provider, variant: str) -> str:
     """What is wrong with the bundle; nothing if nothing is."""
-    command = [sys.executable, "-m", __name__, str(path), provider]
+    command = [sys.executable, "-m", __name__, str(path), provider, variant]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     try:
         done = subprocess.run(  # noqa: S603
@@ -91,13 +95,13 @@ def _try(path: Path, provider: Provider) -> str:
     return f"bundle {path}: a trial load failed ({last or f'exit code {done.returncode}'})"
 
 
-def _main(path: str, provider: str) -> int:
+def _main(path: str, provider: str, variant: str) -> int:
     signal.alarm(math.ceil(_TIMEOUT_S))  # whoever started this may be gone by then
     os.nice(5)
     try:
         if choose(cast(Provider, provider)).device == "cpu":  # CUDA maps more than there is
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-        Engine.load(load_bundle(Path(path)), cast(Provider, provider), threads=1)
+        Engine.load(load_bundle(Path(path)), cast(Provider, provider), 1, variant)
     except FulcrumError as error:
         sys.stdout.write(f"{error}\n")
         return 1
@@ -105,4 +109,4 @@ def _main(path: str, provider: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1], sys.argv[2]))
+    sys.exit(_main(*sys.argv[1:4]))

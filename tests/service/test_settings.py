@@ -28,7 +28,7 @@ def test_options_stand_over_the_environment_and_that_over_defaults(monkeypatch):
     ("given", "says"),
     [
         ({"features": "http://localhost"}, "features: http:// is no feature store"),
-        ({"variant": "int8"}, "variant: variant 'int8' is not built yet"),
+        ({"variant": ""}, "variant: string should have at least 1 character"),
         ({"workers": 0}, "workers: input should be greater"),
         ({"models": "folder"}, "either bundle, a folder, or models"),
         ({"bundle": None}, "either bundle, a folder, or models"),

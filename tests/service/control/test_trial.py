@@ -28,17 +28,17 @@ def python_that(does: str, folder: Path) -> str:
 
 
 def test_a_good_bundle_passes_and_is_tried_once(model, tmp_path, monkeypatch):
-    trials = Trials("cpu", tmp_path)
+    trials = Trials("cpu", "fp32", tmp_path)
     trials.run(model)
     monkeypatch.setattr(sys, "executable", "/nowhere")
     trials.run(model)
-    Trials("cpu", tmp_path).run(model)
+    Trials("cpu", "fp32", tmp_path).run(model)
 
 
 def test_a_bundle_that_misses_its_sample_is_refused_in_its_words(world, tmp_path):
     write_variant(world.bundle, tmp_path / "models" / "bad", 1, flaw="misfit")
     with pytest.raises(FulcrumError, match="predictions of vtr differ from the parity sample"):
-        Trials("cpu", None).run(Catalog(tmp_path / "models").models[0])
+        Trials("cpu", "fp32", None).run(Catalog(tmp_path / "models").models[0])
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_bundle_that_misses_its_sample_is_refused_in_its_words(world, tmp_path
 def test_a_crash_or_a_hang_is_a_refusal(model, tmp_path, monkeypatch, does, says):
     monkeypatch.setattr(sys, "executable", python_that(does, tmp_path))
     monkeypatch.setattr(trial, "_TIMEOUT_S", 0.3)
-    trials = Trials("cpu", tmp_path)
+    trials = Trials("cpu", "fp32", tmp_path)
     for _ in range(2):
         with pytest.raises(FulcrumError, match=says) as refused:
             trials.run(model)
