@@ -2,107 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 import torch
-from onnx import helper
 
-from model.network.embedding import FieldSpec, SideSpec, TableSpec
-from model.network.heads import TaskHead
-from model.network.network import RankingNetwork, build_network
+from model.network.embedding import SideSpec
 from model.network.trunk import Trunk
-from model.network.trunks import network_config
-from training.export import export_graph
-from training.lowering import lower
-
-IDS, NUMBERS, VALUES = 9, 2, 3
-SHAPES = ((1, 1), (1, 40), (3, 40), (40, 40), (4, 1))
-PLAIN = SideSpec((FieldSpec("u", TableSpec("u", IDS, 5)),), numeric=NUMBERS)
-ITEM = SideSpec((FieldSpec("i", TableSpec("i", IDS, 6)),), numeric=NUMBERS)
-HISTORY = FieldSpec("h", TableSpec("i", IDS, 6), values=VALUES, pool="attention", query="i")
-USER = SideSpec((*PLAIN.fields, HISTORY), NUMBERS)
-
-
-@dataclass(frozen=True)
-class Graphs:
-    """A network and its graphs, as torch exports it and lowered."""
-
-    network: RankingNetwork
-    standard: onnx.ModelProto
-    lowered: onnx.ModelProto
-
-
-@pytest.fixture(scope="module")
-def graphs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("graphs")
-
-    @cache
-    def make(model: str, user: SideSpec = USER, item: SideSpec = ITEM) -> Graphs:
-        network = network_of(model, user, item)
-        standard = exported(network, folder / "network.onnx", lowered=False)
-        lowered = onnx.ModelProto()
-        lowered.CopyFrom(standard)
-        lower(lowered.graph, network.user.width)
-        onnx.checker.check_model(lowered, full_check=True)
-        return Graphs(network, standard, lowered)
-
-    return make
-
-
-def network_of(model: str, user: SideSpec, item: SideSpec) -> RankingNetwork:
-    document = {"model": model, "expert": [48, 8], "tower": [4]}
-    heads = [TaskHead("vtr", "binary"), TaskHead("vcr", "regression"), TaskHead("shr", "binary")]
-    torch.manual_seed(2)
-    network = build_network(network_config(document), user=user, item=item, tasks=heads).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            # Trained: biases of zero are left out of the graph, equal weights are one.
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return network
-
-
-def exported(network: RankingNetwork, path: Path, *, lowered: bool) -> onnx.ModelProto:
-    export_graph(network, path, lowered=lowered)
-    return onnx.load(path)
-
-
-def feed(network: RankingNetwork, users: int, candidates: int) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(users * 100 + candidates)
-
-    def rows(spec: SideSpec, count: int) -> tuple[np.ndarray, np.ndarray]:
-        numbers = random.normal(size=(count, spec.numeric)).astype(np.float32)
-        return random.integers(0, IDS, (count, spec.id_columns)), numbers
-
-    user, item = rows(network.user.spec, users), rows(network.item.spec, candidates)
-    return {
-        "user_ids": user[0],
-        "user_numeric": user[1],
-        "item_ids": item[0],
-        "item_numeric": item[1],
-        "row_to_user": random.integers(0, users, candidates),
-    }
-
-
-def run(model: onnx.ModelProto, given: dict[str, np.ndarray], *values: str) -> list[np.ndarray]:
-    """The graph's outputs, or values within it."""
-    shown = onnx.ModelProto()
-    shown.CopyFrom(model)
-    shown.graph.output.extend(
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in values
-    )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    wanted = {node.name for node in session.get_inputs()}
-    found = session.run(list(values) or None, {name: given[name] for name in given if name in wanted})
-    return [np.asarray(array) for array in found]
+from tests.training.network_graphs import ITEM, PLAIN, SHAPES, USER, exported, feed, network_of, run
 
 
 def products(model: onnx.ModelProto, given: dict[str, np.ndarray]) -> int:

@@ -11,6 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from model.errors import FulcrumError
+from model.network.trunk import Trunk
+from tests.training import network_graphs
 from training.quantization import Range, observe, open_graph, quantize
 
 USER, ITEM, HIDDEN, LAST = 40, 48, 64, 32
@@ -143,6 +145,22 @@ def test_gates_the_last_products_and_what_is_the_users_stay_in_float32(tmp_path)
     feeds = rows(20)
     for name in ("vcr", "shr"):
         np.testing.assert_allclose(run(whole, feeds, name)[0], run(network(), feeds, name)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("model", sorted(Trunk.known))
+def test_every_network_can_be_quantized_and_predicts_nearly_the_same(graphs, tmp_path, model):
+    made = graphs(
+        model, network_graphs.USER
+    )  # said as in the lowering's tests, so that the graph is made once
+    whole = onnx.ModelProto()
+    whole.CopyFrom(made.lowered)
+    quantize(whole, observe(whole, [network_graphs.feed(made.network, 300, 300)], tmp_path))
+    assert any(node.op_type == "MatMulIntegerToFloat" for node in whole.graph.node)
+    for users, candidates in ((1, 200), (200, 200)):
+        given = network_graphs.feed(made.network, users, candidates)
+        pairs = zip(network_graphs.run(made.lowered, given), network_graphs.run(whole, given), strict=True)
+        for exact, found in pairs:
+            assert np.std(found - exact) < 0.1 * np.std(exact)
 
 
 def test_columns_that_calibration_saw_empty_and_values_beyond_it_give_numbers(tmp_path):

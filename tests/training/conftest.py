@@ -1,0 +1,29 @@
+"""Graphs of networks, each exported once for all tests: an export takes seconds."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import onnx
+import pytest
+
+from model.network.embedding import SideSpec
+from tests.training.network_graphs import ITEM, USER, Graphs, exported, network_of
+from training.lowering import lower
+
+
+@pytest.fixture(scope="session")
+def graphs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("graphs")
+
+    @cache
+    def make(model: str, user: SideSpec = USER, item: SideSpec = ITEM) -> Graphs:
+        network = network_of(model, user, item)
+        standard = exported(network, folder / "network.onnx", lowered=False)
+        lowered = onnx.ModelProto()
+        lowered.CopyFrom(standard)
+        lower(lowered.graph, network.user.width)
+        onnx.checker.check_model(lowered, full_check=True)
+        return Graphs(network, standard, lowered)
+
+    return make
