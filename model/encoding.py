@@ -25,7 +25,7 @@ from model.categories import (
     Vocabulary,
     canonical,
 )
-from model.columns import Column, ListColumn, RawColumn
+from model.columns import Column, ListColumn, RawColumn, Rows
 from model.errors import FulcrumError
 from model.numbers import CLIP, NumericEncoder
 from model.schema import EmbeddedFeature, FeatureSpec, ListFeature, NumericFeature, Schema, Side
@@ -111,11 +111,13 @@ class SideEncoder:
             self._put(encoded, name, slice(None), columns.get(name, absent))
         return encoded
 
-    def overwrite(self, encoded: EncodedRows, name: str, rows: Sequence[int], values: Sequence[Any]) -> None:
+    def overwrite(
+        self, encoded: EncodedRows, name: str, rows: Rows, values: Sequence[Any] | npt.NDArray[Any]
+    ) -> None:
         """Put raw `values` of one feature in place of what `encoded` holds in `rows`."""
         self._put(encoded, name, rows, Column(values))
 
-    def _put(self, encoded: EncodedRows, name: str, rows: slice | Sequence[int], column: RawColumn) -> None:
+    def _put(self, encoded: EncodedRows, name: str, rows: Rows, column: RawColumn) -> None:
         feature = self.features[name]
         if isinstance(feature, ListEncoder):
             encoded.ids[rows, self.id_place[name]] = feature.encode(column)

@@ -26,7 +26,10 @@ def hash_key(key: str) -> int:
 
 def hash_keys(keys: Sequence[str]) -> npt.NDArray[np.uint64]:
     """`hash_key` of each: [K]."""
-    return np.fromiter(map(hash_key, keys), np.uint64, count=len(keys))
+    try:
+        return np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, keys)), np.uint64, count=len(keys))
+    except UnicodeEncodeError:  # a lone surrogate
+        return np.fromiter(map(hash_key, keys), np.uint64, count=len(keys))
 
 
 class KeyIndex:

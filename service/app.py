@@ -12,6 +12,7 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, cast
 
+import orjson
 import structlog
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -20,11 +21,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.control.fleet import Fleet
-from service.errors import InvalidRequestError, ServiceError, problem, problem_of
+from service.errors import InvalidRequestError, ServiceError, problem
 from service.metrics import Metrics
-from service.middleware import Abandoned, BodyLimit, LastResort, Measured, RequestId
+from service.middleware import Edge
 from service.model_routes import router as model_router
 from service.openapi import Examples, complete
+from service.query import query_of
+from service.rank_route import RankRoute, refused
 from service.request_log import RequestLog
 from service.routes import router
 from service.schemas import parse_rank_request
@@ -74,26 +77,22 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
     app.include_router(model_router)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_http)
-    app.add_middleware(  # the last added is the outermost
-        BodyLimit,
+    # The last added is the outermost.
+    app.add_middleware(RankRoute)
+    app.add_middleware(
+        Edge,
+        report=metrics.answered,
         max_bytes=settings.max_body_bytes,
         timeout_s=settings.read_timeout_s,
         max_bytes_inside=_BODIES_INSIDE * settings.max_body_bytes,
     )
-    app.add_middleware(Abandoned)
-    app.add_middleware(LastResort)
-    app.add_middleware(Measured, report=metrics.answered)
     if settings.otel_endpoint:
         app.add_middleware(Traced)
-    app.add_middleware(RequestId)
     return app
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    answer = problem_of(cast(ServiceError, error))
-    if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        request.app.state.request_log.failed(answer.status_code, error)
-    return answer
+    return refused(cast(ServiceError, error), request.app.state)
 
 
 async def _refuse_http(request: Request, error: Exception) -> Response:
@@ -116,7 +115,8 @@ async def _examples(service: Service) -> Examples | None:
         return None
     try:
         asked = parse_rank_request(example, service.settings.max_candidates)
-        return example, (await service.ranker.rank(asked, Stopwatch())).body
+        ranking = await service.ranker.rank(query_of(asked), Stopwatch())
+        return example, orjson.loads(ranking.body)
     except InvalidRequestError as error:
         log.warning("example_request_refused", bundle=str(bundle.path), error=str(error))
         return None

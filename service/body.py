@@ -13,7 +13,7 @@ import orjson
 
 from service.errors import FieldProblem, InvalidRequestError, shown
 
-__all__ = ["read_json"]
+__all__ = ["count_written_keys", "read_json"]
 
 MAX_DEPTH = 16
 """Objects and lists inside each other; a request needs 4."""
@@ -31,7 +31,7 @@ def read_json(body: bytes) -> Any:
         raise _refused(f"not valid JSON: {error}") from None
     if not isinstance(document, dict | list):
         return document
-    if _count_keys(document) != _count_written_keys(body):
+    if _count_keys(document) != count_written_keys(body):
         _refuse_twice(body)
     return document
 
@@ -53,7 +53,7 @@ def _count_keys(document: dict[str, Any] | list[Any]) -> int:
     raise _refused(f"nested deeper than {MAX_DEPTH} levels")
 
 
-def _count_written_keys(body: bytes) -> int:
+def count_written_keys(body: bytes) -> int:
     """Keys as written, those that parsing dropped included: one colon outside a string is one key.
 
     In valid JSON without a backslash, quotes do nothing but open and close strings.

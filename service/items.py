@@ -6,70 +6,89 @@ Shapes: N candidates, S of them scored, k best.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model.fusion import Explanation
-from service.schemas import RankRequest
+from service.query import Query
 
-__all__ = ["scored_items", "unscored_items"]
+__all__ = ["add_predictions", "add_terms", "scored_items", "unscored_items"]
 
 Item = dict[str, Any]
 
 
 def scored_items(
-    request: RankRequest,
-    explanation: Explanation,
-    best: npt.NDArray[np.int64],
-    rows: npt.NDArray[np.int64],
-    default: npt.NDArray[np.bool_],
-    video_len_s: npt.NDArray[np.float64],
+    query: Query, rows: npt.NDArray[np.int64], scores: Sequence[float], default: Sequence[bool]
 ) -> list[Item]:
     """The best candidates, best first.
 
     Args:
-        request: what to show of them.
-        explanation: scores and terms [S].
-        best: their places among the scored [k].
-        rows: their places among the candidates [k].
+        query: the candidates.
+        rows: places of the best among them [k].
+        scores: theirs [k].
         default: whether they were scored without stored features [k].
-        video_len_s: their lengths [k].
     """
-    ids = request.ids
-    items: list[Item] = [
+    ids = query.ids
+    return [
         {"id": ids[row], "rank": rank, "score": score, "status": "default_features" if unknown else "ok"}
-        for rank, (row, score, unknown) in enumerate(
-            zip(rows.tolist(), explanation.fused.score[best].tolist(), default.tolist(), strict=True), 1
-        )
+        for rank, row, score, unknown in zip(count(1), rows.tolist(), scores, default)
     ]
-    if "predictions" in request.fields:
-        columns = [part.p[best].tolist() for part in explanation.tasks.values()]
-        for item, *values in zip(items, *columns, strict=True):
-            item["predictions"] = dict(zip(explanation.tasks, values, strict=True))
-    if request.explain:
-        log_scores = explanation.fused.log_score[best].tolist()
-        for place, item in enumerate(items):
-            item["log_score"] = log_scores[place]
-            item["terms"] = _terms(explanation, int(best[place]), float(video_len_s[place]))
-    return items
 
 
-def unscored_items(request: RankRequest, scored: npt.NDArray[np.int64], before: int) -> list[Item]:
+def add_predictions(
+    items: Sequence[Item], tasks: Mapping[str, npt.NDArray[np.float32]], best: npt.NDArray[np.int64]
+) -> None:
+    """What the network said of each.
+
+    Args:
+        items: the best [k].
+        tasks: predictions by task [S].
+        best: places of the items among the scored [k].
+    """
+    columns = [predictions[best].tolist() for predictions in tasks.values()]
+    for item, *values in zip(items, *columns, strict=True):
+        item["predictions"] = dict(zip(tasks, values, strict=True))
+
+
+def add_terms(
+    items: Sequence[Item],
+    explanation: Explanation,
+    best: npt.NDArray[np.int64],
+    video_len_s: npt.NDArray[np.float64],
+) -> None:
+    """What each score is made of.
+
+    Args:
+        items: the best [k].
+        explanation: scores and terms [S].
+        best: places of the items among the scored [k].
+        video_len_s: lengths of the items [k].
+    """
+    for place, item, log_score, length in zip(
+        best.tolist(), items, explanation.fused.log_score[best].tolist(), video_len_s.tolist(), strict=True
+    ):
+        item["log_score"] = log_score
+        item["terms"] = _terms(explanation, place, length)
+
+
+def unscored_items(query: Query, scored: npt.NDArray[np.int64], before: int) -> list[Item]:
     """Candidates without a score in the given order, `before` items being above them, to `top_k` in all.
 
     Args:
-        request: the candidates, and what to show of them.
+        query: the candidates, and what to show of them.
         scored: places of the scored among the candidates [S].
         before: items above.
     """
-    ids = request.ids
+    ids = query.ids
     if len(scored) == len(ids):
         return []
-    rows = np.setdiff1d(np.arange(len(ids)), scored, assume_unique=True)[: request.top_k - before]
-    shown: Item = {"predictions": None} if "predictions" in request.fields else {}
-    if request.explain:
+    rows = np.setdiff1d(np.arange(len(ids)), scored, assume_unique=True)[: query.top_k - before]
+    shown: Item = {"predictions": None} if query.predictions else {}
+    if query.explain:
         shown |= {"log_score": None, "terms": None}
     return [
         {"id": ids[row], "rank": rank, "score": None, "status": "unscored", **shown}

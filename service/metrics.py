@@ -164,13 +164,13 @@ class Metrics:
             self._stages.labels(stage).observe(seconds)
         self._candidates.observe(ranking.candidates)
         self._defaults.inc(ranking.default_features)
-        self._unscored.inc(ranking.candidates - ranking.body["scored"])
+        self._unscored.inc(ranking.candidates - ranking.scored)
         self._cache.labels("hit").inc(ranking.cache_hits)
         self._cache.labels("miss").inc(ranking.cache_misses)
-        for reason in ranking.body["degraded"]:
+        for reason in ranking.degraded:
             self._degraded.labels(reason).inc()
-        if ranking.body["scored"] and ranking.body["items"]:
-            self._score.observe(ranking.body["items"][0]["score"])
+        if ranking.best_score is not None:
+            self._score.observe(ranking.best_score)
 
     def reloaded(self, outcome: Reload) -> None:
         """The fusion file changed and was judged."""

@@ -22,8 +22,9 @@ from service.errors import (
     UnauthorizedError,
 )
 from service.openapi import BEARER, problems
+from service.rank_route import active_service
 from service.responses import ModelsReport
-from service.routes import active_service, json_answer
+from service.routes import json_answer
 from service.startup import Service
 
 __all__ = ["router"]
@@ -34,7 +35,7 @@ router = APIRouter()
 @router.get("/v1/models", response_model=ModelsReport, responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
 async def models(request: Request) -> Response:
     """The bundles at hand, which of them serves, and why others do not."""
-    return json_answer(_report(active_service(request)))
+    return json_answer(_report(active_service(request.app.state)))
 
 
 @router.post(
@@ -54,7 +55,7 @@ async def activate(request: Request, version: str) -> Response:
 
     The version may be shortened as long as it is unique.
     """
-    service = active_service(request)
+    service = active_service(request.app.state)
     _authorize(request, service)
     if service.rollout is None:
         raise ConflictError("this service was started with one bundle; start it with --models to change it")

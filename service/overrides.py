@@ -8,15 +8,17 @@ Shapes: N candidates.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from model.encoding import Column, EncodedRows, Encoder, FeatureEncoder, ListEncoder, NumericEncoder
+from model.columns import Rows
+from model.encoding import EncodedRows, Encoder, FeatureEncoder, ListEncoder, NumericEncoder
 from model.schema import Side
 from service.errors import FieldProblem, InvalidRequestError, shown
-from service.schemas import Candidate
 
 __all__ = ["encode_context", "override_items", "override_lengths", "override_user"]
 
@@ -32,54 +34,68 @@ Values = Mapping[str, Any]
 def encode_context(encoder: Encoder, values: Values) -> EncodedRows:
     """The request's context as one row; what it leaves out is missing."""
     _check(encoder, "context", values, "context")
-    columns = {name: Column([value]) for name, value in values.items()}
-    return encoder.sides["context"].encode(columns, 1)
+    context = encoder.sides["context"]
+    row = context.defaults.take(np.zeros(1, np.int64))
+    for name, value in values.items():
+        context.overwrite(row, name, slice(None), [value])
+    return row
 
 
 def override_user(encoder: Encoder, row: EncodedRows, values: Values) -> None:
     """Put the request's user features in place of the store's."""
     _check(encoder, "user", values, "user_features")
     for name, value in values.items():
-        _overwrite(encoder, "user", row, name, [0], [value])
+        _overwrite(encoder, "user", row, name, slice(None), [value])
 
 
 def override_lengths(
     encoder: Encoder,
     items: EncodedRows,
     video_len_s: npt.NDArray[np.float64],
-    candidates: Sequence[Candidate],
+    given: npt.NDArray[np.float64],
 ) -> None:
-    """Put the request's video lengths in place of the store's, and of the features made of them."""
-    given = np.array([c.video_len if c.video_len is not None else np.nan for c in candidates])  # [N]
+    """Put the request's video lengths, NaN where it has none, in place of the store's, and of the features
+    made of them.
+    """
     rows = np.flatnonzero(~np.isnan(given))
-    if not rows.size:
-        return
     video_len_s[rows] = given[rows]
     length = encoder.schema.data.video_len
     if length is None:
         return
-    in_column_unit = (given[rows] * length.per_second).tolist()
+    in_column_unit = given[rows] * length.per_second
     for name in encoder.schema.length_features():
-        _overwrite(encoder, "item", items, name, rows.tolist(), in_column_unit)
+        _overwrite(encoder, "item", items, name, rows, in_column_unit)
 
 
-def override_items(encoder: Encoder, items: EncodedRows, candidates: Sequence[Candidate]) -> None:
-    """Put the candidates' own features in place of the store's."""
-    given: dict[str, tuple[list[int], list[Any]]] = {}
-    for row, candidate in enumerate(candidates):
-        if not candidate.features:
-            continue
-        _check(encoder, "item", candidate.features, f"candidates[{row}].features")
-        for name, value in candidate.features.items():
-            rows, values = given.setdefault(name, ([], []))
-            rows.append(row)
-            values.append(value)
-    for name, (rows, values) in given.items():
+def override_items(encoder: Encoder, items: EncodedRows, features: Sequence[Values]) -> None:
+    """Put the candidates' own features [N] in place of the store's."""
+    known = encoder.sides["item"].features
+    columns = {name: _column(features, name) for name in dict.fromkeys(chain.from_iterable(features))}
+    for name, (_, values) in columns.items():
+        feature, of_each_type = known.get(name), {type(value): value for value in values}.values()
+        if feature is None or any(_expected(feature, value) for value in of_each_type):
+            for row, given in enumerate(features):  # the first that is wrong is told
+                _check(encoder, "item", given, f"candidates[{row}].features")
+    for name, (rows, values) in columns.items():
         _overwrite(encoder, "item", items, name, rows, values)
 
 
+def _column(features: Sequence[Values], name: str) -> tuple[Rows, list[Any]]:
+    """The values of a feature, and the candidates that have one."""
+    try:
+        return slice(None), list(map(itemgetter(name), features))
+    except KeyError:  # not all of them
+        rows = [row for row, given in enumerate(features) if name in given]
+        return np.array(rows), [features[row][name] for row in rows]
+
+
 def _overwrite(
-    encoder: Encoder, side: Side, encoded: EncodedRows, name: str, rows: list[int], values: list[Any]
+    encoder: Encoder,
+    side: Side,
+    encoded: EncodedRows,
+    name: str,
+    rows: Rows,
+    values: Sequence[Any] | npt.NDArray[np.float64],
 ) -> None:
     raw: Any = values
     if isinstance(encoder.features[name], NumericEncoder):

@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
-from model.fusion import DEFAULT_SCENE, Explanation, explain, top_k
+from model.fusion import DEFAULT_SCENE, Explanation, Fused, explain, score, top_k
 from model.inference import NetworkInputs
 from service.admission import Admission, Ticket
 from service.control.snapshot import Snapshot, Snapshots
@@ -28,9 +29,9 @@ from service.engine import CHUNK
 from service.execution import Execution
 from service.exposure import new_exposure_id
 from service.features.store import LookUp
-from service.items import scored_items, unscored_items
+from service.items import add_predictions, add_terms, scored_items, unscored_items
 from service.overrides import encode_context, override_items, override_lengths, override_user
-from service.schemas import RankRequest
+from service.query import Query
 from service.stopwatch import Stopwatch
 
 __all__ = ["Ranker", "Ranking", "share_of_features"]
@@ -47,6 +48,7 @@ _FEATURES_MOST = 0.8
 
 _T = TypeVar("_T")
 _Steps = Generator[None, None, _T]
+_Predictions = dict[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,23 @@ class Ranking:
     """An answer, and what metrics want to know of it.
 
     Attributes:
-        body: as `schemas.RankResponse` describes it.
+        body: JSON, as `responses.RankResponse` describes it.
+        exposure_id: the answer's.
         candidates: N.
+        scored: S.
+        best_score: of the first item; None where none is scored.
+        degraded: what went wrong.
         default_features: candidates scored without stored features of the user or of themselves.
         cache_hits: candidates whose features this process remembered.
         cache_misses: candidates for which it had to ask a store beyond it.
     """
 
-    body: dict[str, Any]
+    body: bytes
+    exposure_id: str
     candidates: int
+    scored: int
+    best_score: float | None
+    degraded: list[str]
     default_features: int
     cache_hits: int
     cache_misses: int
@@ -82,19 +92,19 @@ class Ranker:
         self._execution = execution
         self._admission = admission
 
-    async def rank(self, request: RankRequest, watch: Stopwatch) -> Ranking:
-        """Answer one request.
+    async def rank(self, query: Query, watch: Stopwatch) -> Ranking:
+        """Answer one query.
 
         Raises:
             InvalidRequestError: a feature is unknown to the bundle or of the wrong kind.
             OverloadedError: the request would wait too long for its turn.
         """
-        budget = _Budget(watch, request.timeout_ms)
-        with self._admission.admit(len(request.ids), budget.left_s) as ticket:
+        budget = _Budget(watch, query.timeout_ms)
+        with self._admission.admit(len(query.ids), budget.left_s) as ticket:
             snapshot = self._control.snapshot()
-            looked_up = await _look_up(request, snapshot, budget)
+            looked_up = await _look_up(query, snapshot, budget)
             watch.lap("features")
-            steps = _compute(request, snapshot, looked_up, budget, ticket)
+            steps = _compute(query, snapshot, looked_up, budget, ticket)
             ranking, busy_s = await self._execution.run(steps, budget.deadline)
         self._admission.cost.learn(ticket.rows_done, ticket.network_s, busy_s - ticket.network_s)
         return ranking
@@ -149,7 +159,7 @@ class _Scored:
     """
 
     rows: npt.NDArray[np.int64]
-    tasks: dict[str, npt.NDArray[np.float32]]
+    tasks: _Predictions
     degraded: list[str] = field(default_factory=list)
 
 
@@ -159,20 +169,22 @@ class _Fused:
 
     Attributes:
         scene: the scene applied.
-        explanation: scores and terms [S].
+        scores: of the scored [S].
+        explanation: the scores' terms [S], where the request wants them.
         best: places among the scored of the k best, best first, int64 [k].
         degraded: names the scene that does not exist, if so.
     """
 
     scene: str
-    explanation: Explanation
+    scores: Fused
+    explanation: Explanation | None
     best: npt.NDArray[np.int64]
     degraded: list[str]
 
 
-async def _look_up(request: RankRequest, snapshot: Snapshot, budget: _Budget) -> LookUp:
+async def _look_up(query: Query, snapshot: Snapshot, budget: _Budget) -> LookUp:
     share_s = None if budget.left_s is None else share_of_features(max(0.0, budget.left_s))
-    return await snapshot.active.store.look_up(request.user_id, request.ids, share_s)
+    return await snapshot.active.store.look_up(query.user_id, query.ids, share_s)
 
 
 def share_of_features(left_s: float) -> float:
@@ -181,28 +193,29 @@ def share_of_features(left_s: float) -> float:
 
 
 def _compute(
-    request: RankRequest, snapshot: Snapshot, stored: LookUp, budget: _Budget, ticket: Ticket
+    query: Query, snapshot: Snapshot, stored: LookUp, budget: _Budget, ticket: Ticket
 ) -> _Steps[Ranking]:
     watch = budget.watch
     watch.lap("wait")
-    features = _override(request, snapshot, stored)
+    features = _override(query, snapshot, stored)
     watch.lap("features")
     scored = yield from _predict(snapshot, features, budget, ticket)
     watch.lap("network")
-    fused = _fuse(request, snapshot, features, scored)
+    fused = _fuse(query, snapshot, features, scored)
     watch.lap("fusion")
-    return _answer(request, snapshot, stored, features, scored, fused, watch)
+    return _answer(query, snapshot, stored, features, scored, fused, watch)
 
 
-def _override(request: RankRequest, snapshot: Snapshot, stored: LookUp) -> _Features:
+def _override(query: Query, snapshot: Snapshot, stored: LookUp) -> _Features:
     """The store's features with the request's own written over them."""
     encoder = snapshot.active.bundle.encoder
     user, items, video_len_s = stored.user.rows, stored.items.rows, stored.items.video_len_s
-    context = encode_context(encoder, request.context)
-    override_user(encoder, user, request.user_features)
-    if request.candidates is not None:
-        override_lengths(encoder, items, video_len_s, request.candidates)
-        override_items(encoder, items, request.candidates)
+    context = encode_context(encoder, query.context)
+    override_user(encoder, user, query.user_features)
+    if query.video_len_s is not None:
+        override_lengths(encoder, items, video_len_s, query.video_len_s)
+    if query.features is not None:
+        override_items(encoder, items, query.features)
     one_user = np.zeros(len(items), np.int64)
     inputs = NetworkInputs(user.beside(context), items, one_user)
     return _Features(inputs, video_len_s, ~(stored.items.found & stored.user.found))
@@ -211,23 +224,29 @@ def _override(request: RankRequest, snapshot: Snapshot, stored: LookUp) -> _Feat
 def _predict(snapshot: Snapshot, features: _Features, budget: _Budget, ticket: Ticket) -> _Steps[_Scored]:
     """The network's predictions, chunk by chunk, as far as the deadline lets it come."""
     total = len(features.default)
-    chunks: list[dict[str, npt.NDArray[np.float32]]] = []
+    chunks: list[_Predictions] = []
     start = 0
     # The first chunk is worth some delay, the others are not.
     while start < total and budget.allows(ticket.expected_s(CHUNK) if start else 0.0):
         stop = min(start + CHUNK, total)
         began = time.perf_counter()
-        chunks.append(snapshot.active.engine.predict(features.inputs.rows(start, stop)))
+        inputs = features.inputs if total <= CHUNK else features.inputs.rows(start, stop)
+        chunks.append(snapshot.active.engine.predict(inputs))
         ticket.scored(stop - start, time.perf_counter() - began)
         start = stop
         if start < total:
             budget.watch.lap("network")
             yield
             budget.watch.lap("wait")
-    names = snapshot.active.bundle.task_names
-    nothing = np.zeros(0, np.float32)
-    tasks = {name: np.concatenate([nothing, *(chunk[name] for chunk in chunks)]) for name in names}
+    tasks = _joined(chunks, snapshot.active.bundle.task_names)
     return _without_damage(_Scored(np.arange(start), tasks, [] if start == total else ["deadline"]))
+
+
+def _joined(chunks: list[_Predictions], names: list[str]) -> _Predictions:
+    if len(chunks) == 1:
+        return chunks[0]
+    nothing = np.zeros(0, np.float32)
+    return {name: np.concatenate([nothing, *(chunk[name] for chunk in chunks)]) for name in names}
 
 
 def _without_damage(scored: _Scored) -> _Scored:
@@ -241,18 +260,19 @@ def _without_damage(scored: _Scored) -> _Scored:
     return _Scored(scored.rows[finite], tasks, [*scored.degraded, "non_finite_predictions"])
 
 
-def _fuse(request: RankRequest, snapshot: Snapshot, features: _Features, scored: _Scored) -> _Fused:
+def _fuse(query: Query, snapshot: Snapshot, features: _Features, scored: _Scored) -> _Fused:
     """One score a candidate, and the k best of them."""
-    scene, known = snapshot.fusion.config.scene(request.scene)
-    explanation = explain(scene, scored.tasks, features.video_len_s[scored.rows])
-    best = top_k(explanation.fused.log_score, request.top_k)
-    return _Fused(
-        request.scene if known else DEFAULT_SCENE, explanation, best, [] if known else ["unknown_scene"]
-    )
+    scene, known = snapshot.fusion.config.scene(query.scene)
+    video_len_s = features.video_len_s[scored.rows]
+    explanation = explain(scene, scored.tasks, video_len_s) if query.explain else None
+    scores = explanation.fused if explanation else score(scene, scored.tasks, video_len_s)
+    best = top_k(scores.log_score, query.top_k)
+    degraded = [] if known else ["unknown_scene"]
+    return _Fused(query.scene if known else DEFAULT_SCENE, scores, explanation, best, degraded)
 
 
 def _answer(
-    request: RankRequest,
+    query: Query,
     snapshot: Snapshot,
     stored: LookUp,
     features: _Features,
@@ -262,14 +282,19 @@ def _answer(
 ) -> Ranking:
     """The contract's answer: the best k, then as many without a score as top_k leaves room for."""
     bundle = snapshot.active.bundle
-    best = scored.rows[fused.best]
-    items = scored_items(
-        request, fused.explanation, fused.best, best, features.default[best], features.video_len_s[best]
-    )
-    items += unscored_items(request, scored.rows, len(items))
+    rows = scored.rows[fused.best]
+    scores = fused.scores.score[fused.best].tolist()
+    items = scored_items(query, rows, scores, features.default[rows].tolist())
+    if query.predictions:
+        add_predictions(items, scored.tasks, fused.best)
+    if fused.explanation is not None:
+        add_terms(items, fused.explanation, fused.best, features.video_len_s[rows])
+    items += unscored_items(query, scored.rows, len(items))
+    exposure_id = new_exposure_id()
+    degraded = [*stored.failures, *scored.degraded, *fused.degraded]
     body: dict[str, Any] = {
-        "request_id": request.request_id,
-        "exposure_id": new_exposure_id(),
+        "request_id": query.request_id,
+        "exposure_id": exposure_id,
         "took_ms": round(watch.elapsed * 1000.0, 3),
         "model": {
             "name": bundle.manifest.name,
@@ -282,14 +307,18 @@ def _answer(
             "scene": fused.scene,
             "experiments": [],
         },
-        "degraded": [*stored.failures, *scored.degraded, *fused.degraded],
+        "degraded": degraded,
         "scored": len(scored.rows),
         "items": items,
     }
     return Ranking(
-        body,
+        orjson.dumps(body),
+        exposure_id,
         candidates=len(features.default),
-        default_features=int(features.default[scored.rows].sum()),
+        scored=len(scored.rows),
+        best_score=scores[0] if scores else None,
+        degraded=degraded,
+        default_features=int(np.count_nonzero(features.default[scored.rows])),
         cache_hits=stored.cache_hits,
         cache_misses=stored.cache_misses,
     )

@@ -31,7 +31,7 @@ class RequestLog:
 
     def ranked(self, ranking: Ranking, watch: Stopwatch) -> None:
         """A ranking was made."""
-        degraded, elapsed = ranking.body["degraded"], watch.elapsed
+        degraded, elapsed = ranking.degraded, watch.elapsed
         if not degraded and elapsed < self._slow_s:
             return
         self._tell(
@@ -40,8 +40,8 @@ class RequestLog:
             took_ms=round(elapsed * 1e3, 1),
             stages_ms={stage: round(seconds * 1e3, 1) for stage, seconds in watch.stages.items()},
             candidates=ranking.candidates,
-            scored=ranking.body["scored"],
-            exposure_id=ranking.body["exposure_id"],
+            scored=ranking.scored,
+            exposure_id=ranking.exposure_id,
         )
 
     def failed(self, status: int, error: Exception) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 
-import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.errors import FulcrumError
+from service.middleware import NAME
 from service.stopwatch import Stopwatch
 
 __all__ = ["WATCH", "Traced", "Traces"]
@@ -74,7 +74,7 @@ class Traces:
                 "http.request.method": scope["method"],
                 "http.route": route,
                 "http.response.status_code": status,
-                "fulcrum.request_id": structlog.contextvars.get_contextvars().get("request_id", ""),
+                "fulcrum.request_id": scope.get(NAME, ""),
             },
         )
         inside = set_span_in_context(span)
@@ -90,7 +90,7 @@ class Traces:
 
 
 class Traced:
-    """Has a span made of each request. Within `RequestId`, whose id it tells."""
+    """Has a span made of each request. Around `Edge`, which gives it its id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

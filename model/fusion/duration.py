@@ -36,7 +36,7 @@ def duration_factor(video_len: VideoLength, video_len_s: Floats) -> Floats:
     Lengths below zero count as zero. `missing` has the same floor as f.
     """
     unknown = np.isnan(video_len_s)
-    seconds = np.where(unknown, 0.0, np.maximum(video_len_s, 0.0))  # [N]
+    seconds = np.fmax(video_len_s, 0.0)  # [N], 0 where unknown
     # Overflow to infinity is where each curve has long met its bound.
     with np.errstate(over="ignore"):
         f = _curve(video_len, seconds)

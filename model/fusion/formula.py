@@ -5,21 +5,20 @@
 In log space and float64, since products of small powers underflow. Each candidate's score depends on its own
 numbers alone. Does not know scenes' names, ranks, candidates' ids or where predictions come from.
 
-Shapes: N candidates.
+Shapes: N candidates, T tasks that count.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.fusion.config import SceneConfig, TaskTerm, VideoLength
+from model.fusion.config import SceneConfig
 from model.fusion.duration import Floats, duration_factor
 from model.fusion.errors import FusionError, listed
 
 _LARGEST = np.finfo(np.float64).max
-_LEFT_OUT = TaskTerm(weight=0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,45 +63,77 @@ def score(scene: SceneConfig, predictions: Mapping[str, NDArray[np.floating]], v
     its weight is 0. Raises FusionError if the scene weighs a task without predictions, ValueError if shapes
     differ.
     """
-    return explain(scene, predictions, video_len_s).fused
+    lengths = _checked_lengths(scene, predictions, video_len_s)  # [N]
+    weighed = _weighed(scene, predictions)
+    length_weight = scene.video_len.weight
+    length_terms = [_term(length_weight, duration_factor(scene.video_len, lengths))] if length_weight else []
+    return _fused([*_terms(scene, predictions, weighed), *length_terms], lengths.shape)
 
 
 def explain(
     scene: SceneConfig, predictions: Mapping[str, NDArray[np.floating]], video_len_s: Floats
 ) -> Explanation:
     """The same numbers as `score`, bit for bit, with the terms that they sum. Raises as `score` does."""
+    lengths = _checked_lengths(scene, predictions, video_len_s)  # [N]
+    weighed = _weighed(scene, predictions)
+    terms = dict(zip(weighed, _terms(scene, predictions, weighed), strict=True))
+    tasks = {
+        task: TaskPart(
+            np.asarray(p, np.float64),
+            scene.tasks[task].weight if task in terms else 0.0,
+            # Weight 0 is the factor removed, whatever it is: 0 * NaN would not be.
+            terms[task] if task in terms else np.zeros(p.shape),
+        )
+        for task, p in predictions.items()
+    }
+    f, weight = duration_factor(scene.video_len, lengths), scene.video_len.weight
+    video_len = LengthPart(f, weight, _term(weight, f) if weight else np.zeros(f.shape))
+    fused = _fused([*(part.term for part in tasks.values()), video_len.term], lengths.shape)
+    return Explanation(tasks, video_len, fused)
+
+
+def _checked_lengths(
+    scene: SceneConfig, predictions: Mapping[str, NDArray[np.floating]], video_len_s: Floats
+) -> Floats:
     lengths = np.asarray(video_len_s, dtype=np.float64)  # [N]
-    given = {task: np.asarray(p, dtype=np.float64) for task, p in predictions.items()}  # {task: [N]}
     for task in scene.tasks:
-        if task not in given:
-            raise FusionError(f"no predictions for task '{task}'; there are {listed(list(given))}")
-    for task, p in given.items():
+        if task not in predictions:
+            raise FusionError(f"no predictions for task '{task}'; there are {listed(list(predictions))}")
+    for task, p in predictions.items():
         if p.shape != lengths.shape or p.ndim != 1:
             raise ValueError(
                 f"predictions of {task} have shape {p.shape}, video_len_s {lengths.shape}; expected [N]"
             )
+    return lengths
 
-    tasks = {task: _task_part(scene.tasks.get(task, _LEFT_OUT), p) for task, p in given.items()}
-    video_len = _length_part(scene.video_len, lengths)
-    log_score = np.zeros(lengths.shape)  # [N]
-    for term in (*(part.term for part in tasks.values()), video_len.term):
+
+def _weighed(scene: SceneConfig, predictions: Mapping[str, NDArray[np.floating]]) -> list[str]:
+    """Tasks that count, in the order of `predictions`."""
+    return [task for task in predictions if task in scene.tasks and scene.tasks[task].weight != 0.0]
+
+
+def _terms(
+    scene: SceneConfig, predictions: Mapping[str, NDArray[np.floating]], weighed: list[str]
+) -> Sequence[Floats]:
+    """A term [N] for each of the weighed tasks, all calculated at once: [T, N]."""
+    if not weighed:
+        return []
+    p = np.array([predictions[task] for task in weighed], np.float64)  # [T, N]
+    told = [scene.tasks[task] for task in weighed]
+    low, high, smoothing, weight = np.array(
+        [(*task.clip, task.smoothing, task.weight) for task in told]
+    ).T.reshape(4, -1, 1)  # [T, 1] each
+    return list(_term(weight, np.minimum(np.maximum(p, low), high) + smoothing))
+
+
+def _term(weight: float | Floats, factor: Floats) -> Floats:
+    terms: Floats = weight * np.log(factor) + 0.0  # + 0.0: no term reads -0.0
+    return terms
+
+
+def _fused(terms: Sequence[Floats], shape: tuple[int, ...]) -> Fused:
+    log_score = np.zeros(shape)  # [N]
+    for term in terms:  # one after another: a candidate's sum is the same however many there are
         log_score += term
     with np.errstate(over="ignore"):
-        fused = Fused(log_score, np.minimum(np.exp(log_score), _LARGEST))
-    return Explanation(tasks, video_len, fused)
-
-
-def _task_part(task: TaskTerm, p: Floats) -> TaskPart:
-    return TaskPart(p, task.weight, _term(task.weight, np.clip(p, *task.clip) + task.smoothing))
-
-
-def _length_part(video_len: VideoLength, lengths: Floats) -> LengthPart:
-    f = duration_factor(video_len, lengths)
-    return LengthPart(f, video_len.weight, _term(video_len.weight, f))
-
-
-def _term(weight: float, factor: Floats) -> Floats:
-    # Weight 0 is the factor removed, whatever it is: 0 * NaN would not be.
-    if weight == 0.0:
-        return np.zeros(factor.shape)
-    return weight * np.log(factor) + 0.0  # + 0.0: no term reads -0.0
+        return Fused(log_score, np.minimum(np.exp(log_score), _LARGEST))

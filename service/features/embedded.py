@@ -1,7 +1,4 @@
-"""Embedded feature store: published rows mapped from a folder into this process. Knows no requests.
-
-Shapes: K ids asked for.
-"""
+"""Embedded feature store: published rows mapped from a folder into this process. Knows no requests."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ from pathlib import Path
 
 import structlog
 
-from model.encoding import EncodedRows, Encoder
+from model.encoding import Encoder
 from model.errors import FulcrumError
-from model.packed import PackedTable, current_generation, open_tables
-from service.features.store import LookUp, StoredRows, stored_rows
+from model.packed import current_generation, open_tables
+from service.features.store import LookUp, stored_rows
 
 __all__ = ["EmbeddedStore"]
 
@@ -54,10 +51,11 @@ class EmbeddedStore:
         """The rows of a user and of items, all of one generation."""
         if time.monotonic() >= self._next_look:
             await self._follow(budget_s)
-        tables = self._tables
+        tables = self._tables  # of one generation
+        users, items = tables["users"], tables["items"]
         return LookUp(
-            _gather(tables["users"], self._user_defaults, [user_id]),
-            _gather(tables["items"], self._item_defaults, item_ids),
+            stored_rows(self._user_defaults, users.records, users.find([user_id])),
+            stored_rows(self._item_defaults, items.records, items.find(item_ids)),
         )
 
     async def _follow(self, budget_s: float | None) -> None:
@@ -77,9 +75,3 @@ class EmbeddedStore:
             log.error("generation_refused", error=str(error), serving=self._generation)
         else:
             log.info("generation_opened", generation=self._generation)
-
-
-def _gather(table: PackedTable, defaults: EncodedRows, ids: Sequence[str]) -> StoredRows:
-    places = table.find(ids)  # [K], -1 where absent
-    found = places >= 0
-    return stored_rows(defaults, found, table.records[places[found]])

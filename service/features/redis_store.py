@@ -143,13 +143,14 @@ class RedisStore:
         self._cache.remember(read)
 
     def _user_rows(self, row: bytes | None) -> StoredRows:
-        records = None if row is None else self._users.records([row])
-        return stored_rows(self._user_defaults, np.array([row is not None]), records)
+        records = self._users.records([] if row is None else [row])
+        return stored_rows(self._user_defaults, records, np.array([-1 if row is None else 0]))
 
     def _item_rows(self, rows: Sequence[bytes | None]) -> StoredRows:
         present = [row for row in rows if row is not None]
         found = np.array([row is not None for row in rows], np.bool_)
-        return stored_rows(self._item_defaults, found, self._items.records(present))
+        places = np.where(found, np.cumsum(found) - 1, -1)
+        return stored_rows(self._item_defaults, self._items.records(present), places)
 
     def _follow(self, generation: bytes) -> None:
         if generation != self._generation:

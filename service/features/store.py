@@ -81,20 +81,23 @@ class FeatureStore(Protocol):
 
 
 def stored_rows(
-    defaults: EncodedRows, found: npt.NDArray[np.bool_], records: npt.NDArray[np.void] | None = None
+    defaults: EncodedRows, records: npt.NDArray[np.void], places: npt.NDArray[np.int64]
 ) -> StoredRows:
-    """Rows from records.
+    """Rows from packed records.
 
     Args:
         defaults: the row of which nothing is known [1, ...].
-        found: which ids have a record [K].
-        records: theirs, in their order; none where absent.
+        records: of `model.packed`.
+        places: where each id's record stands among them, -1 where it has none [K].
     """
-    rows = defaults.take(np.zeros(len(found), np.int64))
-    video_len_s = np.full(len(found), np.nan)
-    if records is not None:
-        rows.ids[found] = records["ids"]
-        rows.numeric[found] = records["numeric"]
-        if "video_len_s" in (records.dtype.names or ()):
-            video_len_s[found] = records["video_len_s"]
+    found = places >= 0
+    if not found.any():
+        return StoredRows(defaults.take(np.zeros(len(places), np.int64)), np.full(len(places), np.nan), found)
+    # A column is gathered straight to where it stays; an absent record is the last one at first.
+    rows = EncodedRows(records["ids"][places], records["numeric"][places])
+    has_length = "video_len_s" in (records.dtype.names or ())
+    video_len_s = records["video_len_s"][places] if has_length else np.full(len(places), np.nan)
+    if not found.all():
+        absent = ~found
+        rows.ids[absent], rows.numeric[absent], video_len_s[absent] = defaults.ids, defaults.numeric, np.nan
     return StoredRows(rows, video_len_s, found)

@@ -42,7 +42,9 @@ def test_a_key_that_stands_twice_is_refused():
 
 
 def test_two_keys_of_one_hash_are_refused(monkeypatch):
-    monkeypatch.setattr(key_index, "hash_key", lambda key: hash_key("same" if key in {"x", "y"} else key))
+    monkeypatch.setattr(
+        key_index, "hash_keys", lambda keys: hash_keys(["same" if key in {"x", "y"} else key for key in keys])
+    )
     with pytest.raises(FulcrumError, match="'x' and 'y' are the same or share a hash"):
         KeyIndex.build(["x", "other", "y"])
 
@@ -51,4 +53,5 @@ def test_hashes_are_those_of_every_release():
     # Stores and hashed features outlive the process: these numbers must never change.
     assert hash_key("") == 0x2D06800538D394C2
     assert hash_keys(["a", "a", "é"]).dtype == np.uint64
+    assert hash_keys(["a", "\ud800"]).tolist() == [hash_key("a"), hash_key("\ud800")]
     assert hash_keys(["a", "b"]).tolist() == [hash_key("a"), hash_key("b")]

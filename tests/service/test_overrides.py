@@ -9,7 +9,6 @@ from model.encoding import Column, Encoder
 from model.schema import Schema
 from service.errors import InvalidRequestError
 from service.overrides import encode_context, override_items, override_user
-from service.schemas import Candidate
 
 LISTS = Schema.model_validate(
     {
@@ -143,11 +142,7 @@ def test_lists_stand_for_the_stores(lists):
     override_items(
         lists,
         items,
-        [
-            Candidate(id="a", features={"tags": ["y", "new", "x"]}),
-            Candidate(id="b"),
-            Candidate(id="c", features={"tags": "y, x"}),
-        ],
+        [{"tags": ["y", "new", "x"]}, {}, {"tags": "y, x"}],
     )
     assert items.ids[:, 1:].tolist() == [[3, 1], [2, 0], [3, 2]]
     assert encode_context(lists, {"session": ["v1", "v2", "v3"]}).ids.tolist() == [[4, 3]]
@@ -173,5 +168,5 @@ def test_a_list_stands_where_a_list_is_expected(lists, values, says):
 def test_a_number_is_neither_a_list_nor_text_that_parts_into_one(lists):
     items = lists.sides["item"].encode({}, 1)
     with pytest.raises(InvalidRequestError, match="tags: expected a list, or text parted by ',', found 3"):
-        override_items(lists, items, [Candidate(id="a", features={"tags": 3})])
+        override_items(lists, items, [{"tags": 3}])
     np.testing.assert_array_equal(items.ids, 0)

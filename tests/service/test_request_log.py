@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from structlog.testing import capture_logs
 
@@ -12,9 +10,18 @@ from service.request_log import RequestLog
 from service.stopwatch import Stopwatch
 
 
-def ranking(**body: Any) -> Ranking:
-    found = {"degraded": [], "scored": 2, "exposure_id": "e-1", **body}
-    return Ranking(found, candidates=2, default_features=0, cache_hits=0, cache_misses=0)
+def ranking(degraded: list[str] | None = None, scored: int = 2) -> Ranking:
+    return Ranking(
+        b"{}",
+        "e-1",
+        candidates=2,
+        scored=scored,
+        best_score=0.5,
+        degraded=degraded or [],
+        default_features=0,
+        cache_hits=0,
+        cache_misses=0,
+    )
 
 
 def test_a_good_ranking_is_not_worth_a_line():

@@ -1,0 +1,134 @@
+"""The ranking route, straight from ASGI: from HTTP to the ranker and back. Decides nothing about ranking.
+
+The framework documents it and would serve it, too, but its routing and its parameters cost more than all else
+that HTTP takes: so it is asked only for what is not answered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from starlette.datastructures import State
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import MediaTypeError, NotReadyError, ServiceError, problem_of
+from service.middleware import ARRIVED_AT
+from service.query import Query, quick_query, read_query
+from service.startup import Service
+from service.stopwatch import Stopwatch
+from service.traces import WATCH
+
+__all__ = ["RankRoute", "active_service", "ranked", "refused"]
+
+_JSON = b"application/json"
+
+_SMALL_BYTES = 64 * 1024
+"""Bodies that are looked at on the event loop: some 5,000 ids, some 1,000 candidates with features."""
+
+
+class RankRoute:
+    """Answers rankings, and passes on all else."""
+
+    path = "/v1/rank"
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http" or scope["path"] != self.path or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        scope["route"] = self
+        try:
+            body = await ranked(scope, receive)
+        except ServiceError as error:
+            await refused(error, scope["app"].state)(scope, receive, send)
+            return
+        length = str(len(body)).encode()
+        headers = [(b"content-length", length), (b"content-type", _JSON)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def ranked(scope: Scope, receive: Receive) -> bytes:
+    """The answer to a ranking request, as JSON.
+
+    Raises:
+        ServiceError: there is none.
+    """
+    state = scope["app"].state
+    service = active_service(state)
+    _refuse_other_than_json(scope["headers"])
+    body = await _body(receive)
+    scope[WATCH] = watch = Stopwatch(scope[ARRIVED_AT])
+    with service.metrics.inside():
+        query = await _read(service, body, watch)
+        ranking = await service.ranker.rank(query, watch)
+    watch.lap("respond")
+    service.metrics.ranked(ranking, watch)
+    state.request_log.ranked(ranking, watch)
+    return ranking.body
+
+
+def refused(error: ServiceError, state: State) -> Response:
+    """The answer to a request that failed so, which is logged where that is not its caller's fault."""
+    answer = problem_of(error)
+    if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        state.request_log.failed(answer.status_code, error)
+    return answer
+
+
+def active_service(state: State) -> Service:
+    """What answers.
+
+    Raises:
+        NotReadyError: it is not loaded, or gone already.
+    """
+    service: Service | None = state.service
+    if service is None:
+        raise NotReadyError("the bundle is not loaded, or the service is shutting down")
+    return service
+
+
+async def _body(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def _read(service: Service, body: bytes, watch: Stopwatch) -> Query:
+    """What the body asks; what takes less time than to hand it over is done at once."""
+    most = service.settings.max_candidates
+    query = quick_query(body, most) if len(body) <= _SMALL_BYTES else None
+    watch.lap("parse")
+    if query is not None:
+        return query
+    return await service.execution.aside(_read_aside, body, most, watch)
+
+
+def _read_aside(body: bytes, max_candidates: int, watch: Stopwatch) -> Query:
+    watch.lap("wait")
+    query = read_query(body, max_candidates)
+    watch.lap("parse")
+    return query
+
+
+def _refuse_other_than_json(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """A body without a media type is taken for JSON; one that claims to be something else is not."""
+    given = next((value for name, value in headers if name == b"content-type"), _JSON)
+    if given == _JSON:
+        return
+    media_type = given.decode("latin-1").split(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise MediaTypeError(
+            f"send the header `content-type: application/json` (found {media_type or 'nothing'}), or none"
+        )
