@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -113,6 +113,8 @@ class Vocabulary:
 
     def find(self, values: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Embedding index of each raw value."""
+        if set(map(type, values)) == {str} and "" not in values:
+            return self._rows(cast(Sequence[str], values))  # each is its canonical string already
         indices = np.full(len(values), UNKNOWN, np.int64)
         places, keys = [], []
         for place, value in enumerate(values):

@@ -15,7 +15,8 @@ are seen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from operator import add
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,8 @@ __all__ = ["RedisTable", "generation_key"]
 
 _FORMAT = b"\x01"
 _HEADER = 9
+_HEADER_DTYPE = np.dtype([("format", "u1"), ("checksum", ">u8")])
+_checksum = xxhash.xxh3_64_intdigest
 
 
 def generation_key(encoder: Encoder) -> bytes:
@@ -47,6 +50,14 @@ class RedisTable:
         """The key of an id."""
         return self._prefix + entity.encode("utf-8", "surrogatepass")
 
+    def keys(self, entities: Sequence[str]) -> list[bytes]:
+        """The key of each."""
+        prefix = self._prefix
+        try:
+            return [prefix + name for name in map(str.encode, entities)]
+        except UnicodeEncodeError:  # a lone surrogate
+            return list(map(self.key, entities))
+
     def values(self, keys: Sequence[bytes], records: npt.NDArray[np.void]) -> list[bytes]:
         """What to store under each key."""
         raw, width = records.tobytes(), self._dtype.itemsize
@@ -56,15 +67,30 @@ class RedisTable:
             values.append(_FORMAT + xxhash.xxh3_64_digest(key + row) + row)
         return values
 
-    def row(self, key: bytes, value: Any) -> bytes | None:
-        """The record in a value as it was read, None where it is no sound row of this key."""
-        if not isinstance(value, bytes) or len(value) != self._size:
-            return None
-        row = value[_HEADER:]
-        return row if value[:_HEADER] == _FORMAT + xxhash.xxh3_64_digest(key + row) else None
+    def read(
+        self, keys: Sequence[bytes], values: Sequence[bytes | None]
+    ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]:
+        """The sound rows among values as they were read.
 
-    def records(self, rows: Sequence[bytes]) -> npt.NDArray[np.void]:
-        """Rows as records: [R]."""
-        if not rows or not self._dtype.itemsize:
-            return np.zeros(len(rows), self._dtype)
-        return np.frombuffer(b"".join(rows), self._dtype)
+        Args:
+            keys: that were asked for [K].
+            values: theirs, None where there is none [K].
+
+        Returns:
+            Records, and where each key's stands among them, -1 where its value is no sound row of it: [K].
+        """
+        places = np.full(len(keys), -1, np.int64)
+        fitting = [
+            place for place, value in enumerate(values) if value is not None and len(value) == self._size
+        ]
+        if not fitting:
+            return np.zeros(0, self._dtype), places
+        keys, whole = [keys[place] for place in fitting], [cast(bytes, values[place]) for place in fitting]
+        rows = [value[_HEADER:] for value in whole]
+        headers = np.frombuffer(b"".join([value[:_HEADER] for value in whole]), _HEADER_DTYPE)
+        checksums = np.fromiter(map(_checksum, map(add, keys, rows)), np.uint64, len(rows))
+        sound = (headers["format"] == _FORMAT[0]) & (headers["checksum"] == checksums)
+        places[fitting] = np.where(sound, np.arange(len(rows)), -1)
+        if not self._dtype.itemsize:
+            return np.zeros(len(rows), self._dtype), places
+        return np.frombuffer(b"".join(rows), self._dtype), places

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -17,9 +19,25 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import PROBLEM_JSON
 
-__all__ = ["impatient_protocol"]
+__all__ = ["CALLER", "Caller", "impatient_protocol"]
+
+CALLER = "fulcrum.caller"
+"""Key of the scope: whoever is at the other end."""
 
 _MAX_HEAD_BYTES = 64 * 1024
+
+
+@dataclass(slots=True, eq=False)
+class Caller:
+    """The other end of a connection, as whoever answers its requests, one after another, sees it.
+
+    Attributes:
+        is_through: whether the last request that began has come whole.
+        on_leaving: called when the connection is lost.
+    """
+
+    is_through: bool = False
+    on_leaving: Callable[[], None] | None = None
 
 
 def impatient_protocol(read_timeout_s: float) -> type[HttpToolsProtocol]:
@@ -29,10 +47,12 @@ def impatient_protocol(read_timeout_s: float) -> type[HttpToolsProtocol]:
 
     class ImpatientProtocol(HttpToolsProtocol):
         _alarm: asyncio.TimerHandle | None = None
+        _caller: Caller
         _head_bytes = 0
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            self._caller = Caller()
             _limit_unsent(transport, read_timeout_s)
             self._alarm = self.loop.call_later(read_timeout_s, self._too_slow)
 
@@ -46,13 +66,24 @@ def impatient_protocol(read_timeout_s: float) -> type[HttpToolsProtocol]:
             if self._alarm is not None and self._head_bytes > _MAX_HEAD_BYTES:
                 self._cut(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {_MAX_HEAD_BYTES} bytes")
 
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self._caller.is_through = False
+            self.scope[CALLER] = self._caller  # type: ignore[literal-required]
+
         def on_headers_complete(self) -> None:
             self._disarm()
             super().on_headers_complete()
 
+        def on_message_complete(self) -> None:
+            super().on_message_complete()
+            self._caller.is_through = True
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._disarm()
             super().connection_lost(exc)
+            if self._caller.on_leaving is not None:
+                self._caller.on_leaving()
 
         def _disarm(self) -> None:
             self._head_bytes = 0

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from service.errors import OverloadedError
@@ -80,8 +81,9 @@ class Execution:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._queue: deque[_Job] = deque()
-        self._changed = threading.Condition()
-        self._stopping = False
+        self._order = threading.Lock()
+        # A token for each job, and in the end one for each thread: what a thread waits for, in C.
+        self._tokens: SimpleQueue[None] = SimpleQueue()
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._waiting_aside = 0
         self._workers = [
@@ -131,31 +133,29 @@ class Execution:
 
     def close(self) -> None:
         """End the threads once the queue is empty."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
+        for _ in self._workers:
+            self._tokens.put(None)
         for worker in self._workers:
             worker.join()
         self._aside.shutdown()
 
     def _put(self, job: _Job) -> None:
-        with self._changed:
+        with self._order:
             self._queue.append(job)
-            self._changed.notify()
+        self._tokens.put(None)
 
     def _hurry(self, job: _Job) -> None:
-        with self._changed:
+        with self._order:
             if job in self._queue:
                 self._queue.remove(job)
                 self._queue.appendleft(job)
 
     def _work(self) -> None:
         while True:
-            with self._changed:
-                while not self._queue:
-                    if self._stopping:
-                        return
-                    self._changed.wait()
+            self._tokens.get()
+            with self._order:
+                if not self._queue:
+                    return
                 job = self._queue.popleft()
             self._advance(job)
 

@@ -16,42 +16,37 @@ import numpy.typing as npt
 from model.fusion import Explanation
 from service.query import Query
 
-__all__ = ["add_predictions", "add_terms", "scored_items", "unscored_items"]
+__all__ = ["add_terms", "scored_items", "unscored_items"]
 
 Item = dict[str, Any]
 
 
 def scored_items(
-    query: Query, rows: npt.NDArray[np.int64], scores: Sequence[float], default: Sequence[bool]
+    query: Query,
+    rows: npt.NDArray[np.int64],
+    scores: Sequence[float],
+    default: Sequence[bool],
+    predictions: Mapping[str, npt.NDArray[np.float32]],
 ) -> list[Item]:
     """The best candidates, best first.
 
     Args:
-        query: the candidates.
+        query: the candidates, and what to show of them.
         rows: places of the best among them [k].
         scores: theirs [k].
         default: whether they were scored without stored features [k].
+        predictions: theirs by task [k].
     """
     ids = query.ids
-    return [
+    items: list[Item] = [
         {"id": ids[row], "rank": rank, "score": score, "status": "default_features" if unknown else "ok"}
         for rank, row, score, unknown in zip(count(1), rows.tolist(), scores, default)
     ]
-
-
-def add_predictions(
-    items: Sequence[Item], tasks: Mapping[str, npt.NDArray[np.float32]], best: npt.NDArray[np.int64]
-) -> None:
-    """What the network said of each.
-
-    Args:
-        items: the best [k].
-        tasks: predictions by task [S].
-        best: places of the items among the scored [k].
-    """
-    columns = [predictions[best].tolist() for predictions in tasks.values()]
-    for item, *values in zip(items, *columns, strict=True):
-        item["predictions"] = dict(zip(tasks, values, strict=True))
+    if query.predictions:
+        columns = [column.tolist() for column in predictions.values()]
+        for item, values in zip(items, zip(*columns, strict=True), strict=True):
+            item["predictions"] = dict(zip(predictions, values, strict=True))
+    return items
 
 
 def add_terms(

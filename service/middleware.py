@@ -7,8 +7,8 @@ caller has gone; and bounds for its body. One layer for all of it, since each co
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-import secrets
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -17,6 +17,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.connection import CALLER, Caller
 from service.errors import BodyTooLargeError, OverloadedError, SlowClientError, problem
 from service.logs import REQUEST_ID
 
@@ -81,13 +82,14 @@ class _Exchange:
         self._send = send
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        self._id = given if _PLAIN_ID.fullmatch(given) else secrets.token_hex(8).encode()
+        self._id = given if _PLAIN_ID.fullmatch(given) else os.urandom(8).hex().encode()
         announced = headers.get(b"content-length", b"")
         self._too_large = announced.isdigit() and int(announced) > edge.max_bytes
         self._late_at = 0.0
         self._bytes = 0
         self._status = 0
         self._work = asyncio.current_task()
+        self._caller: Caller | None = scope.get(CALLER)
         self._watcher: asyncio.Task[None] | None = None
         self._gone = False
 
@@ -113,6 +115,8 @@ class _Exchange:
             )
             await answer(self._scope, self.receive, self.send)
         finally:
+            if self._caller is not None:
+                self._caller.on_leaving = None
             if self._watcher is not None:
                 self._watcher.cancel()
             self._edge.bytes_inside -= self._bytes
@@ -123,15 +127,13 @@ class _Exchange:
 
     async def receive(self) -> Message:
         """A part of the body; once it is whole, the caller's leaving ends the work."""
-        edge, loop = self._edge, asyncio.get_running_loop()
+        edge, caller = self._edge, self._caller
         if self._too_large:
             raise self._refusal()
-        self._late_at = self._late_at or loop.time() + edge.timeout_s
-        try:
-            async with asyncio.timeout_at(self._late_at):
-                message = await self._receive()
-        except TimeoutError:
-            raise SlowClientError(f"the body did not come within {edge.timeout_s:g} s") from None
+        if caller is not None and caller.is_through:
+            message = await self._receive()  # it is there already
+        else:
+            message = await self._receive_in_time()
         size = len(message.get("body", b""))
         self._bytes += size
         edge.bytes_inside += size
@@ -139,8 +141,11 @@ class _Exchange:
             raise self._refusal()
         if edge.bytes_inside > edge.max_bytes_inside:
             raise OverloadedError("too many bytes of requests are being read; try again later", 1)
-        if message["type"] == "http.request" and not message.get("more_body") and self._watcher is None:
-            self._watcher = loop.create_task(self._watch())
+        if message["type"] == "http.request" and not message.get("more_body"):
+            if caller is not None:
+                caller.on_leaving = self._leave
+            elif self._watcher is None:  # another server than ours: it says so in a message
+                self._watcher = asyncio.create_task(self._watch())
         return message
 
     async def send(self, message: Message) -> None:
@@ -150,9 +155,21 @@ class _Exchange:
             message = {**message, "headers": [*message["headers"], (b"x-request-id", self._id)]}
         await self._send(message)
 
+    async def _receive_in_time(self) -> Message:
+        edge = self._edge
+        self._late_at = self._late_at or asyncio.get_running_loop().time() + edge.timeout_s
+        try:
+            async with asyncio.timeout_at(self._late_at):
+                return await self._receive()
+        except TimeoutError:
+            raise SlowClientError(f"the body did not come within {edge.timeout_s:g} s") from None
+
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._leave()
+
+    def _leave(self) -> None:
         if self._work is not None and not self._status:
             self._gone = self._work.cancel()
 

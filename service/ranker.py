@@ -29,7 +29,7 @@ from service.engine import CHUNK
 from service.execution import Execution
 from service.exposure import new_exposure_id
 from service.features.store import LookUp
-from service.items import add_predictions, add_terms, scored_items, unscored_items
+from service.items import add_terms, scored_items, unscored_items
 from service.overrides import encode_context, override_items, override_lengths, override_user
 from service.query import Query
 from service.stopwatch import Stopwatch
@@ -284,9 +284,8 @@ def _answer(
     bundle = snapshot.active.bundle
     rows = scored.rows[fused.best]
     scores = fused.scores.score[fused.best].tolist()
-    items = scored_items(query, rows, scores, features.default[rows].tolist())
-    if query.predictions:
-        add_predictions(items, scored.tasks, fused.best)
+    predictions = {task: p[fused.best] for task, p in scored.tasks.items()}
+    items = scored_items(query, rows, scores, features.default[rows].tolist(), predictions)
     if fused.explanation is not None:
         add_terms(items, fused.explanation, fused.best, features.video_len_s[rows])
     items += unscored_items(query, scored.rows, len(items))

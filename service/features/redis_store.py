@@ -11,21 +11,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import compress
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 
 from model.encoding import Encoder
 from model.errors import FulcrumError
 from model.redis_rows import RedisTable, generation_key
-from service.features.cache import ItemCache
+from service.features.cache import ItemCache, Remembered
 from service.features.redis_link import LinkError, RedisLink
-from service.features.store import Failure, LookUp, StoreAwayError, StoredRows, stored_rows
+from service.features.store import Failure, LookUp, StoreAwayError, stored_rows
 
 __all__ = ["RedisStore"]
 
 _SEEK_S = 1.0
 """Seconds between two looks for rows that were never seen."""
+
+_NO_RECORDS = np.zeros(0, np.void)
 
 log = structlog.get_logger(__name__)
 
@@ -92,35 +96,32 @@ class RedisStore:
         """The rows of a user and of items."""
         if budget_s is not None and budget_s <= 0.0:
             return self._nothing(len(item_ids))  # too late to score, too
-        held = self._cache.find(item_ids)
-        asked = [item for item in item_ids if item not in held] if held else list(item_ids)
-        user_key, item_keys = self._users.key(user_id), [self._items.key(item) for item in asked]
+        held = self._cache.find(item_ids)  # copies: others may remember more meanwhile
+        asked = item_ids if held is None else list(compress(item_ids, ~held.known))
+        user_key, item_keys = self._users.key(user_id), self._items.keys(asked)
         try:
             answer = await self._link.fetch([self._generation_key, user_key, *item_keys], budget_s)
         except LinkError as error:
             return self._nothing(len(item_ids), error.failure)
         generation, user_value, *item_values = answer.values
-        user = self._users.row(user_key, user_value)
-        read = dict(zip(asked, map(self._items.row, item_keys, item_values), strict=True))
-        damaged = {
-            item
-            for item, value in zip(asked, item_values, strict=True)
-            if value is not None and read[item] is None
-        }
+        user, user_place = self._users.read([user_key], [user_value])
+        items, places = self._items.read(item_keys, item_values)
+        damaged = [place for place in np.flatnonzero(places < 0).tolist() if item_values[place] is not None]
         failures: list[Failure] = []
-        if damaged or answer.foreign or (user is None and user_value is not None):
+        if damaged or answer.foreign or (user_place[0] < 0 and user_value is not None):
             failures.append("feature_store_corrupt")
         if generation is None:
             failures.append("feature_store_missing")
         else:
             self._follow(generation)
-            self._remember(read, answer.foreign, damaged)
-        rows = [*map((read | held).get, item_ids)]
+            self._remember(asked, items, places, answer.foreign, damaged)
+        if held is not None:
+            items, places = _together(held, items, places)
         return LookUp(
-            self._user_rows(user),
-            self._item_rows(rows),
+            stored_rows(self._user_defaults, user, user_place),
+            stored_rows(self._item_defaults, items, places),
             failures,
-            cache_hits=len(held),
+            cache_hits=len(item_ids) - len(asked),
             cache_misses=len(asked),
         )
 
@@ -134,23 +135,22 @@ class RedisStore:
             log.info("generation_found", generation=self.generation)
         return generation is not None
 
-    def _remember(self, read: dict[str, bytes | None], foreign: bool, damaged: set[str]) -> None:
+    def _remember(
+        self,
+        ids: Sequence[str],
+        records: npt.NDArray[np.void],
+        places: npt.NDArray[np.int64],
+        foreign: bool,
+        damaged: Sequence[int],
+    ) -> None:
         """Not what is damaged, which publishing mends, nor an absence that a wrong type may have feigned."""
-        if foreign:
-            read = {item: row for item, row in read.items() if row is not None}
-        elif damaged:
-            read = {item: row for item, row in read.items() if item not in damaged}
-        self._cache.remember(read)
-
-    def _user_rows(self, row: bytes | None) -> StoredRows:
-        records = self._users.records([] if row is None else [row])
-        return stored_rows(self._user_defaults, records, np.array([-1 if row is None else 0]))
-
-    def _item_rows(self, rows: Sequence[bytes | None]) -> StoredRows:
-        present = [row for row in rows if row is not None]
-        found = np.array([row is not None for row in rows], np.bool_)
-        places = np.where(found, np.cumsum(found) - 1, -1)
-        return stored_rows(self._item_defaults, self._items.records(present), places)
+        if foreign or damaged:
+            worth = places >= 0
+            if not foreign:
+                worth[:] = True
+                worth[damaged] = False
+            ids, places = list(compress(ids, worth)), places[worth]
+        self._cache.remember(ids, records, places)
 
     def _follow(self, generation: bytes) -> None:
         if generation != self._generation:
@@ -159,4 +159,21 @@ class RedisStore:
             log.info("generation_followed", generation=self.generation)
 
     def _nothing(self, items: int, *failures: Failure) -> LookUp:
-        return LookUp(self._user_rows(None), self._item_rows([None] * items), list(failures))
+        nowhere, nobody = np.full(items, -1), np.full(1, -1)
+        return LookUp(
+            stored_rows(self._user_defaults, _NO_RECORDS, nobody),
+            stored_rows(self._item_defaults, _NO_RECORDS, nowhere),
+            list(failures),
+        )
+
+
+def _together(
+    held: Remembered, records: npt.NDArray[np.void], places: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]:
+    """What was remembered and, in the places between, what was read: records, and each id's place [K]."""
+    among = np.empty(len(held.known), np.int64)  # [K]
+    among[held.known] = np.where(held.present, np.arange(len(held.records)), -1)
+    if not len(places):
+        return held.records, among
+    among[~held.known] = np.where(places >= 0, places + len(held.records), -1)
+    return np.concatenate([held.records, records]), among

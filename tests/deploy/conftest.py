@@ -66,8 +66,15 @@ def series() -> dict[str, Series]:
     metrics, watch = Metrics(fleet), Stopwatch()
     metrics.answered("/v1/rank", 200, 0.01)
     watch.lap("network")
-    body = {"scored": 1, "degraded": ["deadline"], "items": [{"score": 0.5}]}
-    ranking = SimpleNamespace(candidates=1, default_features=0, cache_hits=1, cache_misses=0, body=body)
+    ranking = SimpleNamespace(
+        candidates=1,
+        scored=1,
+        best_score=0.5,
+        degraded=["deadline"],
+        default_features=0,
+        cache_hits=1,
+        cache_misses=0,
+    )
     metrics.ranked(ranking, watch)
     return _series(metrics.scrape().decode())
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.fusion import top_k
@@ -13,11 +13,17 @@ scores = st.lists(
 )
 
 
+@pytest.fixture(autouse=True, params=[0, 1_000], ids=["selected", "sorted"])
+def few(request, monkeypatch):
+    """Both ways to find the best."""
+    monkeypatch.setattr("model.fusion.order._FEW", request.param)
+
+
 def literal_order(log_score, k):
     return sorted(range(len(log_score)), key=lambda place: (-log_score[place], place))[:k]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scores, st.integers(0, 35))
 def test_the_best_come_first_and_ties_keep_input_order(log_score, k):
     chosen = top_k(np.array(log_score, dtype=np.float64), k)
@@ -25,7 +31,7 @@ def test_the_best_come_first_and_ties_keep_input_order(log_score, k):
     assert chosen.tolist() == literal_order(log_score, k)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scores, st.integers(0, 35))
 def test_top_k_begins_top_k_plus_one(log_score, k):
     array = np.array(log_score, dtype=np.float64)
