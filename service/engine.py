@@ -19,6 +19,7 @@ from model.bundle import FP32, NETWORK_DATA, Bundle
 from model.errors import FulcrumError
 from model.inference import NetworkInputs, NetworkSession, ProviderChoice
 from service.buckets import BucketedSession
+from service.crew import Crew
 from service.providers import CPU, ExecutionProvider, Provider, choose
 from service.shared_weights import SharedWeights
 from service.variants import AUTO, choose_variant
@@ -50,8 +51,11 @@ class Engine:
         variant: the numbers that it computes in.
     """
 
-    def __init__(self, session: NetworkSession, tasks: list[str], variant: str) -> None:
+    def __init__(
+        self, session: NetworkSession, tasks: list[str], variant: str, crew: Crew | None = None
+    ) -> None:
         self._session = session
+        self._crew = crew
         self._tasks = tasks
         self.provider = session.providers[0]
         self.variant = variant
@@ -64,15 +68,18 @@ class Engine:
         threads: int,
         variant: str = FP32,
         shared: SharedWeights | None = None,
+        crew: Crew | None = None,
     ) -> Self:
         """Load the network, prove it on the bundle's parity sample and warm it up.
 
         Args:
             bundle: whose network.
             provider: where it shall run.
-            threads: threads of one inference.
+            threads: of one inference, where the provider is not the CPU: there each runs in one, and the crew
+                parts it.
             variant: of the network; `auto` takes what suits this machine, and float32 where that fails.
             shared: weights that workers map together, where there are several.
+            crew: the cores of this worker; None for one.
 
         Raises:
             FulcrumError: provider or variant are not there, or the network does not give the sample's
@@ -81,12 +88,12 @@ class Engine:
         chosen = choose(provider)
         name = choose_variant(bundle, variant, chosen)
         try:
-            return cls._load(bundle, name, provider, chosen, threads, shared)
+            return cls._load(bundle, name, provider, chosen, threads, shared, crew)
         except FulcrumError as error:
             if variant != AUTO or name == FP32:
                 raise
             log.warning("variant_refused", variant=name, using=FP32, error=str(error))
-            return cls._load(bundle, FP32, provider, chosen, threads, shared)
+            return cls._load(bundle, FP32, provider, chosen, threads, shared, crew)
 
     @classmethod
     def _load(
@@ -97,11 +104,12 @@ class Engine:
         chosen: ExecutionProvider,
         threads: int,
         shared: SharedWeights | None,
+        crew: Crew | None,
     ) -> Self:
         path = bundle.variant_path(variant)
-        if shared is not None and chosen is CPU and (mapped := _mapped(bundle, path, shared, threads)):
+        if shared is not None and chosen is CPU and (mapped := _mapped(bundle, path, shared)):
             try:
-                return cls._ready(mapped, bundle, variant, (1, CHUNK))
+                return cls._ready(mapped, bundle, variant, chosen, crew)
             except FulcrumError as error:
                 log.warning("weights_not_shared", network=str(path), error=str(error))
         session = _session(path, chosen, threads)
@@ -115,23 +123,31 @@ class Engine:
             log.warning("provider_fell_back", wanted=chosen.name, using=CPU.name, hint=chosen.hint)
             chosen = CPU
             session = _session(path, chosen, threads)
-        return cls._ready(session, bundle, variant, BUCKETS if chosen.fixed_shapes else (1, CHUNK))
+        return cls._ready(session, bundle, variant, chosen, crew)
 
     @classmethod
-    def _ready(cls, session: NetworkSession, bundle: Bundle, variant: str, sizes: Sequence[int]) -> Self:
+    def _ready(
+        cls,
+        session: NetworkSession,
+        bundle: Bundle,
+        variant: str,
+        chosen: ExecutionProvider,
+        crew: Crew | None,
+    ) -> Self:
         if set(session.tasks) != set(bundle.task_names):
             raise FulcrumError(
                 f"{bundle.variant_path(variant)}: the network predicts {', '.join(session.tasks)}, "
                 f"the manifest names {', '.join(bundle.task_names)}; export the bundle again"
             )
-        engine = cls(session, bundle.task_names, variant)
+        engine = cls(session, bundle.task_names, variant, crew if chosen is CPU else None)
         engine._prove(bundle)
-        engine._warm_up(bundle.sample.inputs, sizes)
+        engine._warm_up(bundle.sample.inputs, BUCKETS if chosen.fixed_shapes else (1, CHUNK))
         return engine
 
     def predict(self, inputs: NetworkInputs) -> dict[str, npt.NDArray[np.float32]]:
         """Predictions by task in the manifest's order, float32 [N]. Safe to call from many threads."""
-        found = self._session.predict(inputs)
+        predict = self._session.predict
+        found = predict(inputs) if self._crew is None else self._crew.run(predict, inputs)
         return {task: found[task] for task in self._tasks}
 
     def _prove(self, bundle: Bundle) -> None:
@@ -171,11 +187,11 @@ class Engine:
             )
 
 
-def _mapped(bundle: Bundle, path: Path, shared: SharedWeights, threads: int) -> NetworkSession | None:
+def _mapped(bundle: Bundle, path: Path, shared: SharedWeights) -> NetworkSession | None:
     """From shared weights. Large tables, beside the network, are mapped as they are: not worth a copy."""
     if NETWORK_DATA in bundle.manifest.files:
         return None
-    return shared.session(path, bundle.manifest.files[path.name].sha256, threads)
+    return shared.session(path, bundle.manifest.files[path.name].sha256)
 
 
 def _session(path: Path, provider: ExecutionProvider, threads: int) -> NetworkSession:
@@ -184,4 +200,4 @@ def _session(path: Path, provider: ExecutionProvider, threads: int) -> NetworkSe
     choices: list[ProviderChoice] = [own] if provider is CPU else [own, CPU.runtime]
     if provider.fixed_shapes:
         return BucketedSession(path, choices, threads, BUCKETS, provider.device)
-    return NetworkSession(path, choices, threads)
+    return NetworkSession(path, choices)

@@ -20,6 +20,7 @@ from service.app import create_app
 from service.connection import impatient_protocol
 from service.control.fleet import Fleet
 from service.control.tidying import bound_heaps
+from service.cores import available_cores
 from service.listener import BACKLOG, bind, listen, refuse_newcomers, url_of
 from service.logs import configure_logs
 from service.metrics import Metrics
@@ -102,6 +103,8 @@ def _serve(
         generation=active.store.generation,
         provider=active.engine.provider,
         variant=active.engine.variant,
+        cores=available_cores(),
+        workers=settings.workers,
         threads=settings.threads,
     )
     config = uvicorn.Config(

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.errors import FulcrumError, first_problem
@@ -85,10 +85,11 @@ class Settings(BaseSettings):
     )
     workers: int = Field(default=1, ge=1, le=1024, description="Server processes, which share one port.")
     threads: int = Field(
-        default_factory=lambda given: max(1, available_cores() // given.get("workers", 1)),
+        default_factory=lambda given: _share_of_cores(given.get("workers", 1)),
         ge=1,
         le=1024,
-        description="Threads of one inference. Default: a worker's share of the cores this process may use.",
+        description="Cores that a worker computes on: requests at a time, or parts of one while others are "
+        "idle. Default, or auto: its share of the cores this process may use.",
     )
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
@@ -137,6 +138,11 @@ class Settings(BaseSettings):
             raise ValueError("expected a folder or a Redis URL, found nothing")
         return features
 
+    @field_validator("threads", mode="before")
+    @classmethod
+    def _auto(cls, threads: Any, info: ValidationInfo) -> Any:
+        return _share_of_cores(info.data.get("workers", 1)) if threads == "auto" else threads
+
     @field_validator("port", mode="before")
     @classmethod
     def _no_service_link(cls, port: Any) -> Any:
@@ -154,6 +160,10 @@ class Settings(BaseSettings):
         if self.state is not None and self.models is None:
             raise ValueError("state says which of several bundles serves; it needs models in place of bundle")
         return self
+
+
+def _share_of_cores(workers: int) -> int:
+    return max(1, available_cores() // workers)
 
 
 def load_settings(**given: Any) -> Settings:

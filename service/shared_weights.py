@@ -38,13 +38,12 @@ class SharedWeights:
     def __init__(self, run_directory: Path) -> None:
         self._folder = run_directory / "weights"
 
-    def session(self, network: Path, checksum: str, threads: int) -> NetworkSession | None:
+    def session(self, network: Path, checksum: str) -> NetworkSession | None:
         """The network from the shared file; None where there can be none, which is logged.
 
         Args:
             network: an ONNX file that holds its weights itself.
             checksum: of the file, in hexadecimal.
-            threads: threads of one inference.
         """
         home = self._folder / checksum[:32]
         try:
@@ -52,7 +51,7 @@ class SharedWeights:
             with self._turn():
                 if not home.exists():
                     self._write(network, home)
-                return NetworkSession(home / _NETWORK, threads=threads, prepared=True)
+                return NetworkSession(home / _NETWORK, prepared=True)
         except (OSError, FulcrumError) as error:
             log.warning("weights_not_shared", network=str(network), error=str(error))
             return None

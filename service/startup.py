@@ -16,7 +16,7 @@ from service.control.rollout import Rollout
 from service.control.snapshot import ActiveBundle
 from service.control.state import open_state
 from service.control.trial import Trials
-from service.cores import available_cores
+from service.crew import Crew
 from service.engine import CHUNK, Engine
 from service.execution import Execution
 from service.features.stores import FeatureStores
@@ -39,6 +39,7 @@ class Service:
         control: what is active.
         rollout: brings other bundles into service; None where there is but one.
         execution: threads for work that would hold up the event loop.
+        crew: threads that share its inferences.
         stores: connections to features.
         traces: where spans go; None where nobody wants them.
     """
@@ -49,6 +50,7 @@ class Service:
     rollout: Rollout | None
     ranker: Ranker
     execution: Execution
+    crew: Crew
     stores: FeatureStores
     metrics: Metrics
     traces: Traces | None
@@ -67,6 +69,7 @@ class Service:
             self.rollout.stop()
         self.control.stop()
         self.execution.close()
+        self.crew.close()
         await self.stores.close()
         if self.traces is not None:
             self.traces.close()
@@ -88,11 +91,11 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
     """
     traces = Traces(settings.otel_endpoint) if settings.otel_endpoint else None
     stores = FeatureStores(settings)
-
+    crew = Crew(settings.threads)
     shared = SharedWeights(fleet.folder) if fleet.folder is not None else None
 
     def load_engine(bundle: Bundle) -> Engine:
-        return Engine.load(bundle, settings.provider, settings.threads, settings.variant, shared)
+        return Engine.load(bundle, settings.provider, settings.threads, settings.variant, shared, crew)
 
     def begin(active: ActiveBundle) -> Control:
         return Control(active, settings.fusion, fleet, metrics.reloaded)
@@ -114,18 +117,9 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
         control = begin(loader.load(settings.bundle))
     else:
         raise FulcrumError("settings: expected either bundle or models")
-    threads = _requests_at_a_time(settings)
-    execution = Execution(threads)
+    execution = Execution(settings.threads)
     admission = Admission(
-        threads, settings.max_queue, settings.max_queue_wait_ms / 1000.0, CHUNK, metrics.shed
+        settings.threads, settings.max_queue, settings.max_queue_wait_ms / 1000.0, CHUNK, metrics.shed
     )
     ranker = Ranker(control, execution, admission)
-    return Service(settings, fleet, control, rollout, ranker, execution, stores, metrics, traces)
-
-
-def _requests_at_a_time(settings: Settings) -> int:
-    """Two where there is a core to spare: one is prepared or answered while the network runs for another.
-
-    On one core they would only slow each other down, and so would those of several workers.
-    """
-    return 2 if settings.workers == 1 and available_cores() > 1 else 1
+    return Service(settings, fleet, control, rollout, ranker, execution, crew, stores, metrics, traces)

@@ -52,7 +52,7 @@ def flood(served, requests: int, every_s: float, **body) -> list[tuple[int, floa
 
 def test_three_times_the_capacity_is_shed_at_once_and_the_rest_comes_in_time(serve, slow_network):
     slow_network["ms"] = 80  # the callers live in this process, too, and need their share of it
-    with serve() as served:
+    with serve(threads=2) as served:
         for _ in range(10):
             served.rank(**BODY)
         answers = flood(served, 150, 1 / 75, timeout_ms=600)
@@ -74,14 +74,14 @@ def test_three_times_the_capacity_is_shed_at_once_and_the_rest_comes_in_time(ser
 
 
 def test_the_queue_is_bounded_without_timeouts_too(serve, slow_network):
-    with serve(max_queue=5, max_queue_wait_ms=60_000) as served:
+    with serve(threads=2, max_queue=5, max_queue_wait_ms=60_000) as served:
         statuses = Counter(status for status, _, _ in flood(served, 40, 0.0))
         assert set(statuses) == {200, 503}
         assert 7 <= statuses[200] <= 20
 
 
 def test_a_large_request_does_not_hold_up_small_ones(serve, slow_network):
-    with serve() as served:
+    with serve(threads=2) as served:
         large = threading.Thread(
             target=lambda: [served.rank(candidate_ids=[f"x{row}" for row in range(10_000)]) for _ in range(2)]
         )
@@ -105,7 +105,7 @@ def test_the_work_for_a_caller_who_has_gone_ends(serve, slow_network):
     ids = ", ".join(f'"x{row}"' for row in range(10_000))
     body = f'{{"user_id": "u1", "candidate_ids": [{ids}]}}'.encode()
     head = b"POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
-    with serve() as served:
+    with serve(threads=2) as served:
         before = slow_network["calls"]
         with contextlib.closing(socket.create_connection(("127.0.0.1", served.http.base_url.port))) as caller:
             caller.sendall(head + body)
@@ -118,7 +118,7 @@ def test_the_work_for_a_caller_who_has_gone_ends(serve, slow_network):
 
 def test_a_deadline_while_waiting_gets_an_answer_within_a_chunk_of_it(serve, slow_network):
     """Estimates know nothing yet, so that everyone is let in."""
-    with serve() as served:
+    with serve(threads=2) as served:
         answers = flood(served, 30, 0.0, timeout_ms=60)
         assert {status for status, _, _ in answers} <= {200, 503}
         late = [answer.json()["took_ms"] for status, _, answer in answers if status == 200]

@@ -69,6 +69,8 @@ def test_workers_share_the_cores(monkeypatch):
     assert load_settings(**NEEDED).threads == 8
     assert load_settings(**NEEDED, workers=4).threads == 2
     assert load_settings(**NEEDED, workers=16).threads == 1
+    assert load_settings(**NEEDED, workers=2, threads="auto").threads == 4
+    assert load_settings(**NEEDED, workers=2, threads=3).threads == 3
 
 
 def test_traces_go_where_the_standard_variable_says(monkeypatch):

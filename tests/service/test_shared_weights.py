@@ -44,7 +44,7 @@ def mapped(pid: int | str) -> set[str]:
 
 
 def test_a_shared_network_gives_the_plain_ones_predictions_to_the_last_digit(bundle, shared):
-    session = shared.session(bundle.network_path, checksum(bundle), threads=1)
+    session = shared.session(bundle.network_path, checksum(bundle))
     assert mapped("self")
     plain = NetworkSession(bundle.network_path)
     for rows in (1, 7, 40):
@@ -65,12 +65,12 @@ def test_a_network_is_written_once_and_goes_with_the_next_while_its_users_go_on(
 ):
     write_variant(world.bundle, tmp_path / "other", 5)
     other = load_bundle(tmp_path / "other")
-    first = shared.session(bundle.network_path, checksum(bundle), threads=1)
+    first = shared.session(bundle.network_path, checksum(bundle))
     (file,) = tmp_path.glob("weights/*/network.data")
     written = file.stat()
-    again = shared.session(bundle.network_path, checksum(bundle), threads=1)
+    again = shared.session(bundle.network_path, checksum(bundle))
     assert file.stat() == written
-    second = shared.session(other.network_path, checksum(other), threads=1)
+    second = shared.session(other.network_path, checksum(other))
     assert not file.exists()
     expected = NetworkSession(bundle.network_path).predict(bundle.sample.inputs)
     for session in (first, again):
@@ -82,13 +82,13 @@ def test_what_a_killed_writer_left_is_cleared_away(bundle, shared, tmp_path):
     left = tmp_path / "weights" / f"{checksum(bundle)[:32]}.unfinished"
     left.mkdir(parents=True)
     (left / "network.data").write_bytes(b"half")
-    assert shared.session(bundle.network_path, checksum(bundle), threads=1)
+    assert shared.session(bundle.network_path, checksum(bundle))
     assert not left.exists()
 
 
 @pytest.mark.parametrize("damage", ["zeros", "short", "no network"])
 def test_damaged_weights_are_told_of_and_the_plain_network_serves(bundle, shared, tmp_path, damage):
-    shared.session(bundle.network_path, checksum(bundle), threads=1)
+    shared.session(bundle.network_path, checksum(bundle))
     (data,) = tmp_path.glob("weights/*/network.data")
     if damage == "zeros":
         data.write_bytes(bytes(data.stat().st_size))
