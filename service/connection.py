@@ -61,7 +61,8 @@ def impatient_protocol(read_timeout_s: float) -> type[HttpToolsProtocol]:
             if idle:
                 if self._alarm is None:
                     self._alarm = self.loop.call_later(read_timeout_s, self._too_slow)
-                self._head_bytes += len(data)
+                if self.cycle is None or self._caller.is_through:  # else the rest of a refused body comes
+                    self._head_bytes += len(data)
             super().data_received(data)
             if self._alarm is not None and self._head_bytes > _MAX_HEAD_BYTES:
                 self._cut(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {_MAX_HEAD_BYTES} bytes")
@@ -78,6 +79,8 @@ def impatient_protocol(read_timeout_s: float) -> type[HttpToolsProtocol]:
         def on_message_complete(self) -> None:
             super().on_message_complete()
             self._caller.is_through = True
+            if self.cycle is not None and self.cycle.response_complete:
+                self._disarm()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._disarm()

@@ -89,6 +89,40 @@ def test_a_head_without_end_is_cut_by_its_size(impatient):
         assert problem_in(read_to_the_end(caller))["status"] == 431
 
 
+@pytest.fixture(scope="module")
+def refusing(serve):
+    """Bodies of more than 100,000 bytes are refused by their announced length."""
+    with serve(read_timeout_s=0.3, max_body_bytes=100_000) as served:
+        yield served
+
+
+def answer_of(caller: socket.socket) -> bytes:
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += caller.recv(65536)
+    return answer
+
+
+def test_the_rest_of_a_refused_body_is_no_head_and_the_connection_serves_on(refusing):
+    with connected(refusing) as caller:
+        caller.sendall(HEAD % 300_000)
+        assert answer_of(caller).startswith(b"HTTP/1.1 413")
+        caller.sendall(b" " * 300_000)
+        time.sleep(0.5)  # the body is over: nothing is waited for
+        caller.sendall(REQUEST)
+        assert answer_of(caller).startswith(b"HTTP/1.1 200")
+
+
+def test_the_rest_of_a_refused_body_that_does_not_come_is_not_waited_for(refusing):
+    with connected(refusing) as caller:
+        caller.sendall(HEAD % 300_000)
+        assert answer_of(caller).startswith(b"HTTP/1.1 413")
+        began = time.monotonic()
+        drip(caller, b" " * 200)
+        assert caller.recv(65536) == b""
+        assert time.monotonic() - began < 3
+
+
 def test_a_connection_is_kept_between_requests_for_longer_than_a_head_may_take(impatient):
     with connected(impatient) as caller:
         for pause in (0.0, 0.6, 0.6):
