@@ -1,20 +1,25 @@
-"""Load: requests at a given rate whatever becomes of them, and what came back. Knows HTTP, no ranking.
+"""Load: requests, and what came back. Knows HTTP, no ranking.
 
-An open loop: a service that slows down does not slow its callers down, as in real life.
+`Callers` can keep to a schedule whatever becomes of their requests: an open loop, where a service that slows
+down does not slow its callers down, as in real life. `Line` is one caller with next to no work of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import orjson
 
-__all__ = ["Callers", "Reply", "milliseconds"]
+__all__ = ["Callers", "Line", "Reply", "milliseconds"]
+
+_SPIN_S = 0.002
+"""Timers of the event loop may be late by a millisecond or two: the rest of a wait turns the loop instead."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,17 @@ class Callers:
 
     async def at_rate(self, rate: float, seconds: float, body: Callable[[int], bytes]) -> list[Reply]:
         """Requests at equal distances for so long; the replies in the order of the requests."""
+        return await self.on_schedule([number / rate for number in range(int(rate * seconds))], body)
+
+    async def on_schedule(self, offsets_s: Sequence[float], body: Callable[[int], bytes]) -> list[Reply]:
+        """Requests at these seconds from now on; the replies in the order of the requests."""
         began, running = time.perf_counter(), []
-        for number in range(int(rate * seconds)):
-            due = began + number / rate
-            if (ahead := due - time.perf_counter()) > 0:
+        for number, offset_s in enumerate(offsets_s):
+            due = began + offset_s
+            if (ahead := due - time.perf_counter() - _SPIN_S) > 0:
                 await asyncio.sleep(ahead)
+            while time.perf_counter() < due:
+                await asyncio.sleep(0)
             running.append(asyncio.create_task(self.post(body(number), due=due)))
         return list(await asyncio.gather(*running))
 
@@ -116,6 +127,64 @@ class Callers:
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(self._host, self._port, limit=1 << 22)
+
+
+class Line:
+    """One kept connection of one caller, who blocks; made anew where the service closed it."""
+
+    def __init__(self, url: str, timeout_s: float = 60.0) -> None:
+        host, _, port = url.removeprefix("http://").partition(":")
+        self._address, self._timeout_s = (host, int(port)), timeout_s
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def post(self, body: bytes, path: str = "/v1/rank") -> Reply:
+        """One request; status 0 where there was no answer."""
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+        began = time.perf_counter()
+        # What was kept may have been closed since: one more try on a new connection.
+        for _ in range(2 if self._socket else 1):
+            try:
+                status, answer = self._exchange(request)
+            except OSError:
+                self._close()
+            else:
+                return Reply(began, time.perf_counter() - began, status, answer)
+        return Reply(began, time.perf_counter() - began, 0, b"")
+
+    def _exchange(self, request: bytes) -> tuple[int, bytes]:
+        if self._socket is None:
+            self._socket = socket.create_connection(self._address, self._timeout_s)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.sendall(request)
+        received = bytearray()
+        while (end := received.find(b"\r\n\r\n")) < 0:
+            received += self._more(self._socket)
+        head = bytes(received[:end]).lower()
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        while len(received) < end + 4 + length:
+            received += self._more(self._socket)
+        if b"connection: close" in head:
+            self._close()
+        return int(head[9:12]), bytes(received[end + 4 :])
+
+    @staticmethod
+    def _more(source: socket.socket) -> bytes:
+        part = source.recv(1 << 18)
+        if not part:
+            raise ConnectionError("the service closed the connection")
+        return part
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
 
 def milliseconds(replies: Iterable[Reply], *percentiles: float) -> str:
