@@ -7,6 +7,7 @@ down does not slow its callers down, as in real life. `Line` is one caller with 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,9 +18,6 @@ import numpy as np
 import orjson
 
 __all__ = ["Callers", "Line", "Reply", "milliseconds"]
-
-_SPIN_S = 0.002
-"""Timers of the event loop may be late by a millisecond or two: the rest of a wait turns the loop instead."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +81,23 @@ class Callers:
         """Requests at equal distances for so long; the replies in the order of the requests."""
         return await self.on_schedule([number / rate for number in range(int(rate * seconds))], body)
 
-    async def on_schedule(self, offsets_s: Sequence[float], body: Callable[[int], bytes]) -> list[Reply]:
-        """Requests at these seconds from now on; the replies in the order of the requests."""
+    async def on_schedule(
+        self, offsets_s: Sequence[float], body: Callable[[int], bytes], spin_s: float = 0.0
+    ) -> list[Reply]:
+        """Requests at these seconds from now on; the replies in the order of the requests.
+
+        Args:
+            offsets_s: when they are due, ascending.
+            body: of each, by its number.
+            spin_s: the last of each wait, in which the loop turns without a pause: timers are late by a
+                millisecond or two. For a caller who has a core alone.
+        """
         began, running = time.perf_counter(), []
         for number, offset_s in enumerate(offsets_s):
             due = began + offset_s
-            if (ahead := due - time.perf_counter() - _SPIN_S) > 0:
+            if (ahead := due - time.perf_counter() - spin_s) > 0:
                 await asyncio.sleep(ahead)
-            while time.perf_counter() < due:
+            while spin_s and time.perf_counter() < due:
                 await asyncio.sleep(0)
             running.append(asyncio.create_task(self.post(body(number), due=due)))
         return list(await asyncio.gather(*running))
@@ -106,6 +113,14 @@ class Callers:
 
         await asyncio.gather(*(call() for _ in range(callers)))
         return replies
+
+    async def close(self) -> None:
+        """Let go of the connections that are idle."""
+        while self._idle:
+            _, writer = self._idle.pop()
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _exchange(self, request: bytes) -> tuple[int, bytes]:
         while self._idle and self._idle[-1][0].at_eof():

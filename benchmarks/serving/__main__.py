@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -110,6 +111,8 @@ def main(
     show: Annotated[Path | None, typer.Option(help="Measure nothing: show these figures.")] = None,
 ) -> None:
     """Measure what a ranking call costs, over the bare network and against other servers."""
+    # Whoever ends the benchmark ends what it started, and froze, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     if show is not None:
         result = json.loads(show.read_text())
     else:
@@ -120,7 +123,7 @@ def main(
         console.print(sheet.rich())
     for goal in goals(result):
         console.print(str(goal), markup=False, highlight=False)
-    console.print("Where we do not win:", *(losses(result) or ["nowhere"]), sep="\n  ", markup=False)
+    console.print("Where we do not win:", *losses(result), sep="\n  ", markup=False)
     if into is not None:
         into.write_text(put_into(into.read_text(), result))
     draw(result, plot)

@@ -27,6 +27,8 @@ WARM_CALLS = 3
 """At the start of each turn: caches hold what others left."""
 CALLERS = 3
 """Of a service at its limit, which has one worker."""
+SPIN_S = 0.002
+"""Before an arrival is due: the load has its core to itself."""
 LOAD = 0.7
 """Of its capacity, in the open loop."""
 
@@ -172,7 +174,9 @@ async def _saturate(url: str, bodies: Sequence[bytes], seconds: float) -> list[R
             yield bodies[number % BODIES]
             number += 1
 
-    return await callers.one_after_another(CALLERS, until_the_end())
+    replies = await callers.one_after_another(CALLERS, until_the_end())
+    await callers.close()
+    return replies
 
 
 @dataclass
@@ -237,7 +241,9 @@ async def _arrive(url: str, bodies: Sequence[bytes], offsets: Sequence[float]) -
     callers = Callers(url)
     for number in range(WARM_CALLS):
         await callers.post(bodies[number])
-    return await callers.on_schedule(offsets, lambda number: bodies[number % BODIES])
+    replies = await callers.on_schedule(offsets, lambda number: bodies[number % BODIES], SPIN_S)
+    await callers.close()
+    return replies
 
 
 def _demand_answers(name: str, replies: Sequence[Reply]) -> None:

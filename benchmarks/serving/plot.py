@@ -7,6 +7,12 @@ from typing import Any
 
 __all__ = ["draw"]
 
+_OURS = [{"color": "#c44", "linewidth": 2.0, "linestyle": style} for style in ("-", "--", "-.", ":")]
+_PEERS = [
+    {"color": colour, "linewidth": 1.0}
+    for colour in ("#1f77b4", "#17becf", "#2ca02c", "#9467bd", "#8c6d31", "#555555", "#bcbd22")
+]
+
 
 def draw(result: dict[str, Any], path: Path) -> None:
     """As SVG; the same result gives the same file."""
@@ -17,12 +23,13 @@ def draw(result: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     bare = result["bare"]["standard"]
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 3.8), layout="constrained")
     left.axhline(1.0, color="#000", linewidth=0.8, linestyle="--", label="the bare run")
+    ours, peers = iter(_OURS), iter(_PEERS)
     for each in result["contenders"].values():
         sizes = [size for size in bare if size in each["calls"]]
         ratios = [each["calls"][size]["p50_ms"] / bare[size]["p50_ms"] for size in sizes]
-        style = {"color": "#c44", "linewidth": 2.0} if each["ours"] else {"linewidth": 1.0}
+        style = next(ours if each["ours"] else peers)
         left.plot([int(size) for size in sizes], ratios, marker=".", label=each["what"], **style)
     left.set_xscale("log")
     left.set_xticks([int(size) for size in bare], [f"{int(size):,}" for size in bare])
@@ -30,7 +37,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     left.set_ylim(bottom=0)
     left.set_xlabel("candidates")
     left.set_ylabel("p50 of a call over the bare run")
-    left.legend(fontsize=7)
+    left.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     size = str(result["open_candidates"])
     rates = {
         each["what"]: (each["saturation"][size]["rps"], each["ours"])

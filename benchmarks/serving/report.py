@@ -120,14 +120,16 @@ def _markdown(result: Result) -> str:
         f"{'a quick run' if made['quick'] else 'a full run'}, onnxruntime {made['onnxruntime']}."
     )
     found = "\n".join(f"- {goal}" for goal in goals(result))
-    behind = "\n".join(f"- {loss}" for loss in losses(result) or ["nowhere"])
+    behind = "\n".join(f"- {loss}" for loss in losses(result))
     parts = [how, *(sheet.markdown() for sheet in sheets(result))]
     return "\n\n".join([*parts, f"Goals:\n\n{found}", f"Where we do not win:\n\n{behind}"])
 
 
 def losses(result: Result) -> list[str]:
-    """Where a peer is ahead of each of ours, figure by figure."""
-    return [
+    """Where a peer is ahead of each of ours, figure by figure; says so where none is."""
+    if not _peers(result):
+        return ["no peer was measured"]
+    found = [
         f"{what}: {peer} {theirs:,.1f} {unit}, {name} {own:,.1f}"
         for name, each in _ours(result).items()
         for what, unit, less_is_better, figure in _figures(result)
@@ -135,6 +137,7 @@ def losses(result: Result) -> list[str]:
         for peer, other in _peers(result).items()
         if (theirs := figure(other)) is not None and (theirs < own if less_is_better else theirs > own)
     ]
+    return found or ["nowhere"]
 
 
 _Figure = tuple[str, str, bool, Callable[[Result], float | None]]
