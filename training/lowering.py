@@ -6,14 +6,16 @@ parts,
     W x + b = gather(W_user u + b) + W_rest r,
 
 so that W_user u + b is calculated once a user, and candidates pay for W_rest r alone. A gate's sum over
-experts is added up expert by expert, without copying them side by side. What is not found to be of that form
-stays. Standard operators alone, so that every provider takes them.
+experts is added up expert by expert, without copying them side by side. Neighbouring embeddings of one width
+are looked up at once. What is not found to be of that form stays. Standard operators alone, so that every
+provider takes them.
 
 Shapes: R users, N candidates, D width of x, H outputs of a layer, E experts.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,6 +51,7 @@ def lower(graph: GraphProto, user_width: int) -> None:
     """
     _split_by_linearity(graph, user_width)
     _add_experts_up(graph)
+    _look_up_at_once(graph)
     drop_unread(graph)
 
 
@@ -212,6 +215,103 @@ def _chain(graph: GraphProto, weights: str, experts: Sequence[str], output: str)
         else:
             total = term
     return nodes
+
+
+@dataclass(frozen=True)
+class _Lookup:
+    """An embedding of one column of ids, by the value it makes."""
+
+    value: str
+    ids: str
+    column: int
+    table: npt.NDArray[np.float32]
+
+
+def _look_up_at_once(graph: GraphProto) -> None:
+    """Embeddings that stand side by side, of neighbouring columns of ids, from one table under the other.
+
+    An id beyond its own feature's table stays an error: it is sent beyond the end of the whole.
+    """
+    in_place: dict[str, list[NodeProto]] = {}
+    lookups = _lookups(graph)
+    for node in graph.node:
+        if node.op_type != "Concat" or attribute(node, "axis", 0) not in (1, -1):
+            continue
+        inputs, nodes = [], list[NodeProto]()
+        runs = _runs([lookups.get(name, name) for name in node.input])
+        for place, run in enumerate(runs):
+            if isinstance(run, str):
+                inputs.append(run)
+            else:
+                inputs.append(f"{node.output[0]}.lookups.{place}" if len(runs) > 1 else node.output[0])
+                nodes += _lookup_nodes(graph, run, inputs[-1])
+        if nodes:
+            joined = [make_node("Concat", inputs, node.output, axis=1)] if len(runs) > 1 else []
+            in_place[node.output[0]] = [*nodes, *joined]
+    rewrite(graph, in_place)
+
+
+def _lookups(graph: GraphProto) -> dict[str, _Lookup]:
+    """Of tables and values that are read once."""
+    made_by, fixed = producers(graph), constants(graph)
+    reads = Counter(name for node in graph.node for name in node.input)
+    found = {}
+    for node in graph.node:
+        if node.op_type != "Gather" or node.input[0] not in fixed or attribute(node, "axis", 0) != 0:
+            continue
+        squeezed = made_by.get(node.input[1])
+        split = made_by.get(squeezed.input[0]) if squeezed is not None else None
+        if squeezed is None or split is None or (squeezed.op_type, split.op_type) != ("Squeeze", "Split"):
+            continue
+        table = numpy_helper.to_array(fixed[node.input[0]])
+        widths = numpy_helper.to_array(fixed[split.input[1]]) if split.input[1] in fixed else np.zeros(0)
+        place = list(split.output).index(squeezed.input[0])
+        plain = attribute(split, "axis", 0) == 1 and _is(fixed, squeezed.input[1], 1)
+        once = reads[node.input[0]] == reads[node.output[0]] == 1
+        if plain and once and table.ndim == 2 and (widths[: place + 1] == 1).all():
+            found[node.output[0]] = _Lookup(node.output[0], split.input[0], place, table)
+    return found
+
+
+def _runs(parts: Sequence[_Lookup | str]) -> list[Sequence[_Lookup] | str]:
+    """Lookups that go together, two or more, and what is left as it is, in the given order."""
+    runs: list[list[_Lookup] | str] = []
+    for part in parts:
+        last = runs[-1] if runs else ""
+        if isinstance(part, str):
+            runs.append(part)
+        elif (
+            isinstance(last, list)
+            and (last[-1].ids, last[-1].column + 1) == (part.ids, part.column)
+            and last[-1].table.shape[1] == part.table.shape[1]
+        ):
+            last.append(part)
+        else:
+            runs.append([part])
+    return [run if isinstance(run, str) or len(run) > 1 else run[0].value for run in runs]
+
+
+def _lookup_nodes(graph: GraphProto, run: Sequence[_Lookup], value: str) -> list[NodeProto]:
+    """`value`: C columns of ids [N, C] to their embeddings side by side [N, C * width]."""
+    sizes = np.array([len(lookup.table) for lookup in run], np.int64)
+    first, width = run[0].column, run[0].table.shape[1]
+
+    def fixed(name: str, content: npt.ArrayLike, dtype: npt.DTypeLike = np.int64) -> str:
+        return constant(graph, f"{value}.{name}", np.asarray(content, dtype))
+
+    part = [run[0].ids, fixed("first", [first]), fixed("end", [first + len(run)]), fixed("axis", [1])]
+    below = [f"{value}.ids", fixed("offsets", np.cumsum(sizes) - sizes)]
+    table = fixed("table", np.concatenate([lookup.table for lookup in run]), np.float32)
+    return [
+        make_node("Slice", part, [f"{value}.ids"]),
+        make_node("Less", [f"{value}.ids", fixed("sizes", sizes)], [f"{value}.known"]),
+        make_node("Add", below, [f"{value}.moved"]),
+        make_node(
+            "Where", [f"{value}.known", f"{value}.moved", fixed("beyond", sizes.sum())], [f"{value}.places"]
+        ),
+        make_node("Gather", [table, f"{value}.places"], [f"{value}.rows"], axis=0),
+        make_node("Reshape", [f"{value}.rows", fixed("shape", [0, len(run) * width])], [value]),
+    ]
 
 
 def _is(fixed: Mapping[str, TensorProto], name: str, value: int) -> bool:

@@ -7,9 +7,20 @@ import onnx
 import pytest
 import torch
 
-from model.network.embedding import SideSpec
+from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.trunk import Trunk
-from tests.training.network_graphs import ITEM, PLAIN, SHAPES, USER, exported, feed, network_of, run
+from tests.training.network_graphs import (
+    IDS,
+    ITEM,
+    NUMBERS,
+    PLAIN,
+    SHAPES,
+    USER,
+    exported,
+    feed,
+    network_of,
+    run,
+)
 
 
 def products(model: onnx.ModelProto, given: dict[str, np.ndarray]) -> int:
@@ -74,6 +85,41 @@ def test_gates_add_experts_up_without_copying_them_side_by_side(graphs):
     # Nothing that the standard graph needed alone is left over.
     read = {name for node in made.lowered.graph.node for name in node.input}
     assert {tensor.name for tensor in made.lowered.graph.initializer} <= read
+
+
+def field(name: str, width: int, table: str | None = None) -> FieldSpec:
+    return FieldSpec(name, TableSpec(table or name, IDS, width))
+
+
+MANY_OF_USER = SideSpec(tuple(field(f"u{place}", 4) for place in range(3)), NUMBERS)
+# Two of one width, another width, two more of the first; then one table that is read twice and stays alone.
+MANY_OF_ITEM = SideSpec(
+    (
+        *(field(name, 3 if name == "c" else 6) for name in ("a", "b", "c", "d", "e", "shared")),
+        field("again", 6, "shared"),
+    )
+)
+
+
+def test_neighbouring_embeddings_of_one_width_are_looked_up_at_once(graphs):
+    made = graphs("hard-sharing", MANY_OF_USER, MANY_OF_ITEM)
+    tables = {tensor.name: tuple(tensor.dims) for tensor in made.lowered.graph.initializer}
+    read = [node.input[0] for node in made.lowered.graph.node if node.op_type == "Gather"]
+    joined = sorted(tables[name] for name in read if name in tables and name.endswith(".table"))
+    assert joined == [(2 * IDS, 6), (2 * IDS, 6), (3 * IDS, 4)]
+    for users, candidates in SHAPES:
+        given = feed(made.network, users, candidates)
+        np.testing.assert_allclose(run(made.lowered, given), run(made.standard, given), rtol=0, atol=1e-6)
+
+
+def test_an_id_beyond_its_own_table_stays_an_error(graphs):
+    made = graphs("hard-sharing", MANY_OF_USER, MANY_OF_ITEM)
+    given = feed(made.network, 1, 5)
+    for side, column in (("user_ids", 0), ("user_ids", 2), ("item_ids", 0), ("item_ids", 4)):
+        wrong = given | {side: given[side].copy()}
+        wrong[side][0, column] = IDS
+        with pytest.raises(Exception, match="out of data bounds"):
+            run(made.lowered, wrong)
 
 
 @pytest.mark.parametrize(("user", "item"), [(PLAIN, SideSpec()), (SideSpec(), ITEM)], ids=["users", "items"])
