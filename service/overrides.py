@@ -72,7 +72,7 @@ def override_items(encoder: Encoder, items: EncodedRows, features: Sequence[Valu
     known = encoder.sides["item"].features
     columns = {name: _column(features, name) for name in dict.fromkeys(chain.from_iterable(features))}
     for name, (_, values) in columns.items():
-        feature, of_each_type = known.get(name), {type(value): value for value in values}.values()
+        feature, of_each_type = known.get(name), dict(zip(map(type, values), values, strict=True)).values()
         if feature is None or any(_expected(feature, value) for value in of_each_type):
             for row, given in enumerate(features):  # the first that is wrong is told
                 _check(encoder, "item", given, f"candidates[{row}].features")

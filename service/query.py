@@ -98,7 +98,7 @@ _DEFAULTS = {
     for name, field in RankRequest.model_fields.items()
     if not field.is_required()
 }
-_NOTHING: dict[str, Any] = {}
+_ABSENT: dict[str, Any] = {"features": {}}
 
 _NUMBERS = {int, float}
 _NUMBERS_OR_NONE = {int, float, type(None)}
@@ -121,27 +121,20 @@ def quick_query(body: bytes, max_candidates: int) -> Query | None:
         return None
     keys = len(document) + len(context) + len(user_features)
     ids, candidates = given["candidate_ids"], given["candidates"]
-    lengths: list[float | None] = []
-    features: list[dict[str, Any]] = []
+    lengths: Sequence[float | None] = ()
+    features: Sequence[dict[str, Any]] = ()
     if candidates is not None:
         if ids is not None or not _is_list_of(dict, candidates, max_candidates):
             return None
-        names = set(chain.from_iterable(candidates))
-        if not names <= _CANDIDATE_KEYS or not all("id" in candidate for candidate in candidates):
+        columns = _columns(candidates)
+        if columns is None:
             return None
-        ids = list(map(itemgetter("id"), candidates))
-        keys += sum(map(len, candidates))
-        if "video_len" in names:
-            lengths = [candidate.get("video_len") for candidate in candidates]
-            if not set(map(type, lengths)) <= _NUMBERS_OR_NONE:
-                return None
-        if "features" in names:
-            features = [candidate.get("features", _NOTHING) for candidate in candidates]
-            if set(map(type, features)) != {dict}:
-                return None
-            keys += sum(map(len, features))
-            if not _are_features(list(chain.from_iterable(map(dict.values, features)))):
-                return None
+        ids, lengths, features = columns["id"], columns.get("video_len", ()), columns.get("features", ())
+        if not set(map(type, lengths)) <= _NUMBERS_OR_NONE or not set(map(type, features)) <= {dict}:
+            return None
+        if not _are_features(list(chain.from_iterable(map(dict.values, features)))):
+            return None
+        keys += sum(map(len, candidates)) + sum(map(len, features))
     if not _is_list_of(str, ids, max_candidates) or not _are_ids(ids):
         return None
     seconds = _seconds(lengths)
@@ -165,6 +158,20 @@ def quick_query(body: bytes, max_candidates: int) -> Query | None:
         seconds,
         _given(features),
     )
+
+
+def _columns(candidates: list[dict[str, Any]]) -> dict[str, list[Any]] | None:
+    """By key, each candidate's value, or what stands for one that it leaves out; None for a foreign key."""
+    names = set(candidates[0])
+    if names <= _CANDIDATE_KEYS and sum(map(len, candidates)) == len(names) * len(candidates):
+        try:
+            return {name: list(map(itemgetter(name), candidates)) for name in names | {"id"}}
+        except KeyError:  # not all have the same keys
+            pass
+    names = set(chain.from_iterable(candidates)) | {"id"}
+    if not names <= _CANDIDATE_KEYS:
+        return None
+    return {name: [candidate.get(name, _ABSENT.get(name)) for candidate in candidates] for name in names}
 
 
 def _is_plain(given: Mapping[str, Any]) -> bool:
