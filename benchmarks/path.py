@@ -229,7 +229,7 @@ def _costs_table(repetitions: int) -> Table:
             "by the clock, us",
             "of bare",
         ),
-        title=f"A call beside its network: {repetitions} calls, one thread; of processor time, and by the clock",
+        title=f"A call beside its network: {repetitions} calls, one thread; processor time, and by the clock",
     )
 
 

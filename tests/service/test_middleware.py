@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 
 import pytest
 import structlog
+
+from service.connection import CALLER, Caller
+from service.middleware import Edge
 
 BODY = {"user_id": "u1", "candidate_ids": ["v1"]}
 
@@ -106,3 +110,44 @@ def test_many_callers_at_once_each_get_their_own_answer(served):
     for caller in callers:
         caller.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("server", ["ours", "another"])
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "in parts"])
+def test_work_for_a_caller_who_left_is_stopped_whichever_server_tells(server, whole):
+    reports, sent = [], []
+
+    async def app(scope, receive, send):
+        while (await receive()).get("more_body"):
+            pass
+        await asyncio.sleep(30)
+
+    async def main():
+        left, caller = asyncio.Event(), Caller(is_through=whole)
+        parts = [{"type": "http.request", "body": b"{}", "more_body": not whole}]
+        parts += [] if whole else [{"type": "http.request", "body": b""}]
+
+        async def receive():
+            if parts:
+                return parts.pop(0)
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+        if server == "ours":
+            scope[CALLER] = caller
+        edge = Edge(app, lambda *report: reports.append(report), 1000, 5.0, 10_000)
+        work = asyncio.create_task(edge(scope, receive, send))
+        await asyncio.sleep(0.01)
+        left.set()
+        if caller.on_leaving is not None:
+            caller.on_leaving()
+        await asyncio.wait_for(work, 5)
+        return edge.bytes_inside, caller.on_leaving
+
+    assert asyncio.run(main()) == (0, None)
+    assert [report[:2] for report in reports] == [("other", 499)]
+    assert sent == []

@@ -79,6 +79,29 @@ def test_every_reference_of_the_document_leads_somewhere(served):
     assert served.http.get("/docs").status_code == 200
 
 
+def test_the_framework_would_answer_a_ranking_as_its_route_does(served, monkeypatch):
+    """What is documented is what is served, though the framework is passed by."""
+    bodies = [
+        b'{"user_id": "u1", "candidate_ids": ["v1", "v2", "new"], "explain": true}',
+        b'{"user_id": "u1", "candidates": [{"id": "v1", "video_len": 0}]}',
+        b'{"user_id": "u1", "candidate_ids": ["v1"], "context": {"odd": 1}}',
+        b"rubbish",
+    ]
+
+    def answers():
+        found = [served.http.post("/v1/rank", content=body) for body in bodies]
+        found.append(served.http.post("/v1/rank", content=bodies[0], headers={"content-type": "text/plain"}))
+        return [
+            (answer.status_code, answer.headers["content-type"], answer.json().get("items", answer.json()))
+            for answer in found
+        ]
+
+    direct = answers()
+    monkeypatch.setattr("service.rank_route.RankRoute.path", "/elsewhere")
+    assert answers() == direct
+    assert [status for status, _, _ in direct] == [200, 422, 422, 422, 415]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("GET", "/", 404), ("GET", "/v1/model", 404), ("GET", "/v1/rank", 405), ("DELETE", "/v1/fusion", 405)],
