@@ -31,16 +31,10 @@ import typer
 from prometheus_client.parser import text_string_to_metric_families
 from rich.table import Table
 
-from benchmarks.rig import HOME, console, make_bundle
-from model.bundle import Bundle, load_bundle
-from model.encoding import EncodedRows
-from model.inference import NetworkInputs, NetworkSession
-from model.packed import open_tables
+from benchmarks.rig import FULCRUM, HOME, console
+from benchmarks.serving.material import TOP_K, Material
+from model.inference import NetworkSession
 from tests.redis_server import RedisServer, redis_binaries
-from training.export import export_graph
-from training.recipe import load_recipe
-from training.train import fresh_network
-from training.warm_start import open_bundle
 
 SIZES = (50, 500, 5_000)
 
@@ -83,13 +77,11 @@ class Spent:
         network_wall: in `session.run`, by the clock.
         network_cpu: in `session.run`, of the processor.
         cpu: of the service's process.
-        stages: by the service's own account.
     """
 
     network_wall: float
     network_cpu: float
     cpu: float
-    stages: dict[str, float]
 
 
 class Measured:
@@ -117,11 +109,15 @@ class Measured:
 
     def spent(self) -> Spent:
         """Until now."""
-        stages = {}
+        return Spent(*_SPENT.unpack_from(self._account), self.cpu_s)
+
+    def stages(self) -> dict[str, float]:
+        """Seconds of all calls so far, by the service's own account."""
+        found = {}
         for family in text_string_to_metric_families(httpx.get(f"{self._url}/metrics").text):
             if family.name == "fulcrum_rank_stage_seconds":
-                stages |= {s.labels["stage"]: s.value for s in family.samples if s.name.endswith("_sum")}
-        return Spent(*_SPENT.unpack_from(self._account), self.cpu_s, stages)
+                found |= {s.labels["stage"]: s.value for s in family.samples if s.name.endswith("_sum")}
+        return found
 
     @property
     def cpu_s(self) -> float:
@@ -147,20 +143,23 @@ class Case:
 def main(
     repetitions: int = typer.Option(300, help="Calls of each case and size; a tenth of it at 5,000."),
     only: str = typer.Option("", help="Cases whose name holds this."),
+    variant: str = typer.Option("fp32", help="Of the network that the service runs."),
 ) -> None:
     """Measure what surrounds the network."""
-    path = make_bundle()
-    bundle = load_bundle(path)
-    standard = NetworkSession(_standard(bundle), threads=1)
+    material = Material()
+    if (why_not := material.add_variant(variant)) is not None:
+        sys.exit(f"{variant}: {why_not}")
+    path = material.bundle.path
+    standard = NetworkSession(material.standard, threads=1)
     with ExitStack() as stack:
         redis_url = stack.enter_context(_published_redis(path))
         cases = [case for case in _cases(redis_url) if only in case.name]
         costs, stages = _costs_table(repetitions), _stages_table()
         for case in cases:
-            with _served(path, case.settings) as service:
+            with _served(path, {**case.settings, "variant": variant}) as service:
                 for size in SIZES:
                     turns = max(20, repetitions // 10) if size == SIZES[-1] else repetitions
-                    _measure(service, standard, bundle, case, size, turns, costs, stages)
+                    _measure(service, standard, material, case, size, turns, costs, stages)
     console.print(costs)
     console.print(stages)
 
@@ -168,19 +167,22 @@ def main(
 def _measure(
     service: Measured,
     standard: NetworkSession,
-    bundle: Bundle,
+    material: Material,
     case: Case,
     size: int,
     turns: int,
     costs: Table,
     stages: Table,
 ) -> None:
-    inputs = _inputs(bundle, size)
-    requests = [_request({"user_id": str(user), "top_k": 50, **case.candidates(size)}) for user in range(16)]
+    inputs = material.inputs(size, 0)
+    requests = [
+        _request({"user_id": str(user), "top_k": TOP_K, **case.candidates(size)}) for user in range(16)
+    ]
     bare, calls, outside = [], [], []
     for turn in range(_WARM_UP):
         service.call(requests[turn % 16])
         standard.predict(inputs)
+    stages_before = service.stages()
     before = service.spent()
     idle_cpu = 0.0
     for turn in range(turns):
@@ -192,6 +194,7 @@ def _measure(
         bare.append(called - began)
         calls.append(time.perf_counter() - called)
     after = service.spent()
+    stages_after = service.stages()
     run_s = float(np.median(bare))
     run_wall, run_cpu = after.network_wall - before.network_wall, after.network_cpu - before.network_cpu
     outside = (after.cpu - before.cpu - idle_cpu - run_cpu) / turns
@@ -206,7 +209,7 @@ def _measure(
         f"{waited * 1e6:,.0f}",
         f"{waited / run_s:.1%}",
     )
-    spent = {name: (after.stages[name] - before.stages.get(name, 0.0)) / turns for name in after.stages}
+    spent = {name: (stages_after[name] - stages_before.get(name, 0.0)) / turns for name in stages_after}
     spent["network"] -= run_cpu / turns
     named = ["parse", "features", "wait", "network", "fusion", "respond"]
     covered = sum(spent[name] for name in named)
@@ -278,35 +281,12 @@ def _request(body: dict[str, Any]) -> bytes:
     return head.encode() + content
 
 
-def _inputs(bundle: Bundle, size: int) -> NetworkInputs:
-    _, tables = open_tables(HOME / "features", bundle.encoder)
-    context = bundle.encoder.sides["context"].defaults
-    user, item = (
-        tables[name].records[:rows]
-        for name, rows in (("users", 1), ("items", size))  # type: ignore[index]
-    )
-    return NetworkInputs(
-        EncodedRows(np.ascontiguousarray(user["ids"]), np.ascontiguousarray(user["numeric"])).beside(context),
-        EncodedRows(np.ascontiguousarray(item["ids"]), np.ascontiguousarray(item["numeric"])),
-        np.zeros(size, np.int64),
-    )
-
-
-def _standard(bundle: Bundle) -> Path:
-    """The bundle's network as torch exports it."""
-    path, recipe = HOME / "standard.onnx", load_recipe("bench")
-    network = fresh_network(recipe, bundle.encoder)
-    open_bundle(bundle.path, recipe).put(network, bundle.encoder, recipe.network)
-    export_graph(network, path, lowered=False)
-    return path
-
-
 @contextmanager
 def _published_redis(bundle: Path) -> Iterator[str]:
     server = RedisServer(redis_binaries()[0])
     server.start()
     try:
-        words = [str(Path(sys.executable).with_name("fulcrum")), "publish", str(bundle), "--to", server.url]
+        words = [FULCRUM, "publish", str(bundle), "--to", server.url]
         subprocess.run(words, check=True, capture_output=True)
         yield server.url
     finally:
