@@ -185,14 +185,14 @@ class OpenLoop:
 
     Attributes:
         rate: requests a second.
-        seconds: from when each was due to its answer.
+        seconds: turn by turn, from when each was due to its answer.
         ideal: the same of a queue without losses.
         failed: requests without an answer.
     """
 
     rate: float
-    seconds: list[float] = field(default_factory=list)
-    ideal: list[float] = field(default_factory=list)
+    seconds: list[list[float]] = field(default_factory=list)
+    ideal: list[list[float]] = field(default_factory=list)
     failed: int = 0
 
 
@@ -228,11 +228,11 @@ def measure_open_loop(
             with each.turn():
                 replies = asyncio.run(_arrive(each.url, bodies, offsets.tolist()))
             answered = [reply.seconds for reply in replies if reply.status == 200]
-            loop.seconds += answered
+            loop.seconds.append(answered)
             loop.failed += len(replies) - len(answered)
             drawn = np.random.default_rng(turn).choice(np.asarray(alone[each.name]), len(offsets))
             services = drawn / (np.mean(alone[each.name]) * capacity[each.name])
-            loop.ideal += ideal_queue(offsets, services).tolist()
+            loop.ideal.append(ideal_queue(offsets, services).tolist())
         advance()
     return found
 

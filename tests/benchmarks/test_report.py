@@ -34,6 +34,7 @@ def _contender(what: str, *, ours: bool, scale: float, rps: float, **others: Any
             "p50_ms": 30.0,
             "p99_ms": 60.0,
             "p999_ms": 90.0,
+            "p99_over_ideal": 1.2,
             "ideal_p50_ms": 25.0,
             "ideal_p99_ms": 50.0,
             "ideal_p999_ms": 70.0,
