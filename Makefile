@@ -39,6 +39,7 @@ check: $(READY)  ## format, lint, types, architecture
 bench: $(VENV)/.bench-ready  ## what a ranking call and a training step cost, against others, in one run
 	@$(BIN)/python -m benchmarks.serving
 	@$(BIN)/python -m benchmarks.path
+	@for part in memory start inference throughput; do $(BIN)/python -m benchmarks.workers $$part || exit 1; done
 	@$(BIN)/python -m benchmarks.training all
 	@$(BIN)/python -m benchmarks.streaming --rows 4000000 --rounds 1
 
