@@ -369,11 +369,12 @@ def quantize(
     data: Data = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Add the variant int8 to a bundle: the same network in 8-bit integers, two to three times as fast.
+    """Add the variant int8 to a bundle: the same network in 8-bit integers, twice as fast if it is large.
 
-    It is calibrated on rows that the bundle was trained on and judged on rows that it was not: what each
-    task and the order of a fused top 50 lose must surely be next to nothing, or it does not serve. The bundle
-    keeps its version. Serve it with `fulcrum serve --variant auto`; docs/variants.md says what is measured.
+    Calibrated on rows that the bundle was trained on, judged on rows that it
+    was not: what each task and the order of a fused top 50 lose must surely be
+    next to nothing, or it does not serve. The bundle keeps its version. Serve
+    it by `fulcrum serve --variant auto`; docs/variants.md says what is measured.
     """
     with _extra("training"):
         from training.quantization import INT8

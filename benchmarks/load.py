@@ -10,14 +10,14 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import orjson
 
-__all__ = ["Callers", "Line", "Reply", "milliseconds"]
+__all__ = ["Callers", "Line", "Reply", "bodies_for", "milliseconds"]
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,15 @@ class Line:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def bodies_for(seconds: float, body: Callable[[int], bytes]) -> Iterator[bytes]:
+    """One body after another, by its number, until so many seconds from now are over."""
+    ends = time.perf_counter() + seconds
+    number = 0
+    while time.perf_counter() < ends:
+        yield body(number)
+        number += 1
 
 
 def milliseconds(replies: Iterable[Reply], *percentiles: float) -> str:

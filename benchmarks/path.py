@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import socket
 import struct
 import subprocess
 import sys
@@ -24,17 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import orjson
 import typer
-from prometheus_client.parser import text_string_to_metric_families
 from rich.table import Table
 
-from benchmarks.rig import FULCRUM, HOME, console
+from benchmarks.load import Line
+from benchmarks.rig import HOME, console, published_redis, stage_sums
 from benchmarks.serving.material import TOP_K, Material
 from model.inference import NetworkSession
-from tests.redis_server import RedisServer, redis_binaries
 
 SIZES = (50, 500, 5_000)
 
@@ -91,21 +88,13 @@ class Measured:
         self._process = process
         self._url = url
         self._account = account
-        host, _, port = url.removeprefix("http://").partition(":")
-        self._socket = socket.create_connection((host, int(port)))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._line = Line(url)
 
-    def call(self, request: bytes) -> bytes:
-        """One exchange over a connection that stays open: the answer's body."""
-        self._socket.sendall(request)
-        answer = self._socket.recv(1 << 20)
-        while (end := answer.find(b"\r\n\r\n")) < 0:
-            answer += self._socket.recv(1 << 20)
-        length = int(answer[:end].lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        while len(answer) < end + 4 + length:
-            answer += self._socket.recv(1 << 20)
-        assert answer.startswith(b"HTTP/1.1 200 "), answer
-        return answer[end + 4 :]
+    def call(self, body: bytes) -> float:
+        """One ranking over a connection that stays open: seconds."""
+        reply = self._line.post(body)
+        assert reply.status == 200, reply.body
+        return reply.seconds
 
     def spent(self) -> Spent:
         """Until now."""
@@ -113,11 +102,7 @@ class Measured:
 
     def stages(self) -> dict[str, float]:
         """Seconds of all calls so far, by the service's own account."""
-        found = {}
-        for family in text_string_to_metric_families(httpx.get(f"{self._url}/metrics").text):
-            if family.name == "fulcrum_rank_stage_seconds":
-                found |= {s.labels["stage"]: s.value for s in family.samples if s.name.endswith("_sum")}
-        return found
+        return {stage: seconds for stage, (seconds, _) in stage_sums(self._url).items()}
 
     @property
     def cpu_s(self) -> float:
@@ -152,7 +137,7 @@ def main(
     path = material.bundle.path
     standard = NetworkSession(material.standard, threads=1)
     with ExitStack() as stack:
-        redis_url = stack.enter_context(_published_redis(path))
+        redis_url = stack.enter_context(published_redis(path))
         cases = [case for case in _cases(redis_url) if only in case.name]
         costs, stages = _costs_table(repetitions), _stages_table()
         for case in cases:
@@ -176,7 +161,7 @@ def _measure(
 ) -> None:
     inputs = material.inputs(size, 0)
     requests = [
-        _request({"user_id": str(user), "top_k": TOP_K, **case.candidates(size)}) for user in range(16)
+        orjson.dumps({"user_id": str(user), "top_k": TOP_K, **case.candidates(size)}) for user in range(16)
     ]
     bare, calls, outside = [], [], []
     for turn in range(_WARM_UP):
@@ -190,9 +175,8 @@ def _measure(
         standard.predict(inputs)
         called = time.perf_counter()
         idle_cpu += service.cpu_s - cpu  # what it does between calls is not a call's
-        service.call(requests[turn % 16])
+        calls.append(service.call(requests[turn % 16]))
         bare.append(called - began)
-        calls.append(time.perf_counter() - called)
     after = service.spent()
     stages_after = service.stages()
     run_s = float(np.median(bare))
@@ -270,27 +254,6 @@ def _cases(redis_url: str) -> list[Case]:
 def _names(size: int) -> list[str]:
     """Items that lie far apart in the store."""
     return [str(place * 3_001 % 20_000) for place in range(size)]
-
-
-def _request(body: dict[str, Any]) -> bytes:
-    content = orjson.dumps(body)
-    head = (
-        "POST /v1/rank HTTP/1.1\r\nhost: localhost\r\naccept: */*\r\nuser-agent: fulcrum\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
-    )
-    return head.encode() + content
-
-
-@contextmanager
-def _published_redis(bundle: Path) -> Iterator[str]:
-    server = RedisServer(redis_binaries()[0])
-    server.start()
-    try:
-        words = [FULCRUM, "publish", str(bundle), "--to", server.url]
-        subprocess.run(words, check=True, capture_output=True)
-        yield server.url
-    finally:
-        server.stop()
 
 
 @contextmanager

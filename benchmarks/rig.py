@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import typer
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.load import Callers
+from benchmarks.load import Callers, bodies_for
+from tests.redis_server import RedisServer, redis_binaries
 from tests.service_process import ServiceProcess, serving
 
 __all__ = [
@@ -28,8 +31,10 @@ __all__ = [
     "make_bundle",
     "measured_capacity",
     "pinned_service",
+    "published_redis",
     "requests_of",
     "running_service",
+    "stage_sums",
 ]
 
 HOME = Path("build/bench")
@@ -81,17 +86,34 @@ async def measured_capacity(
     """Requests a second of a closed loop of three callers, and seconds of one call alone."""
     callers = Callers(url)
     alone = [await callers.post(body(number)) for number in range(30)]
-    ends = time.perf_counter() + seconds
-
-    def until_the_end() -> Iterator[bytes]:
-        number = 0
-        while time.perf_counter() < ends:
-            yield body(number)
-            number += 1
-
-    replies = await callers.one_after_another(3, until_the_end())
+    replies = await callers.one_after_another(3, bodies_for(seconds, body))
     assert {reply.status for reply in alone + replies} == {200}
     return len(replies) / seconds, sorted(reply.seconds for reply in alone)[15]
+
+
+@contextmanager
+def published_redis(bundle: Path) -> Iterator[str]:
+    """The URL of a Redis that holds the bundle's rows."""
+    server = RedisServer(redis_binaries()[0])
+    server.start()
+    try:
+        words = [FULCRUM, "publish", str(bundle), "--to", server.url]
+        subprocess.run(words, check=True, capture_output=True)
+        yield server.url
+    finally:
+        server.stop()
+
+
+def stage_sums(url: str) -> dict[str, tuple[float, float]]:
+    """By stage of a ranking, by a service's own account: seconds so far, and calls."""
+    sums: dict[str, dict[str, float]] = {}
+    for family in text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=30).text):
+        if family.name == "fulcrum_rank_stage_seconds":
+            for sample in family.samples:
+                kind = sample.name.rpartition("_")[2]
+                if kind in ("sum", "count"):
+                    sums.setdefault(sample.labels["stage"], {})[kind] = sample.value
+    return {stage: (found["sum"], found["count"]) for stage, found in sums.items()}
 
 
 def requests_of(candidates: int, timeout_ms: float | None = None) -> Callable[[int], bytes]:

@@ -31,7 +31,7 @@ import orjson
 import typer
 from rich.table import Table
 
-from benchmarks.load import Callers, Reply, milliseconds
+from benchmarks.load import Callers, Reply, bodies_for, milliseconds
 from benchmarks.rig import FULCRUM, HOME, console, make_bundle
 from model.bundle import Bundle, load_bundle
 from model.inference import NetworkInputs, NetworkSession
@@ -261,15 +261,9 @@ async def _saturate(
     random = np.random.default_rng(candidates)
     bodies = [_body(random, candidates) for _ in range(16)]
     pids = _tree(service.process.pid)
-    ends, before = time.perf_counter() + seconds, sum(map(_cpu_s, pids))
-
-    def until_the_end() -> Iterator[bytes]:
-        number = 0
-        while time.perf_counter() < ends:
-            yield bodies[number % len(bodies)]
-            number += 1
-
-    replies = await Callers(service.url).one_after_another(callers, until_the_end())
+    before = sum(map(_cpu_s, pids))
+    supply = bodies_for(seconds, lambda number: bodies[number % len(bodies)])
+    replies = await Callers(service.url).one_after_another(callers, supply)
     assert {reply.status for reply in replies} == {200}
     return replies, sum(map(_cpu_s, pids)) - before
 

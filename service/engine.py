@@ -165,8 +165,8 @@ class Engine:
             else:
                 entry = bundle.manifest.variants[self.variant]
                 spread = float(np.sqrt(np.mean(differences**2)))
-                self._hold(task, bundle, float(np.max(differences)), entry.tolerance[task])
-                self._hold(task, bundle, spread, _SPREAD * entry.sample[task] + _TOLERANCE)
+                self._hold(task, bundle, float(np.max(differences)), entry.tolerance.get(task, 0.0))
+                self._hold(task, bundle, spread, _SPREAD * entry.sample.get(task, 0.0) + _TOLERANCE)
 
     def _hold(self, task: str, bundle: Bundle, difference: float, most: float) -> None:
         # Written so that NaN fails.

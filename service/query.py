@@ -30,7 +30,7 @@ from service.schemas import (
     parse_rank_request,
 )
 
-__all__ = ["Query", "query_of", "read_query"]
+__all__ = ["Query", "query_of", "quick_query", "read_query", "strict_query"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +66,16 @@ def read_query(body: bytes, max_candidates: int) -> Query:
         InvalidRequestError: it is no strict JSON or breaks the contract; names the field.
     """
     query = quick_query(body, max_candidates)
-    return query_of(parse_rank_request(read_json(body), max_candidates)) if query is None else query
+    return strict_query(body, max_candidates) if query is None else query
+
+
+def strict_query(body: bytes, max_candidates: int) -> Query:
+    """The request in `body`, judged by the contract value by value.
+
+    Raises:
+        InvalidRequestError: it is no strict JSON or breaks the contract; names the field.
+    """
+    return query_of(parse_rank_request(read_json(body), max_candidates))
 
 
 def query_of(request: RankRequest) -> Query:

@@ -6,7 +6,7 @@ that HTTP takes: so it is asked only for what is not answered here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
 from starlette.datastructures import State
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import MediaTypeError, NotReadyError, ServiceError, problem_of
 from service.middleware import ARRIVED_AT
-from service.query import Query, quick_query, read_query
+from service.query import Query, quick_query, read_query, strict_query
 from service.startup import Service
 from service.stopwatch import Stopwatch
 from service.traces import WATCH
@@ -108,16 +108,21 @@ async def _body(receive: Receive) -> bytes:
 async def _read(service: Service, body: bytes, watch: Stopwatch) -> Query:
     """What the body asks; what takes less time than to hand it over is done at once."""
     most = service.settings.max_candidates
-    query = quick_query(body, most) if len(body) <= _SMALL_BYTES else None
-    watch.lap("parse")
-    if query is not None:
-        return query
-    return await service.execution.aside(_read_aside, body, most, watch)
+    read = read_query
+    if len(body) <= _SMALL_BYTES:
+        query = quick_query(body, most)
+        watch.lap("parse")
+        if query is not None:
+            return query
+        read = strict_query
+    return await service.execution.aside(_read_aside, read, body, most, watch)
 
 
-def _read_aside(body: bytes, max_candidates: int, watch: Stopwatch) -> Query:
+def _read_aside(
+    read: Callable[[bytes, int], Query], body: bytes, max_candidates: int, watch: Stopwatch
+) -> Query:
     watch.lap("wait")
-    query = read_query(body, max_candidates)
+    query = read(body, max_candidates)
     watch.lap("parse")
     return query
 

@@ -141,7 +141,11 @@ class Settings(BaseSettings):
     @field_validator("threads", mode="before")
     @classmethod
     def _auto(cls, threads: Any, info: ValidationInfo) -> Any:
-        return _share_of_cores(info.data.get("workers", 1)) if threads == "auto" else threads
+        if threads == "auto":
+            return _share_of_cores(info.data.get("workers", 1))
+        if isinstance(threads, str) and not threads.strip().lstrip("-").isdecimal():
+            raise ValueError(f"expected a whole number or auto, found {threads!r}")
+        return threads
 
     @field_validator("port", mode="before")
     @classmethod

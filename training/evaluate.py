@@ -32,6 +32,7 @@ from training.evaluation.comparison import compare_task
 from training.evaluation.ndcg import GroupedNdcg
 from training.evaluation.resampling import Resamples
 from training.evaluation.reward import default_reward, rewards
+from training.material import encode_rows
 from training.metrics import GroupedScorer, auc, finite, grouped_auc, task_metrics
 from training.preparation import PreparedLog, made_of_the_past, prepare_log, same_rows
 from training.threads import usable_cores
@@ -129,7 +130,7 @@ def evaluate_bundle(
     if group is not None:
         log = replace(log, group=_numbered(log.frame, group))
     column = group or schema.data.group or schema.data.user
-    judged = _Judged(schema, log, rows, _encoded(bundle, log, rows), column)
+    judged = _Judged(schema, log, rows, encode_rows(bundle.encoder, log, rows), column)
     order = _FusedOrder(judged, config.scenes[scene], reward) if config is not None else None
     console.print(f"Evaluating {'the validation split' if same else 'all rows'}: {len(rows):,} impressions")
     predictions = _predictions(network, judged.encoded, console)
@@ -162,7 +163,9 @@ def predict_log(
     """Predictions by task, float32 [rows] each."""
     parts: dict[str, list[npt.NDArray[np.float32]]] = {task: [] for task in session.tasks}
     starts = range(0, len(rows), _CHUNK)
-    for start in track(starts, "predicting", console=console, transient=True):
+    for start in track(
+        starts, "predicting", console=console, transient=True, disable=not console.is_terminal
+    ):
         part = slice(start, start + _CHUNK)
         user, item = rows.user.take(part), rows.item.take(part)
         for task, values in session.predict(NetworkInputs(user, item, np.arange(len(item)))).items():
@@ -172,13 +175,6 @@ def predict_log(
 
 def _named(bundle: Bundle) -> dict[str, str]:
     return {"name": bundle.manifest.name, "version": bundle.version, "path": str(bundle.path)}
-
-
-def _encoded(bundle: Bundle, log: PreparedLog, rows: npt.NDArray[np.int64]) -> EncodedLog:
-    user, item = bundle.encoder.encode(log.columns, len(log))
-    marked = np.zeros(len(log), bool)
-    marked[rows] = True
-    return EncodedLog(user, item, log.labels, log.masks, log.group, log.user).take(marked)
 
 
 def _predictions(network: Path, rows: EncodedLog, console: Console) -> Predictions:
@@ -366,7 +362,9 @@ class _Other:
             )
         self._note_other_labels(log)
         console.print(f"Comparing with {bundle.path}")
-        self._predictions = _predictions(bundle.network_path, _encoded(bundle, log, judged.rows), console)
+        self._predictions = _predictions(
+            bundle.network_path, encode_rows(bundle.encoder, log, judged.rows), console
+        )
 
     def report(self, predictions: Predictions, order: _FusedOrder | None) -> dict[str, Any]:
         """The part `against` of the report."""

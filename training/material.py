@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import xxhash
 from rich.console import Console
@@ -28,7 +29,14 @@ from training.preparation import PreparedLog, prepare_log
 from training.recipe import Recipe, StreamConfig
 from training.streaming import StreamedLog, encode_stream, open_rows
 
-__all__ = ["Material", "encode_log", "example_request", "material_in_memory", "streamed_material"]
+__all__ = [
+    "Material",
+    "encode_log",
+    "encode_rows",
+    "example_request",
+    "material_in_memory",
+    "streamed_material",
+]
 
 _SAMPLED = 4096
 _ROWS = "rows"
@@ -188,6 +196,13 @@ def encode_log(encoder: Encoder, log: PreparedLog) -> EncodedLog:
     """All rows of a prepared log as arrays."""
     user, item = encoder.encode(log.columns, len(log))
     return EncodedLog(_narrow(user), _narrow(item), log.labels, log.masks, log.group, log.user)
+
+
+def encode_rows(encoder: Encoder, log: PreparedLog, rows: npt.NDArray[np.int64]) -> EncodedLog:
+    """These rows of a prepared log as arrays, in this order."""
+    columns = {name: column.take(rows) for name, column in log.columns.items()}
+    user, item = encoder.encode(columns, len(rows))
+    return EncodedLog(user, item, log.labels[rows], log.masks[rows], log.group[rows], log.user[rows])
 
 
 def example_request(schema: Schema, log: PreparedLog) -> dict[str, Any]:

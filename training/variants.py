@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,7 @@ from training.batches import EncodedLog
 from training.datasets import read_source
 from training.evaluate import predict_log
 from training.export import put_bundle
+from training.material import encode_rows
 from training.preparation import PreparedLog, prepare_log
 from training.quantization import INT8, observe, open_graph, quantize
 from training.threads import usable_cores
@@ -53,6 +54,8 @@ _BATCH = 2_000
 _REQUESTS = 200
 _CANDIDATES = 500
 _TIMED_CALLS = 30
+
+_Step = TypeVar("_Step")
 
 
 def quantize_bundle(
@@ -125,6 +128,11 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
+def _track(steps: Sequence[_Step], doing: str, console: Console) -> Iterable[_Step]:
+    """With a bar, where somebody watches."""
+    return track(steps, doing, console=console, transient=True, disable=not console.is_terminal)
+
+
 def _parts(log: PreparedLog, own: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Places of the rows that calibrate and of those that judge."""
     calibrating = log.train if own else log.user % 2 == 0
@@ -134,18 +142,12 @@ def _parts(log: PreparedLog, own: bool) -> tuple[npt.NDArray[np.int64], npt.NDAr
     return np.flatnonzero(calibrating), np.flatnonzero(judged)
 
 
-def _encoded(bundle: Bundle, log: PreparedLog, rows: npt.NDArray[np.int64]) -> EncodedLog:
-    columns = {name: column.take(rows) for name, column in log.columns.items()}
-    user, item = bundle.encoder.encode(columns, len(rows))
-    return EncodedLog(user, item, log.labels[rows], log.masks[rows], log.group[rows], log.user[rows])
-
-
 def _batches(
     bundle: Bundle, log: PreparedLog, rows: npt.NDArray[np.int64], names: Sequence[str], console: Console
 ) -> Iterator[Mapping[str, npt.NDArray[np.generic]]]:
     spread = rows[np.linspace(0, len(rows) - 1, min(_CALIBRATION_ROWS, len(rows))).astype(np.int64)]
-    for start in track(range(0, len(spread), _BATCH), "calibrating", console=console, transient=True):
-        some = _encoded(bundle, log, spread[start : start + _BATCH])
+    for start in _track(range(0, len(spread), _BATCH), "calibrating", console):
+        some = encode_rows(bundle.encoder, log, spread[start : start + _BATCH])
         arrays = NetworkInputs(some.user, some.item, np.arange(len(some))).arrays()
         yield {name: arrays[name] for name in names}
 
@@ -155,7 +157,7 @@ def _judge(
 ) -> tuple[VariantGate, dict[str, float], float]:
     """The gate, the largest difference by task, and how much faster the variant is."""
     exact, variant = (NetworkSession(file, threads=usable_cores()) for file in (bundle.network_path, path))
-    held_out = _encoded(bundle, log, rows)
+    held_out = encode_rows(bundle.encoder, log, rows)
     before, after = (predict_log(session, held_out, console) for session in (exact, variant))
     with console.status("resampling users"):
         checks = judge_tasks(bundle.schema.tasks, before, after, held_out)
@@ -163,7 +165,7 @@ def _judge(
     drawn = list(_requests(bundle, log, rows, held_out))
     ranked = [
         Request(exact.predict(inputs), variant.predict(inputs), seconds)
-        for inputs, seconds in track(drawn, "ranking", console=console, transient=True)
+        for inputs, seconds in _track(drawn, "ranking", console)
     ]
     regret, overlap = judge_orders(scene, ranked)
     pairs = [(before, after), *((request.exact, request.variant) for request in ranked)]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 
-import httpx
 import numpy as np
-from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.rig import FULCRUM
+from benchmarks.rig import published_redis, stage_sums
 from benchmarks.serving.contenders import Contender, Served, serve
 from benchmarks.serving.material import Material
 from benchmarks.serving.measuring import Bare, Cores, measure_calls
-from tests.redis_server import RedisServer, redis_binaries
 
 __all__ = ["STORES", "measure_stages"]
 
@@ -39,11 +35,10 @@ def measure_stages(
     Means, as sums are all that /metrics has; so no call is left out for being the first of a turn.
     """
     with ExitStack() as stack:
-        redis = stack.enter_context(_redis(material))
+        # On the load's core, as if on another machine.
+        redis = stack.enter_context(published_redis(material.bundle.path))
         services = []
         for name, contender in STORES.items():
-            if name != "embedded" and redis is None:
-                continue
             features = None if name == "embedded" else redis
             served = stack.enter_context(serve(name, contender, material, cores.service, features))
             served.tree.freeze()
@@ -67,15 +62,8 @@ _Sums = dict[str, tuple[float, float]]
 
 def _seconds_and_calls(served: Served) -> _Sums:
     """By stage so far."""
-    sums: dict[str, dict[str, float]] = {}
     with served.turn():
-        text = httpx.get(f"{served.url}/metrics", timeout=30).text
-    for family in text_string_to_metric_families(text):
-        if family.name == "fulcrum_rank_stage_seconds":
-            for sample in family.samples:
-                if sample.name.endswith(("_sum", "_count")):
-                    sums.setdefault(sample.labels["stage"], {})[sample.name.rpartition("_")[2]] = sample.value
-    return {stage: (found["sum"], found["count"]) for stage, found in sums.items()}
+        return stage_sums(served.url)
 
 
 def _means(before: _Sums, after: _Sums) -> dict[str, float]:
@@ -86,20 +74,3 @@ def _means(before: _Sums, after: _Sums) -> dict[str, float]:
         if calls > calls_before:
             means[stage] = (seconds - seconds_before) / (calls - calls_before) * 1e3
     return means
-
-
-@contextmanager
-def _redis(material: Material) -> Iterator[str | None]:
-    """A Redis with the rows, on the load's core, as if on another machine; None where none is installed."""
-    binaries: Sequence[str] = redis_binaries()
-    if not binaries:
-        yield None
-        return
-    server = RedisServer(binaries[0])
-    server.start()
-    try:
-        words = ["publish", str(material.bundle.path), "--to", server.url]
-        subprocess.run([FULCRUM, *words], check=True, capture_output=True)
-        yield server.url
-    finally:
-        server.stop()

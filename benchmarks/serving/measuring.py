@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.load import Callers, Line, Reply
+from benchmarks.load import Callers, Line, Reply, bodies_for
 from benchmarks.serving.arrivals import ideal_queue, poisson
 from benchmarks.serving.contenders import Served
 from benchmarks.serving.material import BODIES, Material
@@ -166,15 +166,8 @@ async def _saturate(url: str, bodies: Sequence[bytes], seconds: float) -> list[R
     callers = Callers(url)
     for number in range(WARM_CALLS):
         await callers.post(bodies[number])
-    ends = time.perf_counter() + seconds
-
-    def until_the_end() -> Iterator[bytes]:
-        number = 0
-        while time.perf_counter() < ends:
-            yield bodies[number % BODIES]
-            number += 1
-
-    replies = await callers.one_after_another(CALLERS, until_the_end())
+    supply = bodies_for(seconds, lambda number: bodies[number % BODIES])
+    replies = await callers.one_after_another(CALLERS, supply)
     await callers.close()
     return replies
 

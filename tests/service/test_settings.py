@@ -36,6 +36,7 @@ def test_options_stand_over_the_environment_and_that_over_defaults(monkeypatch):
         ({"provider": "tpu"}, "provider: input should be"),
         ({"port": 70_000}, "port: input should be less than"),
         ({"threads": 0}, "threads: input should be greater"),
+        ({"threads": "many"}, "threads: expected a whole number or auto, found 'many'"),
         ({"max_candidates": 10}, "max_candidates: "),
         ({"colour": 1}, "colour: "),
     ],
@@ -71,6 +72,7 @@ def test_workers_share_the_cores(monkeypatch):
     assert load_settings(**NEEDED, workers=16).threads == 1
     assert load_settings(**NEEDED, workers=2, threads="auto").threads == 4
     assert load_settings(**NEEDED, workers=2, threads=3).threads == 3
+    assert load_settings(**NEEDED, workers=2, threads="3").threads == 3
 
 
 def test_traces_go_where_the_standard_variable_says(monkeypatch):
