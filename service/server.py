@@ -16,11 +16,11 @@ from collections.abc import Callable
 import structlog
 import uvicorn
 
+from model.cores import available_cores
 from service.app import create_app
 from service.connection import impatient_protocol
 from service.control.fleet import Fleet
 from service.control.tidying import bound_heaps
-from service.cores import available_cores
 from service.listener import BACKLOG, bind, listen, refuse_newcomers, url_of
 from service.logs import configure_logs
 from service.metrics import Metrics

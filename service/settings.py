@@ -12,8 +12,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model.cores import available_cores
 from model.errors import FulcrumError, first_problem
-from service.cores import available_cores
 from service.providers import Provider
 
 __all__ = ["Settings", "load_settings"]

@@ -22,7 +22,7 @@ from typing import Any
 
 import orjson
 
-from service.control.records import now, replace_file
+from model.files import now, replace_file
 
 __all__ = ["Fleet", "Headcount", "WorkerReport", "report_path", "write_headcount"]
 

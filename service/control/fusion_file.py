@@ -17,8 +17,8 @@ from typing import Literal
 import structlog
 
 from model.document import MAX_BYTES
+from model.files import now, replace_file
 from model.fusion import FusionConfig, FusionError, check_tasks, parse_fusion, version
-from service.control.records import now, replace_file
 
 __all__ = ["ActiveFusion", "FusionFile", "FusionState", "RejectedFusion", "Reload"]
 

@@ -14,7 +14,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from model.errors import FulcrumError, first_problem
-from service.control.records import replace_file
+from model.files import replace_file
 
 __all__ = ["Desired", "FileState", "StateError", "StateStore", "open_state", "parse_desired"]
 

@@ -20,8 +20,8 @@ from typing import cast
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
+from model.files import replace_file
 from service.control.catalog import Model
-from service.control.records import replace_file
 from service.engine import Engine
 from service.providers import Provider, choose
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from service.cores import available_cores
+from model.cores import available_cores
 
 
 @pytest.mark.parametrize(
