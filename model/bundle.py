@@ -30,8 +30,9 @@ from pydantic import Field, ValidationError
 
 from model.encoding import EncodedRows, Encoder
 from model.errors import FulcrumError, first_problem
+from model.frozen import Frozen
 from model.inference import NetworkInputs
-from model.schema import Frozen, Schema
+from model.schema import Schema
 
 __all__ = [
     "FP32",

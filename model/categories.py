@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.columns import Column, ListColumn, RawColumn
-from model.features import EmbeddedFeature, ListFeature, SequenceFeature
 from model.key_index import KeyIndex, hash_keys
+from model.schema.features import EmbeddedFeature, ListFeature, SequenceFeature
 
 __all__ = [
     "FIRST_KNOWN",

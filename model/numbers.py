@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.columns import Column
-from model.features import NumericFeature
+from model.schema.features import NumericFeature
 
 __all__ = ["CLIP", "NumericEncoder", "as_numbers"]
 

@@ -20,8 +20,8 @@ import polars as pl
 
 from model.columns import ListColumn
 from model.errors import FulcrumError
-from model.past import HistorySpec, PriorSpec
 from model.schema import DataSpec
+from model.schema.past import HistorySpec, PriorSpec
 from training.columns import coded, comparable_keys
 from training.expressions import floats, of_the_row_alone, require
 

@@ -16,7 +16,6 @@ import polars as pl
 
 from model.columns import ListColumn, RawColumn
 from model.errors import FulcrumError
-from model.past import HistorySpec, PriorSpec
 from model.schema import (
     DataSpec,
     FeatureSpec,
@@ -26,6 +25,7 @@ from model.schema import (
     Schema,
     Side,
 )
+from model.schema.past import HistorySpec, PriorSpec
 from training.columns import comparable_keys, to_column
 from training.datasets.source import LogSource, SourceTable
 from training.expressions import column_names, floats, of_the_row_alone, require

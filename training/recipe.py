@@ -14,9 +14,10 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, mo
 
 from model.document import read_document
 from model.errors import FulcrumError, first_problem, shown
+from model.frozen import Frozen
 from model.network.config import TrunkConfig
 from model.network.trunks import network_config
-from model.schema import Frozen, Schema
+from model.schema import Schema
 
 __all__ = [
     "DecayedLossWeights",

@@ -24,7 +24,8 @@ from rich.console import Console
 from model.document import read_document
 from model.encoding import Encoder
 from model.errors import FulcrumError, first_problem
-from model.schema import Frozen, Schema
+from model.frozen import Frozen
+from model.schema import Schema
 from training.device import training_device
 from training.material import Material, material_in_memory
 from training.recipe import Recipe, load_recipe

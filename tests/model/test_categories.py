@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from model.categories import FIRST_KNOWN, MISSING, UNKNOWN, CategoricalEncoder, ListEncoder, canonical, listed
 from model.columns import Column, ListColumn
-from model.features import CategoricalFeature, MultiFeature, SequenceFeature
+from model.schema.features import CategoricalFeature, MultiFeature, SequenceFeature
 
 ELEMENTS = st.one_of(st.none(), st.sampled_from(["a", "b", "c", "late", ""]), st.integers(0, 2))
 LISTS = st.one_of(st.none(), st.lists(ELEMENTS, max_size=6))

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from model.errors import first_problem, problems, shown
-from model.schema import Frozen
+from model.frozen import Frozen
 
 
 class Inner(Frozen):

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.errors import FulcrumError
-from model.past import HistorySpec, PriorSpec
 from model.schema import DataSpec
+from model.schema.past import HistorySpec, PriorSpec
 from training.past import Clock, history, prior_columns
 
 NUMBERS = st.none() | st.integers(0, 4).map(float)

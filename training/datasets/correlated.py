@@ -21,7 +21,8 @@ import polars as pl
 from pydantic import Field, ValidationError
 
 from model.errors import FulcrumError, first_problem
-from model.schema import DataSpec, Frozen
+from model.frozen import Frozen
+from model.schema import DataSpec
 from training.datasets.source import LogSource
 
 __all__ = ["DIMENSION", "CorrelatedOptions", "read_correlated"]

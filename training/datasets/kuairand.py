@@ -17,7 +17,8 @@ import polars as pl
 from pydantic import ValidationError
 
 from model.errors import FulcrumError, first_problem
-from model.schema import DataSpec, Frozen
+from model.frozen import Frozen
+from model.schema import DataSpec
 from training.datasets.kuairand_priors import HISTORY_END_MS, HISTORY_START_MS, user_priors, video_priors
 from training.datasets.source import LogSource, SourceTable, fingerprint, matching, read_table
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from model.features import (
+from model.frozen import Frozen
+from model.schema.features import (
     DEFAULT_WIDTH,
     CategoricalFeature,
     EmbeddedFeature,
@@ -23,8 +24,7 @@ from model.features import (
     SequenceFeature,
     Side,
 )
-from model.frozen import Frozen
-from model.past import HistorySpec, PriorSpec
+from model.schema.past import HistorySpec, PriorSpec
 
 __all__ = [
     "BinaryTask",
@@ -33,7 +33,6 @@ __all__ = [
     "DataSpec",
     "EmbeddedFeature",
     "FeatureSpec",
-    "Frozen",
     "HistorySpec",
     "LastSplit",
     "ListFeature",

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from model.frozen import Frozen, Name
-from model.past import MOST_VALUES
+from model.schema.past import MOST_VALUES
 
 __all__ = [
     "CategoricalFeature",
