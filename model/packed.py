@@ -29,8 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.encoding import EncodedRows, Encoder, SideEncoder
+from model.encoding.key_index import KeyIndex
 from model.errors import FulcrumError
-from model.key_index import KeyIndex
 
 __all__ = [
     "PackedLayout",

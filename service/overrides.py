@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.columns import Rows
 from model.encoding import EncodedRows, Encoder, FeatureEncoder, ListEncoder, NumericEncoder
+from model.encoding.columns import Rows
 from model.schema import Side
 from service.errors import FieldProblem, InvalidRequestError, shown
 

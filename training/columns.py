@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from model.categories import canonical
-from model.columns import Column, ListColumn, RawColumn
+from model.encoding.categories import canonical
+from model.encoding.columns import Column, ListColumn, RawColumn
 from model.errors import FulcrumError
 from model.schema import FeatureSpec, MultiFeature, NumericFeature, SequenceFeature
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from model.bundle import FP32, Bundle
-from model.columns import Column
+from model.encoding.columns import Column
 from model.errors import FulcrumError
 from model.fusion import FusionConfig, SceneConfig, check_tasks, load_fusion, score, version
 from model.inference import NetworkInputs, NetworkSession

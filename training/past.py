@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from model.columns import ListColumn
+from model.encoding.columns import ListColumn
 from model.errors import FulcrumError
 from model.schema import DataSpec
 from model.schema.past import HistorySpec, PriorSpec

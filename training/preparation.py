@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from model.columns import ListColumn, RawColumn
+from model.encoding.columns import ListColumn, RawColumn
 from model.errors import FulcrumError
 from model.schema import (
     DataSpec,

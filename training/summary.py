@@ -16,9 +16,9 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from model.categories import canonical, counted, listed
-from model.columns import Column, ListColumn, RawColumn
-from model.numbers import as_numbers
+from model.encoding.categories import canonical, counted, listed
+from model.encoding.columns import Column, ListColumn, RawColumn
+from model.encoding.numbers import as_numbers
 from model.schema import EmbeddedFeature, ListFeature, Schema
 
 __all__ = ["SAMPLED_ROWS", "TrainingSummary"]

@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from model.bundle import WEIGHTS, Bundle, load_bundle
 from model.encoding import FIRST_KNOWN, UNKNOWN, Encoder
+from model.encoding.key_index import hash_key
 from model.errors import FulcrumError
-from model.key_index import hash_key
 from model.network.config import TrunkConfig
 from model.network.network import RankingNetwork
 from model.network.trunks import build_trunk

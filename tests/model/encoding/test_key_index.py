@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import key_index
+from model.encoding.key_index import KeyIndex, hash_key, hash_keys
 from model.errors import FulcrumError
-from model.key_index import KeyIndex, hash_key, hash_keys
 
 keys = st.text(st.characters(exclude_categories=[]), max_size=8)
 

@@ -1,7 +1,7 @@
 """Encoder: raw values to arrays, the same in training, publishing and serving.
 
 Fitted on the training split only, then frozen in the bundle. What becomes of a value is told where it is
-done: `model.categories` and `model.numbers`. Knows nothing about files, networks or HTTP.
+done: `model.encoding.categories` and `model.encoding.numbers`. Knows nothing about files, networks or HTTP.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from model.categories import (
+from model.encoding.categories import (
     FIRST_KNOWN,
     MISSING,
     UNKNOWN,
@@ -25,9 +25,9 @@ from model.categories import (
     Vocabulary,
     canonical,
 )
-from model.columns import Column, ListColumn, RawColumn, Rows
+from model.encoding.columns import Column, ListColumn, RawColumn, Rows
+from model.encoding.numbers import CLIP, NumericEncoder
 from model.errors import FulcrumError
-from model.numbers import CLIP, NumericEncoder
 from model.schema import EmbeddedFeature, FeatureSpec, ListFeature, NumericFeature, Schema, Side
 
 __all__ = [

@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.categories import FIRST_KNOWN, MISSING, UNKNOWN, CategoricalEncoder, ListEncoder, canonical, listed
-from model.columns import Column, ListColumn
+from model.encoding.categories import (
+    FIRST_KNOWN,
+    MISSING,
+    UNKNOWN,
+    CategoricalEncoder,
+    ListEncoder,
+    canonical,
+    listed,
+)
+from model.encoding.columns import Column, ListColumn
 from model.schema.features import CategoricalFeature, MultiFeature, SequenceFeature
 
 ELEMENTS = st.one_of(st.none(), st.sampled_from(["a", "b", "c", "late", ""]), st.integers(0, 2))

@@ -25,8 +25,8 @@ from typing import Any, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from model.columns import Column, ListColumn, RawColumn
-from model.key_index import KeyIndex, hash_keys
+from model.encoding.columns import Column, ListColumn, RawColumn
+from model.encoding.key_index import KeyIndex, hash_keys
 from model.schema.features import EmbeddedFeature, ListFeature, SequenceFeature
 
 __all__ = [

@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from model.columns import Column
+from model.encoding.columns import Column
 from model.schema.features import NumericFeature
 
 __all__ = ["CLIP", "NumericEncoder", "as_numbers"]
