@@ -35,7 +35,7 @@ from benchmarks.load import Callers, Reply, bodies_for, milliseconds
 from benchmarks.rig import FULCRUM, HOME, console, make_bundle
 from model.bundle import Bundle, load_bundle
 from model.inference import NetworkInputs, NetworkSession
-from model.packed import current_generation, open_tables, write_store
+from model.store.packed import current_generation, open_tables, write_store
 from service.crew import Crew
 from tests.service_process import ServiceProcess, serving
 

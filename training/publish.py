@@ -19,8 +19,8 @@ from rich.text import Text
 
 from model.bundle import Bundle
 from model.errors import FulcrumError
-from model.packed import PackedLayout, TableName, current_generation, update_store
 from model.schema import Side
+from model.store.packed import PackedLayout, TableName, current_generation, update_store
 from training.columns import key_strings
 from training.datasets import read_source
 from training.datasets.source import LogSource

@@ -1,4 +1,4 @@
-"""Redis writer: packed rows into Redis, those that changed alone. Knows `model.redis_rows`, no data sets.
+"""Redis writer: packed rows into Redis, those that changed alone. Knows `model.store.redis_rows`, no data sets.
 
 Rows are written before the generation that names them: a first publishing that is killed leaves a store that
 no service takes for whole, and a later one rows that are each sound, old or new. Publishing again completes
@@ -18,8 +18,8 @@ import redis
 
 from model.encoding import Encoder
 from model.errors import FulcrumError
-from model.packed import TableName, new_generation
-from model.redis_rows import RedisTable, generation_key
+from model.store.packed import TableName, new_generation
+from model.store.redis_rows import RedisTable, generation_key
 
 __all__ = ["RedisWriter", "is_redis"]
 

@@ -23,7 +23,7 @@ from model.bundle import FP32, Bundle, load_bundle
 from model.encoding import EncodedRows
 from model.fusion import explain, load_fusion
 from model.inference import NetworkInputs, NetworkSession
-from model.packed import PackedTable, open_tables
+from model.store.packed import PackedTable, open_tables
 from training.export import export_graph
 from training.recipe import load_recipe
 from training.train import fresh_network

@@ -11,7 +11,7 @@ import structlog
 
 from model.encoding import Encoder
 from model.errors import FulcrumError
-from model.packed import current_generation, open_tables
+from model.store.packed import current_generation, open_tables
 from service.features.store import LookUp, stored_rows
 
 __all__ = ["EmbeddedStore"]

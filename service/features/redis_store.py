@@ -19,7 +19,7 @@ import structlog
 
 from model.encoding import Encoder
 from model.errors import FulcrumError
-from model.redis_rows import RedisTable, generation_key
+from model.store.redis_rows import RedisTable, generation_key
 from service.features.cache import ItemCache, Remembered
 from service.features.redis_link import LinkError, RedisLink
 from service.features.store import Failure, LookUp, StoreAwayError, stored_rows

@@ -87,7 +87,7 @@ def stored_rows(
 
     Args:
         defaults: the row of which nothing is known [1, ...].
-        records: of `model.packed`.
+        records: of `model.store.packed`.
         places: where each id's record stands among them, -1 where it has none [K].
     """
     found = places >= 0

@@ -17,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper, save_model
 from model.bundle import ENCODER, FUSION, NETWORK, SAMPLE, SCHEMA, Bundle, Sample, load_bundle, write_manifest
 from model.encoding import Column, EncodedRows, Encoder
 from model.inference import NetworkInputs, NetworkSession
-from model.packed import PackedLayout, write_store
 from model.schema import Schema
+from model.store.packed import PackedLayout, write_store
 from service.settings import Settings
 from tests.redis_server import redis_process, redis_server
 from tests.service_thread import listening

@@ -14,7 +14,7 @@ from collections import Counter
 import httpx
 import pytest
 
-from model.packed import open_tables
+from model.store.packed import open_tables
 from service.ranker import share_of_features
 from tests.faulty_proxy import FaultyProxy
 from tests.redis_server import RedisServer

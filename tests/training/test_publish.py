@@ -12,7 +12,7 @@ from rich.console import Console
 from model.bundle import load_bundle
 from model.encoding import Column
 from model.errors import FulcrumError
-from model.packed import open_tables
+from model.store.packed import open_tables
 from tests.redis_server import redis_process, redis_server
 from training import publish as publishing
 from training.publish import publish

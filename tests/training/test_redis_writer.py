@@ -10,8 +10,8 @@ from rich.console import Console
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
-from model.packed import open_tables
-from model.redis_rows import RedisTable, generation_key
+from model.store.packed import open_tables
+from model.store.redis_rows import RedisTable, generation_key
 from tests.redis_server import redis_process, redis_server
 from training.publish import publish
 from training.redis_writer import RedisWriter

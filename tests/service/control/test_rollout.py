@@ -15,7 +15,7 @@ import yaml
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
-from model.packed import open_tables, write_store
+from model.store.packed import open_tables, write_store
 from service.control.catalog import Catalog, Model
 from service.control.control import Control
 from service.control.fleet import Fleet

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from model.encoding import Encoder
-from model.packed import open_tables
+from model.store.packed import open_tables
 from service.features.stores import FeatureStores
 from service.settings import Settings
 from tests.faulty_proxy import FaultyProxy

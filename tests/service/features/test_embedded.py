@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.errors import FulcrumError
-from model.packed import PackedLayout, open_tables, update_store
+from model.store.packed import PackedLayout, open_tables, update_store
 from service.features.embedded import EmbeddedStore
 
 

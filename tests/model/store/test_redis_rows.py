@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from model.encoding import Column, Encoder
-from model.packed import PackedLayout
-from model.redis_rows import RedisTable, generation_key
 from model.schema import Schema
+from model.store.packed import PackedLayout
+from model.store.redis_rows import RedisTable, generation_key
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 
 from model.encoding import Column, EncodedRows, Encoder
 from model.errors import FulcrumError
-from model.packed import PackedLayout, current_generation, open_tables, update_store, write_store
 from model.schema import Schema
+from model.store.packed import PackedLayout, current_generation, open_tables, update_store, write_store
 
 
 def encoder_of(words=("a", "b")):

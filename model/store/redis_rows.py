@@ -7,7 +7,7 @@ The format of the Redis feature store, written by publishing and read by serving
     fulcrum:<encoder fingerprint>:i:<id>        an item
 
 The generation is written last: where it stands, all rows of the first publishing stand, too. A row is a
-format byte, 8 bytes of checksum and the record of `model.packed`. The checksum (XXH3-64) spans key and
+format byte, 8 bytes of checksum and the record of `model.store.packed`. The checksum (XXH3-64) spans key and
 record, so that a truncated or overwritten value, a row under a foreign key and an answer to another question
 are seen.
 """
@@ -23,7 +23,7 @@ import numpy.typing as npt
 import xxhash
 
 from model.encoding import Encoder
-from model.packed import PackedLayout, TableName
+from model.store.packed import PackedLayout, TableName
 
 __all__ = ["RedisTable", "generation_key"]
 

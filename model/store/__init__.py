@@ -1,0 +1,1 @@
+"""Store: encoded users and items at rest, packed into files or Redis."""
