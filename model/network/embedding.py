@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from model.network.dropout import Dropout
+from model.network.layers.dropout import Dropout
 
 # Large enough for gates to tell values apart from the first steps on, and small beside standardised numeric
 # features. Entities are met rarely: theirs start nearer to neutral, and stay there until something is known.

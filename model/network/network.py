@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from model.network.attention import TargetAttention
 from model.network.config import TrunkConfig
 from model.network.embedding import EmbeddingTables, FeatureEmbedding, FieldSpec, SideSpec
 from model.network.heads import TaskHead, predictions
+from model.network.layers.attention import TargetAttention
 from model.network.thresholds import Thresholds
 from model.network.trunk import Trunk
 from model.network.trunks import build_trunk

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from model.network.config import LayersConfig
 from model.network.heads import TaskHead
-from model.network.mlp import MLP, Tower
-from model.network.side_by_side import outputs_of
+from model.network.layers.mlp import MLP, Tower
+from model.network.layers.side_by_side import outputs_of
 from model.network.trunk import NamedExpert, Trunk
 
 

@@ -30,9 +30,9 @@ from torch.nn import functional as F
 
 from model.network.config import LayersConfig
 from model.network.heads import TaskHead, columns, prediction
+from model.network.layers.mlp import MLP, Tower
+from model.network.layers.side_by_side import outputs_of
 from model.network.losses import joint_loss
-from model.network.mlp import MLP, Tower
-from model.network.side_by_side import outputs_of
 from model.network.trunk import NamedExpert, Trunk
 
 

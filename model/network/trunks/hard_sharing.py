@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from model.network.config import LayersConfig
 from model.network.heads import TaskHead
-from model.network.mlp import MLP, Tower
+from model.network.layers.mlp import MLP, Tower
 from model.network.trunk import NamedExpert, Trunk
 
 

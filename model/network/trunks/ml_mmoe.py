@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from model.network.config import Count, MixtureConfig
 from model.network.heads import TaskHead
-from model.network.mixture import MixtureLevel
-from model.network.mlp import Tower
+from model.network.layers.mixture import MixtureLevel
+from model.network.layers.mlp import Tower
 from model.network.trunk import NamedExpert, NamedGate, Trunk
 
 

@@ -33,10 +33,10 @@ from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.network.attention import normal
 from model.network.config import Count, LayersConfig
 from model.network.heads import TaskHead
-from model.network.mlp import MLP, Linear, Tower
+from model.network.layers.attention import normal
+from model.network.layers.mlp import MLP, Linear, Tower
 from model.network.trunk import NamedExpert, Trunk
 
 _SHORTEST_SQUARED = 1e-36

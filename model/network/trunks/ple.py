@@ -13,9 +13,9 @@ from typing import Literal, cast
 from torch import Tensor, nn
 
 from model.network.config import Count, ExtractionConfig
-from model.network.extraction import ExtractionLevel, Streams
 from model.network.heads import TaskHead
-from model.network.mlp import Tower
+from model.network.layers.extraction import ExtractionLevel, Streams
+from model.network.layers.mlp import Tower
 from model.network.trunk import NamedExpert, NamedGate, Trunk
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.network.gate import Gate
+from model.network.layers.gate import Gate
 from model.network.trunks.ple import PLE, PLEConfig
 from tests.model.network.trunks import literal
 from tests.model.network.trunks.literal import Vector, heads

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.network.dropout import kept_scale, scaled_mask
-from model.network.mlp import MLP
+from model.network.layers.dropout import kept_scale, scaled_mask
+from model.network.layers.mlp import MLP
 
 
 def side_by_side(experts: Sequence[MLP], x: Tensor) -> Tensor:

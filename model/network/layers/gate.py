@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.network.mlp import Linear
+from model.network.layers.mlp import Linear
 
 
 class Gate(nn.Module):

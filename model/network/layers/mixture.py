@@ -12,9 +12,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from model.network.gate import Gate, fuse, scores
-from model.network.mlp import MLP
-from model.network.side_by_side import mix, side_by_side
+from model.network.layers.gate import Gate, fuse, scores
+from model.network.layers.mlp import MLP
+from model.network.layers.side_by_side import mix, side_by_side
 from model.network.trunk import NamedExpert, NamedGate
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from model.network.dropout import Dropout
+from model.network.layers.dropout import Dropout
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

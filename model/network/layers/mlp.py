@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.network.dropout import Dropout
+from model.network.layers.dropout import Dropout
 
 
 class Linear(nn.Linear):

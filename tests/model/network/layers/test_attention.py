@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.network.attention import TargetAttention
+from model.network.layers.attention import TargetAttention
 
 WIDTH, VALUES = 6, 5
 

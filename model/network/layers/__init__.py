@@ -1,0 +1,1 @@
+"""Layers: what trunks are made of, one kind a module."""
