@@ -31,7 +31,7 @@ from rich.table import Table
 from benchmarks.load import Line
 from benchmarks.rig import HOME, console, published_redis, stage_sums
 from benchmarks.serving.material import TOP_K, Material
-from model.inference import NetworkSession
+from model.bundle.session import NetworkSession
 
 SIZES = (50, 500, 5_000)
 

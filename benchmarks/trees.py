@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from model.bundle import load_bundle
+from model.bundle.session import NetworkSession
 from model.encoding import EncodedRows, Encoder
-from model.inference import NetworkSession
 from model.schema import Side
 from training.datasets import read_source
 from training.evaluate import predict_log

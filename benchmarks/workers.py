@@ -34,7 +34,8 @@ from rich.table import Table
 from benchmarks.load import Callers, Reply, bodies_for, milliseconds
 from benchmarks.rig import FULCRUM, HOME, console, make_bundle
 from model.bundle import Bundle, load_bundle
-from model.inference import NetworkInputs, NetworkSession
+from model.bundle.inputs import NetworkInputs
+from model.bundle.session import NetworkSession
 from model.store.packed import current_generation, open_tables, write_store
 from service.crew import Crew
 from tests.service_process import ServiceProcess, serving
@@ -354,7 +355,7 @@ import service.server
 step("import the rest")
 from pathlib import Path
 from model.bundle import load_bundle
-from model.inference import NetworkSession
+from model.bundle.session import NetworkSession
 from service.crew import Crew
 from service.engine import Engine
 from service.features.embedded import EmbeddedStore

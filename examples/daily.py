@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model.bundle import Bundle, load_bundle
-from model.inference import NetworkSession
+from model.bundle.session import NetworkSession
 from training.datasets import read_source
 from training.evaluate import predict_log
 from training.evaluation.comparison import Difference, compare_task

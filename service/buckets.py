@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from model.inference import NetworkInputs, NetworkSession, ProviderChoice
+from model.bundle.inputs import NetworkInputs
+from model.bundle.session import NetworkSession, ProviderChoice
 
 __all__ = ["BucketedSession", "bucket_of"]
 

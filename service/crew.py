@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from model.inference import NetworkInputs
+from model.bundle.inputs import NetworkInputs
 
 __all__ = ["Crew"]
 

@@ -16,8 +16,9 @@ import numpy.typing as npt
 import structlog
 
 from model.bundle import FP32, NETWORK_DATA, Bundle
+from model.bundle.inputs import NetworkInputs
+from model.bundle.session import NetworkSession, ProviderChoice
 from model.errors import FulcrumError
-from model.inference import NetworkInputs, NetworkSession, ProviderChoice
 from service.buckets import BucketedSession
 from service.crew import Crew
 from service.providers import CPU, ExecutionProvider, Provider, choose

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from model.bundle.inputs import NetworkInputs
 from model.fusion import DEFAULT_SCENE, Explanation, Fused, explain, score, top_k
-from model.inference import NetworkInputs
 from service.admission import Admission, Ticket
 from service.control.snapshot import Snapshot, Snapshots
 from service.engine import CHUNK

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import structlog
 
+from model.bundle.session import NetworkSession, write_prepared
 from model.errors import FulcrumError
-from model.inference import NetworkSession, write_prepared
 
 __all__ = ["SharedWeights"]
 

@@ -26,8 +26,8 @@ from model.bundle import (
     load_bundle,
     write_manifest,
 )
+from model.bundle.session import NetworkSession
 from model.encoding import Encoder
-from model.inference import NetworkSession
 from model.schema import Schema
 
 __all__ = ["write_variant"]

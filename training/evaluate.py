@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.progress import track
 
 from model.bundle import FP32, Bundle
+from model.bundle.inputs import NetworkInputs
+from model.bundle.session import NetworkSession
 from model.encoding.columns import Column
 from model.errors import FulcrumError
 from model.fusion import FusionConfig, SceneConfig, check_tasks, load_fusion, score, version
-from model.inference import NetworkInputs, NetworkSession
 from model.schema import Schema, TaskSpec
 from training.batches import EncodedLog
 from training.columns import to_series

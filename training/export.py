@@ -33,10 +33,11 @@ from model.bundle import (
     Sample,
     write_manifest,
 )
+from model.bundle.inputs import INPUTS, NetworkInputs
+from model.bundle.session import NetworkSession
 from model.encoding import Encoder
 from model.errors import FulcrumError
 from model.fusion import canonical, default_fusion
-from model.inference import INPUTS, NetworkInputs, NetworkSession
 from model.network.network import RankingNetwork
 from training.batches import EncodedLog
 from training.lowering import lower

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from model.bundle import Bundle
+from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
-from model.inference import NetworkSession
 from model.network.network import RankingNetwork
 from training.batches import EncodedLog
 from training.evaluate import predict_log

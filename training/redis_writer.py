@@ -1,4 +1,4 @@
-"""Redis writer: packed rows into Redis, those that changed alone. Knows `model.store.redis_rows`, no data sets.
+"""Redis writer: packed rows into Redis, only those that changed. Knows no data sets.
 
 Rows are written before the generation that names them: a first publishing that is killed leaves a store that
 no service takes for whole, and a later one rows that are each sound, old or new. Publishing again completes

@@ -34,9 +34,10 @@ from model.bundle import (
     load_bundle,
     write_manifest,
 )
+from model.bundle.inputs import NetworkInputs
+from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
 from model.fusion import DEFAULT_SCENE, load_fusion
-from model.inference import NetworkInputs, NetworkSession
 from training.batches import EncodedLog
 from training.datasets import read_source
 from training.evaluate import predict_log

@@ -43,7 +43,7 @@ from benchmarks.serving.measuring import (
 )
 from benchmarks.serving.plot import draw
 from benchmarks.serving.report import goals, losses, put_into, sheets
-from model.inference import NetworkSession
+from model.bundle.session import NetworkSession
 
 console = Console(width=None if sys.stdout.isatty() else 180)
 

@@ -20,9 +20,10 @@ import orjson
 
 from benchmarks.rig import FULCRUM, HOME, make_bundle
 from model.bundle import FP32, Bundle, load_bundle
+from model.bundle.inputs import NetworkInputs
+from model.bundle.session import NetworkSession
 from model.encoding import EncodedRows
 from model.fusion import explain, load_fusion
-from model.inference import NetworkInputs, NetworkSession
 from model.store.packed import PackedTable, open_tables
 from training.export import export_graph
 from training.recipe import load_recipe

@@ -19,7 +19,7 @@ from benchmarks.load import Callers, Line, Reply, bodies_for
 from benchmarks.serving.arrivals import ideal_queue, poisson
 from benchmarks.serving.contenders import Served
 from benchmarks.serving.material import BODIES, Material
-from model.inference import NetworkSession
+from model.bundle.session import NetworkSession
 
 __all__ = ["Bare", "Cores", "OpenLoop", "measure_calls", "measure_open_loop", "measure_saturation"]
 

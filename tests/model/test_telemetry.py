@@ -19,7 +19,9 @@ import {module}
 """
 
 
-@pytest.mark.parametrize("module", ["model.inference", "service.server", "service.engine", "training.export"])
+@pytest.mark.parametrize(
+    "module", ["model.bundle.session", "service.server", "service.engine", "training.export"]
+)
 def test_telemetry_is_off_before_onnxruntime_is_imported(module: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     done = subprocess.run(

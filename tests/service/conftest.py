@@ -15,8 +15,9 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper, save_model
 
 from model.bundle import ENCODER, FUSION, NETWORK, SAMPLE, SCHEMA, Bundle, Sample, load_bundle, write_manifest
+from model.bundle.inputs import NetworkInputs
+from model.bundle.session import NetworkSession
 from model.encoding import Column, EncodedRows, Encoder
-from model.inference import NetworkInputs, NetworkSession
 from model.schema import Schema
 from model.store.packed import PackedLayout, write_store
 from service.settings import Settings

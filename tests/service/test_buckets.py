@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from model.inference import NetworkInputs, NetworkSession
+from model.bundle.inputs import NetworkInputs
+from model.bundle.session import NetworkSession
 from service.buckets import BucketedSession, bucket_of
 
 BUCKETS = (8, 32)

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from model.bundle.inputs import NetworkInputs
+from model.bundle.session import NetworkSession
 from model.encoding import EncodedRows
-from model.inference import NetworkInputs, NetworkSession
 from service.crew import Crew
 from service.engine import Engine
 

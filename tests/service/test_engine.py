@@ -9,8 +9,9 @@ import onnxruntime
 import pytest
 
 from model.bundle import Sample
+from model.bundle.inputs import NetworkInputs
+from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
-from model.inference import NetworkInputs, NetworkSession
 from service.engine import CHUNK, Engine
 from service.providers import CPU, CUDA, OPENVINO
 

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from model.bundle import NETWORK, NETWORK_DATA, load_bundle
-from model.inference import NetworkSession
+from model.bundle.session import NetworkSession
 from service.engine import Engine
 from service.shared_weights import SharedWeights
 from tests.bundle_variants import write_variant

@@ -12,8 +12,8 @@ import structlog
 from onnx import numpy_helper
 
 from model.bundle import MANIFEST_FILES, NETWORK, Bundle, Manifest, VariantEntry, load_bundle, write_manifest
+from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
-from model.inference import NetworkSession
 from service import variants
 from service.engine import Engine
 from service.providers import CPU, OPENVINO

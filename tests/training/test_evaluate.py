@@ -15,8 +15,9 @@ import yaml
 from rich.console import Console
 
 from model.bundle import load_bundle
+from model.bundle.inputs import NetworkInputs
+from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
-from model.inference import NetworkInputs, NetworkSession
 from training import evaluate
 from training.datasets import read_source
 from training.evaluate import evaluate_bundle, predict_log

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from model.bundle import load_bundle
+from model.bundle.inputs import NetworkInputs
+from model.bundle.session import NetworkSession
 from model.encoding import Column, Encoder
 from model.errors import FulcrumError
-from model.inference import NetworkInputs, NetworkSession
 from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from model.bundle import load_bundle
+from model.bundle.inputs import NetworkInputs
+from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
-from model.inference import NetworkInputs, NetworkSession
 
 
 @pytest.fixture(scope="module")

@@ -16,112 +16,37 @@ new version. Each file's checksum is verified before anything is used; nothing i
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import orjson
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
+from model.bundle.inputs import NetworkInputs
+from model.bundle.manifest import (
+    ENCODER,
+    FP32,
+    FUSION,
+    MANIFEST,
+    NETWORK,
+    SAMPLE,
+    SCHEMA,
+    FileEntry,
+    Manifest,
+    file_entry,
+    read_manifest,
+    version_of,
+)
 from model.encoding import EncodedRows, Encoder
 from model.errors import FulcrumError, first_problem
-from model.frozen import Frozen
-from model.inference import NetworkInputs
 from model.schema import Schema
 
-__all__ = [
-    "FP32",
-    "MANIFEST_FILES",
-    "NETWORK",
-    "NETWORK_DATA",
-    "WEIGHTS",
-    "Bundle",
-    "FileEntry",
-    "Manifest",
-    "Sample",
-    "VariantEntry",
-    "load_bundle",
-    "read_manifest",
-    "write_manifest",
-]
+__all__ = ["Bundle", "Sample", "load_bundle"]
 
-MANIFEST, MANIFEST_SUM, SCHEMA, ENCODER = "manifest.json", "manifest.sha256", "schema.json", "encoder.json"
-NETWORK, NETWORK_DATA, FUSION, SAMPLE = "network.onnx", "network.onnx.data", "fusion.yaml", "sample.npz"
-WEIGHTS = "weights.npz"
-FP32 = "fp32"
-"""The network as it was trained, the variant that every bundle has."""
-MANIFEST_FILES = (MANIFEST, MANIFEST_SUM)
-_IDENTITY = (NETWORK, NETWORK_DATA, ENCODER, SCHEMA)
 _REQUIRED = (NETWORK, ENCODER, SCHEMA, FUSION, SAMPLE)
-
-
-class FileEntry(Frozen):
-    """A file of the bundle as it was written."""
-
-    sha256: str
-    bytes: int
-
-
-class TaskEntry(Frozen):
-    """A task that the network predicts."""
-
-    name: str
-    type: str
-    bounds: tuple[float, float]
-
-
-class VariantEntry(Frozen):
-    """The same network in other numbers, and what became of it when it was made."""
-
-    passed: bool
-    """Whether it passed its quality gate: no other serves."""
-    file: str | None
-    """Its graph, None where it did not pass."""
-    provider: str
-    """The execution provider that it is made for."""
-    speedup: float
-    """Time of the float32 network over its own, 500 candidates, one thread, where it was made."""
-    tolerance: dict[str, float]
-    """Largest difference from float32 by task, on all rows that it was judged on."""
-    sample: dict[str, float]
-    """Root mean square difference from float32 by task, on the parity sample."""
-    gate: dict[str, Any]
-    """What it was judged by."""
-
-
-class Manifest(Frozen):
-    """`manifest.json`."""
-
-    format: Literal[1] = 1
-    name: str
-    """Recipe and network, for people."""
-    version: str
-    """sha256 of network, encoder and schema."""
-    created: str
-    """UTC, ISO 8601."""
-    files: dict[str, FileEntry]
-    tasks: tuple[TaskEntry, ...]
-    encoder_fingerprint: str
-    network: dict[str, Any]
-    """The network's configuration and size."""
-    training: dict[str, Any]
-    """How it was trained: configuration, epochs, seed."""
-    data: dict[str, Any]
-    """What it was trained on: fingerprint, rows a split."""
-    metrics: dict[str, Any]
-    """Validation metrics of the best epoch."""
-    parity: dict[str, float]
-    """Largest difference of torch and onnxruntime by number of candidates."""
-    environment: dict[str, str]
-    example: dict[str, Any] = Field(default_factory=dict)
-    """A request body that this bundle can answer: shown in the API's documentation."""
-    variants: dict[str, VariantEntry] = Field(default_factory=dict)
-    """By name, `fp32` apart."""
 
 
 @dataclass(frozen=True)
@@ -218,21 +143,6 @@ class Bundle:
         return self.path / FUSION
 
 
-def write_manifest(folder: Path, **fields: Any) -> Manifest:
-    """Checksum the folder's files and write the manifest, which completes the bundle.
-
-    Args:
-        folder: holds the bundle's other files.
-        **fields: the manifest's fields, less format, version and files.
-    """
-    files = {path.name: _entry(path) for path in sorted(folder.iterdir()) if path.name not in MANIFEST_FILES}
-    manifest = Manifest(version=_version(files), files=files, **fields)
-    text = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
-    (folder / MANIFEST).write_bytes(text)
-    (folder / MANIFEST_SUM).write_bytes(_sum_line(text))
-    return manifest
-
-
 def load_bundle(folder: Path) -> Bundle:
     """Verify every file, then load.
 
@@ -254,7 +164,7 @@ def load_bundle(folder: Path) -> Bundle:
     for name, variant in manifest.variants.items():
         if variant.passed and variant.file not in manifest.files:
             raise FulcrumError(f"bundle {folder}: {MANIFEST} does not list the file of variant {name}")
-    if manifest.version != _version(manifest.files):
+    if manifest.version != version_of(manifest.files):
         raise FulcrumError(f"bundle {folder}: {MANIFEST}: the version is not the hash of the files it lists")
     try:
         schema = Schema.model_validate_json((folder / SCHEMA).read_bytes())
@@ -275,45 +185,9 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(folder, manifest, schema, encoder, sample)
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """What the folder says it is; its other files are not looked at.
-
-    Raises:
-        FulcrumError: the folder is no bundle, of another format, or its manifest is damaged.
-    """
-    path = folder / MANIFEST
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise FulcrumError(
-            f"{folder} is not a bundle: it has no readable {MANIFEST}; `fulcrum train --out` makes one"
-        ) from error
-    try:
-        checksum = (folder / MANIFEST_SUM).read_bytes()
-    except OSError as error:
-        raise FulcrumError(f"bundle file {folder / MANIFEST_SUM} is missing or unreadable") from error
-    if checksum != _sum_line(text):
-        raise FulcrumError(f"bundle {folder}: {MANIFEST} is damaged: it does not match {MANIFEST_SUM}")
-    try:
-        document = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise FulcrumError(f"bundle {folder}: {MANIFEST}: not JSON ({error})") from error
-    found = document.get("format") if isinstance(document, dict) else None
-    if found != 1:
-        raise FulcrumError(f"bundle {folder}: {MANIFEST}: expected format 1, found {found!r}")
-    try:
-        return Manifest.model_validate(document)
-    except ValidationError as error:
-        raise FulcrumError(f"bundle {folder}: {MANIFEST}: {first_problem(error)}") from error
-
-
-def _sum_line(text: bytes) -> bytes:
-    return f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n".encode()
-
-
 def _verify(path: Path, entry: FileEntry) -> None:
     try:
-        found = _entry(path)
+        found = file_entry(path)
     except OSError as error:
         raise FulcrumError(f"bundle file {path} is missing or unreadable ({error.strerror})") from error
     if found.bytes != entry.bytes:
@@ -324,13 +198,3 @@ def _verify(path: Path, entry: FileEntry) -> None:
         raise FulcrumError(
             f"bundle file {path} is damaged: expected sha256 {entry.sha256[:12]}, found {found.sha256[:12]}"
         )
-
-
-def _entry(path: Path) -> FileEntry:
-    with path.open("rb") as file:
-        return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
-
-
-def _version(files: Mapping[str, FileEntry]) -> str:
-    identity = {name: files[name].sha256 for name in _IDENTITY if name in files}
-    return f"sha256:{hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()}"

@@ -1,0 +1,173 @@
+"""Manifest: what a bundle says of itself, and its checksums. Knows neither arrays nor networks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+from pydantic import Field, ValidationError
+
+from model.errors import FulcrumError, first_problem
+from model.frozen import Frozen
+
+__all__ = [
+    "ENCODER",
+    "FP32",
+    "FUSION",
+    "MANIFEST",
+    "MANIFEST_FILES",
+    "MANIFEST_SUM",
+    "NETWORK",
+    "NETWORK_DATA",
+    "SAMPLE",
+    "SCHEMA",
+    "WEIGHTS",
+    "FileEntry",
+    "Manifest",
+    "TaskEntry",
+    "VariantEntry",
+    "file_entry",
+    "read_manifest",
+    "version_of",
+    "write_manifest",
+]
+
+MANIFEST, MANIFEST_SUM, SCHEMA, ENCODER = "manifest.json", "manifest.sha256", "schema.json", "encoder.json"
+NETWORK, NETWORK_DATA, FUSION, SAMPLE = "network.onnx", "network.onnx.data", "fusion.yaml", "sample.npz"
+WEIGHTS = "weights.npz"
+FP32 = "fp32"
+"""The network as it was trained, the variant that every bundle has."""
+MANIFEST_FILES = (MANIFEST, MANIFEST_SUM)
+_IDENTITY = (NETWORK, NETWORK_DATA, ENCODER, SCHEMA)
+
+
+class FileEntry(Frozen):
+    """A file of the bundle as it was written."""
+
+    sha256: str
+    bytes: int
+
+
+class TaskEntry(Frozen):
+    """A task that the network predicts."""
+
+    name: str
+    type: str
+    bounds: tuple[float, float]
+
+
+class VariantEntry(Frozen):
+    """The same network in other numbers, and what became of it when it was made."""
+
+    passed: bool
+    """Whether it passed its quality gate: no other serves."""
+    file: str | None
+    """Its graph, None where it did not pass."""
+    provider: str
+    """The execution provider that it is made for."""
+    speedup: float
+    """Time of the float32 network over its own, 500 candidates, one thread, where it was made."""
+    tolerance: dict[str, float]
+    """Largest difference from float32 by task, on all rows that it was judged on."""
+    sample: dict[str, float]
+    """Root mean square difference from float32 by task, on the parity sample."""
+    gate: dict[str, Any]
+    """What it was judged by."""
+
+
+class Manifest(Frozen):
+    """`manifest.json`."""
+
+    format: Literal[1] = 1
+    name: str
+    """Recipe and network, for people."""
+    version: str
+    """sha256 of network, encoder and schema."""
+    created: str
+    """UTC, ISO 8601."""
+    files: dict[str, FileEntry]
+    tasks: tuple[TaskEntry, ...]
+    encoder_fingerprint: str
+    network: dict[str, Any]
+    """The network's configuration and size."""
+    training: dict[str, Any]
+    """How it was trained: configuration, epochs, seed."""
+    data: dict[str, Any]
+    """What it was trained on: fingerprint, rows a split."""
+    metrics: dict[str, Any]
+    """Validation metrics of the best epoch."""
+    parity: dict[str, float]
+    """Largest difference of torch and onnxruntime by number of candidates."""
+    environment: dict[str, str]
+    example: dict[str, Any] = Field(default_factory=dict)
+    """A request body that this bundle can answer: shown in the API's documentation."""
+    variants: dict[str, VariantEntry] = Field(default_factory=dict)
+    """By name, `fp32` apart."""
+
+
+def write_manifest(folder: Path, **fields: Any) -> Manifest:
+    """Checksum the folder's files and write the manifest, which completes the bundle.
+
+    Args:
+        folder: holds the bundle's other files.
+        **fields: the manifest's fields, less format, version and files.
+    """
+    files = {
+        path.name: file_entry(path) for path in sorted(folder.iterdir()) if path.name not in MANIFEST_FILES
+    }
+    manifest = Manifest(version=version_of(files), files=files, **fields)
+    text = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
+    (folder / MANIFEST).write_bytes(text)
+    (folder / MANIFEST_SUM).write_bytes(_sum_line(text))
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What the folder says it is; its other files are not looked at.
+
+    Raises:
+        FulcrumError: the folder is no bundle, of another format, or its manifest is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise FulcrumError(
+            f"{folder} is not a bundle: it has no readable {MANIFEST}; `fulcrum train --out` makes one"
+        ) from error
+    try:
+        checksum = (folder / MANIFEST_SUM).read_bytes()
+    except OSError as error:
+        raise FulcrumError(f"bundle file {folder / MANIFEST_SUM} is missing or unreadable") from error
+    if checksum != _sum_line(text):
+        raise FulcrumError(f"bundle {folder}: {MANIFEST} is damaged: it does not match {MANIFEST_SUM}")
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise FulcrumError(f"bundle {folder}: {MANIFEST}: not JSON ({error})") from error
+    found = document.get("format") if isinstance(document, dict) else None
+    if found != 1:
+        raise FulcrumError(f"bundle {folder}: {MANIFEST}: expected format 1, found {found!r}")
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        raise FulcrumError(f"bundle {folder}: {MANIFEST}: {first_problem(error)}") from error
+
+
+def _sum_line(text: bytes) -> bytes:
+    return f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n".encode()
+
+
+def file_entry(path: Path) -> FileEntry:
+    """A file's checksum and size. Raises OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
+
+
+def version_of(files: Mapping[str, FileEntry]) -> str:
+    """The bundle's version: `sha256:...` of the files that make its identity."""
+    identity = {name: files[name].sha256 for name in _IDENTITY if name in files}
+    return f"sha256:{hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()}"
