@@ -37,7 +37,7 @@ from model.bundle import Bundle, load_bundle
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
 from model.store.packed import current_generation, open_tables, write_store
-from service.crew import Crew
+from service.inference.crew import Crew
 from tests.service_process import ServiceProcess, serving
 
 ITEMS = 1_000_000
@@ -356,8 +356,8 @@ step("import the rest")
 from pathlib import Path
 from model.bundle import load_bundle
 from model.bundle.session import NetworkSession
-from service.crew import Crew
-from service.engine import Engine
+from service.inference.crew import Crew
+from service.inference.engine import Engine
 from service.features.embedded import EmbeddedStore
 gc.freeze()
 bundle = load_bundle(Path(sys.argv[1]))

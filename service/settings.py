@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.cores import available_cores
 from model.errors import FulcrumError, first_problem
-from service.providers import Provider
+from service.inference.providers import Provider
 
 __all__ = ["Settings", "load_settings"]
 

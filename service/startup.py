@@ -16,14 +16,14 @@ from service.control.rollout import Rollout
 from service.control.snapshot import ActiveBundle
 from service.control.state import open_state
 from service.control.trial import Trials
-from service.crew import Crew
-from service.engine import CHUNK, Engine
 from service.execution import Execution
 from service.features.stores import FeatureStores
+from service.inference.crew import Crew
+from service.inference.engine import CHUNK, Engine
+from service.inference.shared_weights import SharedWeights
 from service.metrics import Metrics
 from service.ranker import Ranker
 from service.settings import Settings
-from service.shared_weights import SharedWeights
 from service.traces import Traces
 
 __all__ = ["Service", "import_parts", "load_service"]

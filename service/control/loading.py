@@ -10,8 +10,8 @@ from model.bundle import Bundle, load_bundle
 from model.encoding import Encoder
 from model.errors import FulcrumError
 from service.control.snapshot import ActiveBundle
-from service.engine import Engine
 from service.features.store import FeatureStore
+from service.inference.engine import Engine
 
 __all__ = ["Loader", "NoRowsError"]
 

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from model.bundle import Bundle
 from service.control.fusion_file import ActiveFusion
-from service.engine import Engine
 from service.features.store import FeatureStore
+from service.inference.engine import Engine
 
 __all__ = ["ActiveBundle", "Snapshot", "Snapshots"]
 

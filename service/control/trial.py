@@ -22,8 +22,8 @@ from model.bundle import load_bundle
 from model.errors import FulcrumError
 from model.files import replace_file
 from service.control.catalog import Model
-from service.engine import Engine
-from service.providers import Provider, choose
+from service.inference.engine import Engine
+from service.inference.providers import Provider, choose
 
 __all__ = ["Trials"]
 

@@ -72,7 +72,7 @@ def test_what_nobody_expected_is_a_plain_500(serve, monkeypatch):
 
 def test_a_damaged_row_costs_its_own_candidate_alone(serve, monkeypatch):
     """No score that is not a number ever ranks."""
-    from service.engine import Engine
+    from service.inference.engine import Engine
 
     whole = Engine.predict
 

@@ -12,7 +12,7 @@ from collections import Counter
 import httpx
 import pytest
 
-from service.engine import Engine
+from service.inference.engine import Engine
 
 IDS = [f"v{row}" for row in range(500)]
 BODY = {"user_id": "u1", "candidate_ids": IDS, "top_k": 3}

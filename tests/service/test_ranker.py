@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.engine import Engine
+from service.inference.engine import Engine
 from service.responses import RankResponse
 
 IDS = [f"v{place}" for place in range(500)]

@@ -22,9 +22,9 @@ from service.control.fleet import Fleet
 from service.control.loading import Loader
 from service.control.rollout import AmbiguousVersionError, Rollout, UnknownVersionError
 from service.control.state import Desired, FileState, StateError
-from service.engine import Engine
 from service.features.embedded import EmbeddedStore
 from service.features.stores import FeatureStores
+from service.inference.engine import Engine
 from service.settings import Settings
 from tests.bundle_variants import write_variant
 from tests.faulty_proxy import FaultyProxy

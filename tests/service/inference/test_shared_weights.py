@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from model.bundle import NETWORK, NETWORK_DATA, load_bundle
 from model.bundle.session import NetworkSession
-from service.engine import Engine
-from service.shared_weights import SharedWeights
+from service.inference.engine import Engine
+from service.inference.shared_weights import SharedWeights
 from tests.bundle_variants import write_variant
 from tests.service_process import serving
 

@@ -12,8 +12,8 @@ from model.bundle import Sample
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
-from service.engine import CHUNK, Engine
-from service.providers import CPU, CUDA, OPENVINO
+from service.inference.engine import CHUNK, Engine
+from service.inference.providers import CPU, CUDA, OPENVINO
 
 OFFERED = onnxruntime.get_available_providers()
 

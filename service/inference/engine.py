@@ -19,11 +19,11 @@ from model.bundle import FP32, NETWORK_DATA, Bundle
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession, ProviderChoice
 from model.errors import FulcrumError
-from service.buckets import BucketedSession
-from service.crew import Crew
-from service.providers import CPU, ExecutionProvider, Provider, choose
-from service.shared_weights import SharedWeights
-from service.variants import AUTO, choose_variant
+from service.inference.buckets import BucketedSession
+from service.inference.crew import Crew
+from service.inference.providers import CPU, ExecutionProvider, Provider, choose
+from service.inference.shared_weights import SharedWeights
+from service.inference.variant import AUTO, choose_variant
 
 __all__ = ["BUCKETS", "CHUNK", "Engine"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
-from service.buckets import BucketedSession, bucket_of
+from service.inference.buckets import BucketedSession, bucket_of
 
 BUCKETS = (8, 32)
 

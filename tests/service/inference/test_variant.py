@@ -15,9 +15,9 @@ from model.bundle import MANIFEST_FILES, NETWORK, Bundle, Manifest, VariantEntry
 from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
 from service import variants
-from service.engine import Engine
-from service.providers import CPU, OPENVINO
-from service.variants import choose_variant, multiplies_bytes
+from service.inference.engine import Engine
+from service.inference.providers import CPU, OPENVINO
+from service.inference.variant import choose_variant, multiplies_bytes
 
 
 def with_variants(world, folder, noise: float = 1e-3, **entries: dict[str, Any]) -> Bundle:

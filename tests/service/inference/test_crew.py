@@ -11,8 +11,8 @@ import pytest
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
 from model.encoding import EncodedRows
-from service.crew import Crew
-from service.engine import Engine
+from service.inference.crew import Crew
+from service.inference.engine import Engine
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model.bundle import FP32, Bundle
 from model.errors import FulcrumError
-from service.providers import ExecutionProvider
+from service.inference.providers import ExecutionProvider
 
 __all__ = ["AUTO", "choose_variant", "multiplies_bytes"]
 
