@@ -20,12 +20,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.control.fleet import Fleet
 from service.errors import InvalidRequestError, ServiceError, problem
 from service.metrics import Metrics
 from service.middleware import Edge
 from service.model_routes import router as model_router
 from service.openapi import Examples, complete
+from service.processes.fleet import Fleet
 from service.query import query_of
 from service.rank_route import RankRoute, refused
 from service.request_log import RequestLog

@@ -25,9 +25,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from service.admission import Shed
-from service.control.fleet import Fleet
 from service.control.fusion_file import Reload
 from service.control.rollout import Judgement
+from service.processes.fleet import Fleet
 from service.ranker import Ranking
 from service.stopwatch import Stopwatch
 

@@ -1,6 +1,6 @@
 """The server process: load and prove everything, then listen. Knows uvicorn; nothing of ranking.
 
-Several workers are several such processes on one socket: see `service/workers.py`.
+Several workers are several such processes on one socket: see `service/processes/workers.py`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import uvicorn
 from model.cores import available_cores
 from service.app import create_app
 from service.connection import impatient_protocol
-from service.control.fleet import Fleet
-from service.control.tidying import bound_heaps
-from service.listener import BACKLOG, bind, listen, refuse_newcomers, url_of
 from service.logs import configure_logs
 from service.metrics import Metrics
+from service.processes.fleet import Fleet
+from service.processes.listener import BACKLOG, bind, listen, refuse_newcomers, url_of
+from service.processes.memory import bound_heaps
+from service.processes.workers import supervise
 from service.settings import Settings
 from service.startup import Service, import_parts, load_service
-from service.workers import supervise
 
 __all__ = ["DRAIN_S", "run"]
 

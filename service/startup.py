@@ -10,7 +10,6 @@ from model.errors import FulcrumError
 from service.admission import Admission
 from service.control.catalog import Catalog
 from service.control.control import Control
-from service.control.fleet import Fleet
 from service.control.loading import Loader
 from service.control.rollout import Rollout
 from service.control.snapshot import ActiveBundle
@@ -22,6 +21,7 @@ from service.inference.crew import Crew
 from service.inference.engine import CHUNK, Engine
 from service.inference.shared_weights import SharedWeights
 from service.metrics import Metrics
+from service.processes.fleet import Fleet
 from service.ranker import Ranker
 from service.settings import Settings
 from service.traces import Traces

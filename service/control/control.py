@@ -14,10 +14,10 @@ from pathlib import Path
 import structlog
 
 from model.fusion import check_tasks
-from service.control.fleet import Fleet
 from service.control.fusion_file import FusionFile, FusionState, Reload
 from service.control.snapshot import ActiveBundle, Snapshot
-from service.control.tidying import trim
+from service.processes.fleet import Fleet
+from service.processes.memory import trim
 
 __all__ = ["Control"]
 

@@ -26,12 +26,12 @@ from model.errors import FulcrumError
 from model.fusion import FusionError
 from service.control.catalog import Catalog, Model, Signature
 from service.control.control import Control
-from service.control.fleet import Fleet
 from service.control.loading import Loader, NoRowsError
 from service.control.snapshot import ActiveBundle
 from service.control.state import Desired, StateError, StateStore
-from service.control.tidying import tidy
 from service.control.trial import Trials
+from service.processes.fleet import Fleet
+from service.processes.memory import tidy
 
 __all__ = ["AmbiguousVersionError", "Judgement", "Rollout", "UnknownVersionError"]
 

@@ -57,8 +57,8 @@ def routes() -> set[str]:
 @pytest.fixture(scope="session")
 def series() -> dict[str, Series]:
     """By name, what /metrics of a service holds that has counted one of everything."""
-    from service.control.fleet import Fleet
     from service.metrics import Metrics
+    from service.processes.fleet import Fleet
     from service.stopwatch import Stopwatch
 
     fleet = Fleet()

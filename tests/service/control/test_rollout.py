@@ -18,13 +18,13 @@ from model.errors import FulcrumError
 from model.store.packed import open_tables, write_store
 from service.control.catalog import Catalog, Model
 from service.control.control import Control
-from service.control.fleet import Fleet
 from service.control.loading import Loader
 from service.control.rollout import AmbiguousVersionError, Rollout, UnknownVersionError
 from service.control.state import Desired, FileState, StateError
 from service.features.embedded import EmbeddedStore
 from service.features.stores import FeatureStores
 from service.inference.engine import Engine
+from service.processes.fleet import Fleet
 from service.settings import Settings
 from tests.bundle_variants import write_variant
 from tests.faulty_proxy import FaultyProxy

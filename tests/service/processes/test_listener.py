@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from model.errors import FulcrumError
-from service.listener import bind, listen, refuse_newcomers, url_of
+from service.processes.listener import bind, listen, refuse_newcomers, url_of
 
 
 def test_bound_is_not_listening():

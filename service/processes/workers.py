@@ -26,8 +26,8 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from model.errors import FulcrumError
-from service.control.fleet import Fleet, Headcount, report_path, write_headcount
-from service.listener import refuse_newcomers
+from service.processes.fleet import Fleet, Headcount, report_path, write_headcount
+from service.processes.listener import refuse_newcomers
 
 __all__ = ["Work", "supervise"]
 
