@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from service.errors import OverloadedError
+from service.contract.errors import OverloadedError
 
 __all__ = ["Admission", "Cost", "Shed", "Ticket"]
 

@@ -20,17 +20,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import InvalidRequestError, ServiceError, problem
+from service.contract.errors import InvalidRequestError, ServiceError
+from service.contract.query import query_of
+from service.contract.request import parse_rank_request
+from service.http.problems import problem
 from service.metrics import Metrics
 from service.middleware import Edge
 from service.model_routes import router as model_router
 from service.openapi import Examples, complete
 from service.processes.fleet import Fleet
-from service.query import query_of
 from service.rank_route import RankRoute, refused
 from service.request_log import RequestLog
 from service.routes import router
-from service.schemas import parse_rank_request
 from service.settings import Settings, load_settings
 from service.startup import Service, load_service
 from service.stopwatch import Stopwatch

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.errors import PROBLEM_JSON
+from service.http.problems import PROBLEM_JSON
 
 __all__ = ["CALLER", "Caller", "impatient_protocol"]
 

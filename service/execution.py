@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from service.errors import OverloadedError
+from service.contract.errors import OverloadedError
 
 __all__ = ["Execution"]
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.fusion import Explanation
-from service.query import Query
+from service.contract.query import Query
 
 __all__ = ["add_terms", "scored_items", "unscored_items"]
 

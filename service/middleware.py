@@ -18,7 +18,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.connection import CALLER, Caller
-from service.errors import BodyTooLargeError, OverloadedError, SlowClientError, problem
+from service.contract.errors import BodyTooLargeError, OverloadedError, SlowClientError
+from service.http.problems import problem
 from service.logs import REQUEST_ID
 
 __all__ = ["ARRIVED_AT", "NAME", "Edge"]

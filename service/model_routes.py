@@ -12,18 +12,18 @@ from fastapi import APIRouter, Request, Response
 
 from model.bundle import Manifest
 from model.errors import FulcrumError
-from service.control.rollout import UnknownVersionError
-from service.control.state import StateError
-from service.errors import (
+from service.contract.answers import ModelsReport
+from service.contract.errors import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
     StateUnavailableError,
     UnauthorizedError,
 )
+from service.control.rollout import UnknownVersionError
+from service.control.state import StateError
 from service.openapi import BEARER, problems
 from service.rank_route import active_service
-from service.responses import ModelsReport
 from service.routes import json_answer
 from service.startup import Service
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.errors import PROBLEM_JSON
-from service.responses import Problem
-from service.schemas import RankRequest
+from service.contract.answers import Problem
+from service.contract.request import RankRequest
+from service.http.problems import PROBLEM_JSON
 
 __all__ = ["BEARER", "Examples", "complete", "problems"]
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from model.encoding import EncodedRows, Encoder, FeatureEncoder, ListEncoder, NumericEncoder
 from model.encoding.columns import Rows
 from model.schema import Side
-from service.errors import FieldProblem, InvalidRequestError, shown
+from service.contract.errors import FieldProblem, InvalidRequestError, shown
 
 __all__ = ["encode_context", "override_items", "override_lengths", "override_user"]
 

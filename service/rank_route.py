@@ -14,9 +14,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import MediaTypeError, NotReadyError, ServiceError, problem_of
+from service.contract.errors import MediaTypeError, NotReadyError, ServiceError
+from service.contract.query import Query, quick_query, read_query, strict_query
+from service.http.problems import problem_of
 from service.middleware import ARRIVED_AT
-from service.query import Query, quick_query, read_query, strict_query
 from service.startup import Service
 from service.stopwatch import Stopwatch
 from service.traces import WATCH

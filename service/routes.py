@@ -12,10 +12,10 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from model.fusion import canonical
+from service.contract.answers import FusionReport, RankResponse, Readiness
 from service.control.fusion_file import ActiveFusion
 from service.openapi import problems
 from service.rank_route import active_service, ranked
-from service.responses import FusionReport, RankResponse, Readiness
 
 __all__ = ["json_answer", "router"]
 

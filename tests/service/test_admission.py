@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from service.admission import Admission, Cost
-from service.errors import OverloadedError
+from service.contract.errors import OverloadedError
 
 ROW_S, REQUEST_S = 40e-6, 2e-3
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.errors import OverloadedError
+from service.contract.errors import OverloadedError
 from service.execution import Execution
 
 

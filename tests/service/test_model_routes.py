@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from service.contract.answers import ModelsReport
 from service.control.redis_state import RedisState
 from service.control.state import FileState
-from service.responses import ModelsReport
 from tests.bundle_variants import write_variant
 from tests.redis_server import redis_process, redis_server
 from tests.service_process import serving, wait_until

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from service.contract.answers import RankResponse
 from service.inference.engine import Engine
-from service.responses import RankResponse
 
 IDS = [f"v{place}" for place in range(500)]
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.responses import FusionReport, RankResponse, Readiness
+from service.contract.answers import FusionReport, RankResponse, Readiness
 from service.settings import Settings
 
 

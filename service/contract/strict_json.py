@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from service.errors import FieldProblem, InvalidRequestError, shown
+from service.contract.errors import FieldProblem, InvalidRequestError, shown
 
 __all__ = ["count_written_keys", "read_json"]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.body import MAX_DEPTH, read_json
-from service.errors import InvalidRequestError
+from service.contract.errors import InvalidRequestError
+from service.contract.strict_json import MAX_DEPTH, read_json
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(
     ['"', "\\", '\\"', ":", '":', "\\\\"]

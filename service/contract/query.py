@@ -20,8 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from service.body import count_written_keys, read_json
-from service.schemas import (
+from service.contract.request import (
     MAX_ID_BYTES,
     MAX_LIST,
     MAX_VIDEO_LEN_S,
@@ -29,6 +28,7 @@ from service.schemas import (
     RankRequest,
     parse_rank_request,
 )
+from service.contract.strict_json import count_written_keys, read_json
 
 __all__ = ["Query", "query_of", "quick_query", "read_query", "strict_query"]
 

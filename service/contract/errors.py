@@ -5,17 +5,12 @@ Bodies are `application/problem+json` (RFC 9457). Knows nothing about what a req
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any
 
-import orjson
 from pydantic import ValidationError
-from starlette.responses import Response
 
 __all__ = [
-    "PROBLEM_JSON",
     "BodyTooLargeError",
     "ConflictError",
     "FieldProblem",
@@ -30,12 +25,9 @@ __all__ = [
     "StateUnavailableError",
     "UnauthorizedError",
     "invalid",
-    "problem",
-    "problem_of",
     "shown",
 ]
 
-PROBLEM_JSON = "application/problem+json"
 
 _EXPECTED = {
     "model_type": "an object",
@@ -46,8 +38,6 @@ _EXPECTED = {
 }
 """What pydantic says in words of Python."""
 
-_MOST_SHOWN = 20
-"""Field problems that one answer lists."""
 
 Path = Sequence[int | str]
 
@@ -124,49 +114,6 @@ class ConflictError(ServiceError):
 
 class StateUnavailableError(ServiceError):
     """What was asked for could not be written down, so it was not done."""
-
-
-_TABLE: Mapping[type[ServiceError], tuple[HTTPStatus, str]] = {
-    InvalidRequestError: (HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid"),
-    BodyTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large"),
-    MediaTypeError: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is not JSON"),
-    NotReadyError: (HTTPStatus.SERVICE_UNAVAILABLE, "The service is not ready"),
-    SlowClientError: (HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly"),
-    OverloadedError: (HTTPStatus.SERVICE_UNAVAILABLE, "The service is overloaded"),
-    UnauthorizedError: (HTTPStatus.UNAUTHORIZED, "A token is needed"),
-    ForbiddenError: (HTTPStatus.FORBIDDEN, "Changes over HTTP are off"),
-    NotFoundError: (HTTPStatus.NOT_FOUND, "There is no such thing"),
-    ConflictError: (HTTPStatus.CONFLICT, "It cannot be done as things are"),
-    StateUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "The state cannot be written"),
-}
-
-
-def problem_of(error: ServiceError) -> Response:
-    """The answer to a request that failed so."""
-    status, title = _TABLE[type(error)]
-    problems = error.problems if isinstance(error, InvalidRequestError) else ()
-    headers: dict[str, str] = {}
-    if isinstance(error, OverloadedError):
-        headers["retry-after"] = str(error.retry_after_s)
-    if isinstance(error, SlowClientError):
-        headers["connection"] = "close"  # the rest of the body may still come
-    if isinstance(error, UnauthorizedError):
-        headers["www-authenticate"] = 'Bearer realm="fulcrum"'
-    return problem(status, title, str(error), problems, headers)
-
-
-def problem(
-    status: int,
-    title: str,
-    detail: str,
-    problems: Sequence[FieldProblem] = (),
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """An answer in `application/problem+json`."""
-    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
-    if problems:
-        body["errors"] = [{"field": one.field, "message": one.message} for one in problems[:_MOST_SHOWN]]
-    return Response(orjson.dumps(body), status, headers, PROBLEM_JSON)
 
 
 def invalid(error: ValidationError, known_keys: Callable[[Path], Sequence[str]]) -> InvalidRequestError:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
-from service.errors import FieldProblem, InvalidRequestError, Path, invalid, shown
+from service.contract.errors import FieldProblem, InvalidRequestError, Path, invalid, shown
 
 __all__ = ["Candidate", "RankRequest", "parse_rank_request"]
 

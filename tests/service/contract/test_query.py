@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import InvalidRequestError
-from service.query import Query, quick_query, read_query
+from service.contract.errors import InvalidRequestError
+from service.contract.query import Query, quick_query, read_query
 
 MOST = 6
 
@@ -83,7 +83,7 @@ def same(one: Query, other: Query) -> None:
 def slowly(body: bytes, monkeypatch: pytest.MonkeyPatch) -> Query:
     """As the contract reads it."""
     with monkeypatch.context() as patch:
-        patch.setattr("service.query.quick_query", lambda *_: None)
+        patch.setattr("service.contract.query.quick_query", lambda *_: None)
         return read_query(body, MOST)
 
 

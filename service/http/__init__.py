@@ -1,0 +1,1 @@
+"""HTTP: the application, its routes, and everything around them. Decides nothing about ranking."""
