@@ -24,18 +24,18 @@ from service.contract.errors import InvalidRequestError, ServiceError
 from service.contract.query import query_of
 from service.contract.request import parse_rank_request
 from service.http.problems import problem
-from service.metrics import Metrics
+from service.http.traced import Traced
 from service.middleware import Edge
 from service.model_routes import router as model_router
 from service.openapi import Examples, complete
 from service.processes.fleet import Fleet
 from service.rank_route import RankRoute, refused
-from service.request_log import RequestLog
 from service.routes import router
 from service.settings import Settings, load_settings
 from service.startup import Service, load_service
 from service.stopwatch import Stopwatch
-from service.traces import Traced
+from service.telemetry.metrics import Metrics
+from service.telemetry.request_log import RequestLog
 
 __all__ = ["create_app"]
 

@@ -20,15 +20,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.connection import CALLER, Caller
 from service.contract.errors import BodyTooLargeError, OverloadedError, SlowClientError
 from service.http.problems import problem
-from service.logs import REQUEST_ID
+from service.telemetry.logs import REQUEST_ID
+from service.telemetry.scope import ARRIVED_AT, NAME
 
-__all__ = ["ARRIVED_AT", "NAME", "Edge"]
+__all__ = ["Edge"]
 
-ARRIVED_AT = "fulcrum.arrived_at"
-"""Key of the scope: `time.perf_counter` when the request's head had been read."""
-
-NAME = "fulcrum.request_id"
-"""Key of the scope: the request's id."""
 
 _NO_ANSWER = 499
 """The status, by custom, of a request whose caller left before the answer began."""

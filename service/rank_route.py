@@ -17,10 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.contract.errors import MediaTypeError, NotReadyError, ServiceError
 from service.contract.query import Query, quick_query, read_query, strict_query
 from service.http.problems import problem_of
-from service.middleware import ARRIVED_AT
 from service.startup import Service
 from service.stopwatch import Stopwatch
-from service.traces import WATCH
+from service.telemetry.scope import ARRIVED_AT, WATCH
 
 __all__ = ["RankRoute", "active_service", "ranked", "refused"]
 

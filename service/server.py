@@ -19,14 +19,14 @@ import uvicorn
 from model.cores import available_cores
 from service.app import create_app
 from service.connection import impatient_protocol
-from service.logs import configure_logs
-from service.metrics import Metrics
 from service.processes.fleet import Fleet
 from service.processes.listener import BACKLOG, bind, listen, refuse_newcomers, url_of
 from service.processes.memory import bound_heaps
 from service.processes.workers import supervise
 from service.settings import Settings
 from service.startup import Service, import_parts, load_service
+from service.telemetry.logs import configure_logs
+from service.telemetry.metrics import Metrics
 
 __all__ = ["DRAIN_S", "run"]
 

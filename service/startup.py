@@ -20,11 +20,11 @@ from service.features.stores import FeatureStores
 from service.inference.crew import Crew
 from service.inference.engine import CHUNK, Engine
 from service.inference.shared_weights import SharedWeights
-from service.metrics import Metrics
 from service.processes.fleet import Fleet
 from service.ranker import Ranker
 from service.settings import Settings
-from service.traces import Traces
+from service.telemetry.metrics import Metrics
+from service.telemetry.traces import Traces
 
 __all__ = ["Service", "import_parts", "load_service"]
 

@@ -4,7 +4,7 @@ The run directory, made fresh by the supervisor:
 
     fleet.json           how many workers there should be, how many were replaced
     worker-<place>.json  a worker's report; its time stamp is its heartbeat
-    *.db                 metrics (service/metrics.py)
+    *.db                 metrics (service/telemetry/metrics.py)
     weights/             networks that all workers map (service/inference/shared_weights.py)
 
 A single worker has no run directory: it is the fleet. Knows neither bundles nor HTTP.

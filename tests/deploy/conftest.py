@@ -57,9 +57,9 @@ def routes() -> set[str]:
 @pytest.fixture(scope="session")
 def series() -> dict[str, Series]:
     """By name, what /metrics of a service holds that has counted one of everything."""
-    from service.metrics import Metrics
     from service.processes.fleet import Fleet
     from service.stopwatch import Stopwatch
+    from service.telemetry.metrics import Metrics
 
     fleet = Fleet()
     fleet.report(ready=True, bundle="sha256:1", fusion="sha256:2", generation="g")

@@ -6,8 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.ranker import Ranking
-from service.request_log import RequestLog
 from service.stopwatch import Stopwatch
+from service.telemetry.request_log import RequestLog
 
 
 def ranking(degraded: list[str] | None = None, scored: int = 2) -> Ranking:
@@ -61,7 +61,7 @@ def test_a_flood_is_cut_and_counted(monkeypatch):
 
 @pytest.mark.parametrize(("scene", "lines"), [("default", 0), ("nowhere", 1)])
 def test_lines_carry_the_request_id(serve, capfd, scene, lines):
-    from service.logs import configure_logs
+    from service.telemetry.logs import configure_logs
 
     with serve() as served:
         configure_logs("json")

@@ -9,16 +9,14 @@ from __future__ import annotations
 import time
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from model.errors import FulcrumError
-from service.middleware import NAME
 from service.stopwatch import Stopwatch
+from service.telemetry.scope import NAME, WATCH
 
-__all__ = ["WATCH", "Traced", "Traces"]
+__all__ = ["Traces"]
 
-WATCH = "fulcrum.watch"
-"""Key of the scope: the stopwatch of a ranking."""
 
 _PATH = "/v1/traces"
 _SEND_TIMEOUT_S = 2.0
@@ -87,30 +85,3 @@ class Traces:
     def close(self) -> None:
         """Send what is left."""
         self._provider.shutdown()
-
-
-class Traced:
-    """Has a span made of each request. Around `Edge`, which gives it its id."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        began, status = time.perf_counter(), 0
-
-        async def send_seen(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_seen)
-        finally:
-            service = scope["app"].state.service
-            if service is not None:
-                service.traces.answered(scope, status, began)
