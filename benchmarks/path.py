@@ -43,7 +43,7 @@ _SPENT = struct.Struct("dd")
 _PROGRAM = """
 import json, mmap, struct, sys, time, types
 import onnxruntime
-import service.stopwatch
+import service.ranking.stopwatch
 from service.server import run
 from service.settings import load_settings
 

@@ -30,10 +30,10 @@ from service.model_routes import router as model_router
 from service.openapi import Examples, complete
 from service.processes.fleet import Fleet
 from service.rank_route import RankRoute, refused
+from service.ranking.stopwatch import Stopwatch
 from service.routes import router
 from service.settings import Settings, load_settings
 from service.startup import Service, load_service
-from service.stopwatch import Stopwatch
 from service.telemetry.metrics import Metrics
 from service.telemetry.request_log import RequestLog
 

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.contract.errors import MediaTypeError, NotReadyError, ServiceError
 from service.contract.query import Query, quick_query, read_query, strict_query
 from service.http.problems import problem_of
+from service.ranking.stopwatch import Stopwatch
 from service.startup import Service
-from service.stopwatch import Stopwatch
 from service.telemetry.scope import ARRIVED_AT, WATCH
 
 __all__ = ["RankRoute", "active_service", "ranked", "refused"]

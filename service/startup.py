@@ -7,7 +7,6 @@ from importlib import import_module
 
 from model.bundle import Bundle
 from model.errors import FulcrumError
-from service.admission import Admission
 from service.control.catalog import Catalog
 from service.control.control import Control
 from service.control.loading import Loader
@@ -15,13 +14,14 @@ from service.control.rollout import Rollout
 from service.control.snapshot import ActiveBundle
 from service.control.state import open_state
 from service.control.trial import Trials
-from service.execution import Execution
 from service.features.stores import FeatureStores
 from service.inference.crew import Crew
 from service.inference.engine import CHUNK, Engine
 from service.inference.shared_weights import SharedWeights
 from service.processes.fleet import Fleet
-from service.ranker import Ranker
+from service.ranking.admission import Admission
+from service.ranking.execution import Execution
+from service.ranking.ranker import Ranker
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.traces import Traces

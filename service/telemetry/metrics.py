@@ -24,12 +24,12 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from service.admission import Shed
 from service.control.fusion_file import Reload
 from service.control.rollout import Judgement
 from service.processes.fleet import Fleet
-from service.ranker import Ranking
-from service.stopwatch import Stopwatch
+from service.ranking.admission import Shed
+from service.ranking.ranker import Ranking
+from service.ranking.stopwatch import Stopwatch
 
 __all__ = ["Metrics"]
 

@@ -6,8 +6,8 @@ import time
 
 import structlog
 
-from service.ranker import Ranking
-from service.stopwatch import Stopwatch
+from service.ranking.ranker import Ranking
+from service.ranking.stopwatch import Stopwatch
 
 __all__ = ["RequestLog"]
 

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from model.errors import FulcrumError
-from service.stopwatch import Stopwatch
+from service.ranking.stopwatch import Stopwatch
 from service.telemetry.scope import NAME, WATCH
 
 __all__ = ["Traces"]

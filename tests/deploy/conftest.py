@@ -58,7 +58,7 @@ def routes() -> set[str]:
 def series() -> dict[str, Series]:
     """By name, what /metrics of a service holds that has counted one of everything."""
     from service.processes.fleet import Fleet
-    from service.stopwatch import Stopwatch
+    from service.ranking.stopwatch import Stopwatch
     from service.telemetry.metrics import Metrics
 
     fleet = Fleet()

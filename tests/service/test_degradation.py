@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from model.store.packed import open_tables
-from service.ranker import share_of_features
+from service.ranking.ranker import share_of_features
 from tests.faulty_proxy import FaultyProxy
 from tests.redis_server import RedisServer
 from tests.service_process import serving, wait_until

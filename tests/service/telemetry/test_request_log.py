@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from service.ranker import Ranking
-from service.stopwatch import Stopwatch
+from service.ranking.ranker import Ranking
+from service.ranking.stopwatch import Stopwatch
 from service.telemetry.request_log import RequestLog
 
 

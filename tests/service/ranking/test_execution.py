@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.contract.errors import OverloadedError
-from service.execution import Execution
+from service.ranking.execution import Execution
 
 
 @pytest.fixture

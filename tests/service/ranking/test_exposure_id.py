@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 
-from service.exposure import new_exposure_id
+from service.ranking.exposure_id import new_exposure_id
 
 
 def test_an_id_is_a_version_7_uuid_of_this_moment():

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.admission import Admission, Cost
 from service.contract.errors import OverloadedError
+from service.ranking.admission import Admission, Cost
 
 ROW_S, REQUEST_S = 40e-6, 2e-3
 

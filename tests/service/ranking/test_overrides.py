@@ -8,7 +8,7 @@ import pytest
 from model.encoding import Column, Encoder
 from model.schema import Schema
 from service.contract.errors import InvalidRequestError
-from service.overrides import encode_context, override_items, override_user
+from service.ranking.overrides import encode_context, override_items, override_user
 
 LISTS = Schema.model_validate(
     {

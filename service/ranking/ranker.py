@@ -23,16 +23,16 @@ import orjson
 
 from model.bundle.inputs import NetworkInputs
 from model.fusion import DEFAULT_SCENE, Explanation, Fused, explain, score, top_k
-from service.admission import Admission, Ticket
 from service.contract.query import Query
 from service.control.snapshot import Snapshot, Snapshots
-from service.execution import Execution
-from service.exposure import new_exposure_id
 from service.features.store import LookUp
 from service.inference.engine import CHUNK
-from service.items import add_terms, scored_items, unscored_items
-from service.overrides import encode_context, override_items, override_lengths, override_user
-from service.stopwatch import Stopwatch
+from service.ranking.admission import Admission, Ticket
+from service.ranking.execution import Execution
+from service.ranking.exposure_id import new_exposure_id
+from service.ranking.items import add_terms, scored_items, unscored_items
+from service.ranking.overrides import encode_context, override_items, override_lengths, override_user
+from service.ranking.stopwatch import Stopwatch
 
 __all__ = ["Ranker", "Ranking", "share_of_features"]
 

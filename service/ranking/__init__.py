@@ -1,0 +1,1 @@
+"""Ranking: the life of a request. `ranker` reads like it, top to bottom."""
