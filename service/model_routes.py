@@ -20,8 +20,8 @@ from service.contract.errors import (
     StateUnavailableError,
     UnauthorizedError,
 )
-from service.control.rollout import UnknownVersionError
-from service.control.state import StateError
+from service.control.bundles.rollout import UnknownVersionError
+from service.control.state.desired import StateError
 from service.openapi import BEARER, problems
 from service.rank_route import active_service
 from service.routes import json_answer

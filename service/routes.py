@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 
 from model.fusion import canonical
 from service.contract.answers import FusionReport, RankResponse, Readiness
-from service.control.fusion_file import ActiveFusion
+from service.control.fusion.file import ActiveFusion
 from service.openapi import problems
 from service.rank_route import active_service, ranked
 

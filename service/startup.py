@@ -7,13 +7,13 @@ from importlib import import_module
 
 from model.bundle import Bundle
 from model.errors import FulcrumError
-from service.control.catalog import Catalog
-from service.control.control import Control
-from service.control.loading import Loader
-from service.control.rollout import Rollout
+from service.control.active import Control
+from service.control.bundles.catalog import Catalog
+from service.control.bundles.loading import Loader
+from service.control.bundles.rollout import Rollout
+from service.control.bundles.trial import Trials
 from service.control.snapshot import ActiveBundle
-from service.control.state import open_state
-from service.control.trial import Trials
+from service.control.state.opening import open_state
 from service.features.stores import FeatureStores
 from service.inference.crew import Crew
 from service.inference.engine import CHUNK, Engine
@@ -80,7 +80,7 @@ def import_parts(settings: Settings) -> None:
     if "://" in settings.features:
         import_module("service.features.redis_store")
     if settings.state is not None and "://" in settings.state:
-        import_module("service.control.redis_state")
+        import_module("service.control.state.redis")
 
 
 def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:

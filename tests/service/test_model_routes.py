@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from service.contract.answers import ModelsReport
-from service.control.redis_state import RedisState
-from service.control.state import FileState
+from service.control.state.file import FileState
+from service.control.state.redis import RedisState
 from tests.bundle_variants import write_variant
 from tests.redis_server import redis_process, redis_server
 from tests.service_process import serving, wait_until

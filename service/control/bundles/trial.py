@@ -21,7 +21,7 @@ from typing import cast
 from model.bundle import load_bundle
 from model.errors import FulcrumError
 from model.files import replace_file
-from service.control.catalog import Model
+from service.control.bundles.catalog import Model
 from service.inference.engine import Engine
 from service.inference.providers import Provider, choose
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from model.errors import FulcrumError
-from service.control.catalog import Catalog
+from service.control.bundles.catalog import Catalog
 from tests.bundle_variants import write_variant
 
 

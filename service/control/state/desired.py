@@ -1,22 +1,16 @@
-"""Desired state: which bundle should be active, in a file or in Redis. Says what is wanted, changes nothing.
-
-    {"schema_version": 1, "bundle": "sha256:..."}
-
-Without a `bundle`, or without the document, the newest bundle is wanted.
-"""
+"""Desired state"""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 import orjson
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from model.errors import FulcrumError, first_problem
-from model.files import replace_file
 
-__all__ = ["Desired", "FileState", "StateError", "StateStore", "open_state", "parse_desired"]
+__all__ = ["Desired", "StateError", "StateStore", "parse_desired"]
+
 
 _MAX_BYTES = 64 * 1024
 
@@ -55,45 +49,6 @@ class StateStore(Protocol):
         Raises:
             StateError: it cannot be written; nothing has changed.
         """
-
-
-class FileState:
-    """The desired state in a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return f"state file {self._path}"
-
-    def read(self) -> Desired:
-        """What is wanted."""
-        try:
-            with self._path.open("rb") as file:
-                content = file.read(_MAX_BYTES + 1)
-        except FileNotFoundError:
-            return Desired()
-        except OSError as error:
-            raise StateError(f"{self.name}: cannot be read ({error.strerror})") from error
-        return parse_desired(content, self.name)
-
-    def write(self, desired: Desired) -> None:
-        """Want this from now on."""
-        try:
-            replace_file(self._path, desired.model_dump_json(exclude_none=True).encode(), durable=True)
-        except OSError as error:
-            raise StateError(f"{self.name}: cannot be written ({error.strerror})") from error
-
-
-def open_state(where: str) -> StateStore:
-    """The state in a file, or behind a redis:// URL."""
-    if "://" not in where:
-        return FileState(Path(where))
-    from service.control.redis_state import RedisState  # whose client takes long to import
-
-    return RedisState(where)
 
 
 def parse_desired(content: bytes | str, source: str) -> Desired:

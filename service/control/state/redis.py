@@ -1,4 +1,4 @@
-"""The desired state in Redis, for several hosts. See `service/control/state.py`."""
+"""The desired state in Redis, for several hosts. See `service/control/state/file.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from service.control.state import Desired, StateError, parse_desired
+from service.control.state.desired import Desired, StateError, parse_desired
 
 __all__ = ["KEY", "RedisState"]
 

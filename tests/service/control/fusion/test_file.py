@@ -17,7 +17,7 @@ import yaml
 
 from model.errors import FulcrumError
 from model.fusion import explain, parse_fusion, version
-from service.control.fusion_file import FusionFile
+from service.control.fusion.file import FusionFile
 
 TASKS = ["vtr", "vcr", "shr", "cmr"]
 
@@ -166,7 +166,7 @@ def test_a_parser_that_breaks_is_a_refusal_not_the_end_of_watching(tmp_path, mon
     file.write_text(text_of(1.0))
     watched = FusionFile(file, TASKS)
     with monkeypatch.context() as patched:
-        patched.setattr("service.control.fusion_file.parse_fusion", lambda *_, **__: 1 / 0)
+        patched.setattr("service.control.fusion.file.parse_fusion", lambda *_, **__: 1 / 0)
         file.write_text(text_of(2.0))
         watched.poll()
         watched.poll()

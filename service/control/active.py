@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from model.fusion import check_tasks
-from service.control.fusion_file import FusionFile, FusionState, Reload
+from service.control.fusion.file import FusionFile, FusionState, Reload
 from service.control.snapshot import ActiveBundle, Snapshot
 from service.processes.fleet import Fleet
 from service.processes.memory import trim

@@ -16,11 +16,12 @@ import yaml
 from model.bundle import load_bundle
 from model.errors import FulcrumError
 from model.store.packed import open_tables, write_store
-from service.control.catalog import Catalog, Model
-from service.control.control import Control
-from service.control.loading import Loader
-from service.control.rollout import AmbiguousVersionError, Rollout, UnknownVersionError
-from service.control.state import Desired, FileState, StateError
+from service.control.active import Control
+from service.control.bundles.catalog import Catalog, Model
+from service.control.bundles.loading import Loader
+from service.control.bundles.rollout import AmbiguousVersionError, Rollout, UnknownVersionError
+from service.control.state.desired import Desired, StateError
+from service.control.state.file import FileState
 from service.features.embedded import EmbeddedStore
 from service.features.stores import FeatureStores
 from service.inference.engine import Engine
@@ -135,7 +136,7 @@ def test_a_refused_bundle_is_not_tried_again_until_its_files_change(site, monkey
     version = site.add("bad", flaw="corrupt")
     settle(rollout)
     with monkeypatch.context() as patched:
-        patched.setattr("service.control.rollout.load_bundle", lambda _: pytest.fail("tried again"))
+        patched.setattr("service.control.bundles.rollout.load_bundle", lambda _: pytest.fail("tried again"))
         settle(rollout)
     network = site.models / "bad" / "network.onnx"
     content = bytearray(network.read_bytes())
@@ -147,7 +148,7 @@ def test_a_refused_bundle_is_not_tried_again_until_its_files_change(site, monkey
 
 
 def test_a_bundle_without_rows_serves_once_they_are_published(site, tmp_path, monkeypatch):
-    monkeypatch.setattr("service.control.rollout._AGAIN_S", 0.0)
+    monkeypatch.setattr("service.control.bundles.rollout._AGAIN_S", 0.0)
     site.features = tmp_path / "features"
     shutil.copytree(site.world.features, site.features)
     site.add("good")
@@ -168,7 +169,7 @@ def test_a_bundle_without_rows_serves_once_they_are_published(site, tmp_path, mo
 @pytest.fixture
 def redis_site(site, redis_server, monkeypatch):
     """A site whose store is a Redis with the rows of the world's encoder, behind a proxy."""
-    monkeypatch.setattr("service.control.rollout._AGAIN_S", 0.0)
+    monkeypatch.setattr("service.control.bundles.rollout._AGAIN_S", 0.0)
     monkeypatch.setattr("service.features.redis_store._SEEK_S", 0.0)
     encoder = site.world.load().encoder
     writer = RedisWriter(redis_server.url, encoder)
@@ -211,7 +212,7 @@ def test_a_worker_that_starts_while_the_store_is_away_goes_to_a_bundle_with_rows
 def test_a_bundle_that_the_fusion_file_does_not_fit_is_refused_until_it_does(
     site, tmp_path, fusion_config, monkeypatch
 ):
-    monkeypatch.setattr("service.control.rollout._AGAIN_S", 0.0)
+    monkeypatch.setattr("service.control.bundles.rollout._AGAIN_S", 0.0)
     fusion_config = copy.deepcopy(fusion_config)
     file = tmp_path / "fusion.yaml"
     file.write_text(yaml.safe_dump(fusion_config))

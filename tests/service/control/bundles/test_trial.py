@@ -9,8 +9,8 @@ import pytest
 
 from model.errors import FulcrumError
 from service.control import trial
-from service.control.catalog import Catalog
-from service.control.trial import Trials
+from service.control.bundles.catalog import Catalog
+from service.control.bundles.trial import Trials
 from tests.bundle_variants import write_variant
 
 

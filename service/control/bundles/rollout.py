@@ -24,12 +24,12 @@ import structlog
 from model.bundle import Bundle, load_bundle
 from model.errors import FulcrumError
 from model.fusion import FusionError
-from service.control.catalog import Catalog, Model, Signature
-from service.control.control import Control
-from service.control.loading import Loader, NoRowsError
+from service.control.active import Control
+from service.control.bundles.catalog import Catalog, Model, Signature
+from service.control.bundles.loading import Loader, NoRowsError
+from service.control.bundles.trial import Trials
 from service.control.snapshot import ActiveBundle
-from service.control.state import Desired, StateError, StateStore
-from service.control.trial import Trials
+from service.control.state.desired import Desired, StateError, StateStore
 from service.processes.fleet import Fleet
 from service.processes.memory import tidy
 

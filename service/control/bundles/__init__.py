@@ -1,0 +1,1 @@
+"""Bundles: which there are, whether one may serve, and how it comes into service."""

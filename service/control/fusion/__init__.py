@@ -1,0 +1,1 @@
+"""Fusion: the config in force and where it comes from."""

@@ -1,0 +1,1 @@
+"""Desired state: a document in a file or in Redis, which all workers follow."""

@@ -1,0 +1,45 @@
+"""Desired state: which bundle should be active, in a file or in Redis. Says what is wanted, changes nothing.
+
+    {"schema_version": 1, "bundle": "sha256:..."}
+
+Without a `bundle`, or without the document, the newest bundle is wanted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model.files import replace_file
+from service.control.state.desired import _MAX_BYTES, Desired, StateError, parse_desired
+
+__all__ = ["FileState"]
+
+
+class FileState:
+    """The desired state in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"state file {self._path}"
+
+    def read(self) -> Desired:
+        """What is wanted."""
+        try:
+            with self._path.open("rb") as file:
+                content = file.read(_MAX_BYTES + 1)
+        except FileNotFoundError:
+            return Desired()
+        except OSError as error:
+            raise StateError(f"{self.name}: cannot be read ({error.strerror})") from error
+        return parse_desired(content, self.name)
+
+    def write(self, desired: Desired) -> None:
+        """Want this from now on."""
+        try:
+            replace_file(self._path, desired.model_dump_json(exclude_none=True).encode(), durable=True)
+        except OSError as error:
+            raise StateError(f"{self.name}: cannot be written ({error.strerror})") from error
