@@ -17,8 +17,8 @@ import structlog
 import uvicorn
 
 from model.cores import available_cores
-from service.app import create_app
-from service.connection import impatient_protocol
+from service.http.app import create_app
+from service.http.connection import impatient_protocol
 from service.processes.fleet import Fleet
 from service.processes.listener import BACKLOG, bind, listen, refuse_newcomers, url_of
 from service.processes.memory import bound_heaps

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 
 import uvicorn
 
-from service.app import create_app
-from service.connection import impatient_protocol
+from service.http.app import create_app
+from service.http.connection import impatient_protocol
 from service.settings import Settings
 
 __all__ = ["listening"]

@@ -1,1 +1,1 @@
-"""The contract over HTTP: what requests may hold, what answers hold, what can go wrong. No framework in here."""
+"""The contract: what requests may hold, what answers hold, what can go wrong. No framework in here."""

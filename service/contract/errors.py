@@ -1,7 +1,4 @@
-"""What can go wrong with a request, and the one table from error to HTTP status.
-
-Bodies are `application/problem+json` (RFC 9457). Knows nothing about what a request means.
-"""
+"""What can go wrong with a request. Knows nothing about what a request means, nor of HTTP statuses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Query: a ranking request as the ranker takes it, read from its bytes. Knows the contract, and no bundle.
 
-The contract is `schemas.RankRequest`. It judges a body value by value, which costs more than ranking needs of
+The contract is `request.RankRequest`. It judges a body value by value, which costs more than ranking needs of
 each. So a body is first looked at column by column, by operations that touch all candidates at once: what is
 valid beyond doubt is taken, and all else is left to the contract, which refuses it in its own words or takes
 it, too.

@@ -1,4 +1,4 @@
-"""The contract of `POST /v1/rank`: what a request may hold. The answer is in `responses.py`.
+"""The contract of `POST /v1/rank`: what a request may hold. The answer is in `answers.py`.
 
 Knows nothing of a bundle: `overrides.py`, which does, checks names and kinds of features.
 """

@@ -1,4 +1,4 @@
-"""Problems: the one table from error to HTTP status, and the answer in `application/problem+json` (RFC 9457)."""
+"""Problems: the one table from error to HTTP status, answered as `application/problem+json` (RFC 9457)."""
 
 from __future__ import annotations
 

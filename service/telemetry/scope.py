@@ -1,18 +1,14 @@
-"""Scope: keys under which a request carries what telemetry reads of it."""
+"""Scope: the keys under which a request carries what telemetry reads of it."""
 
 from __future__ import annotations
 
-from service.middleware import NAME
-
 __all__ = ["ARRIVED_AT", "NAME", "WATCH"]
-
-
-WATCH = "fulcrum.watch"
-"""Key of the scope: the stopwatch of a ranking."""
-
 
 ARRIVED_AT = "fulcrum.arrived_at"
 """Key of the scope: `time.perf_counter` when the request's head had been read."""
 
 NAME = "fulcrum.request_id"
 """Key of the scope: the request's id."""
+
+WATCH = "fulcrum.watch"
+"""Key of the scope: the stopwatch of a ranking."""

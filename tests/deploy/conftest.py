@@ -49,7 +49,7 @@ def settings() -> set[str]:
 @pytest.fixture(scope="session")
 def routes() -> set[str]:
     """Paths that the service answers."""
-    from service.routes import router
+    from service.http.routes.status import router
 
     return {route.path for route in router.routes}
 

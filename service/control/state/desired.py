@@ -1,4 +1,9 @@
-"""Desired state"""
+"""Desired state: which bundle should be active. Says what is wanted, changes nothing.
+
+    {"schema_version": 1, "bundle": "sha256:..."}
+
+Without a `bundle`, or without the document, the newest bundle is wanted.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ from model.errors import FulcrumError, first_problem
 __all__ = ["Desired", "StateError", "StateStore", "parse_desired"]
 
 
-_MAX_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 
 
 class StateError(FulcrumError):
@@ -57,8 +62,8 @@ def parse_desired(content: bytes | str, source: str) -> Desired:
     Raises:
         StateError: it is none.
     """
-    if len(content) > _MAX_BYTES:
-        raise StateError(f"{source}: more than {_MAX_BYTES} bytes")
+    if len(content) > MAX_BYTES:
+        raise StateError(f"{source}: more than {MAX_BYTES} bytes")
     try:
         return Desired.model_validate(orjson.loads(content))
     except orjson.JSONDecodeError as error:

@@ -1,22 +1,17 @@
-"""Desired state: which bundle should be active, in a file or in Redis. Says what is wanted, changes nothing.
-
-    {"schema_version": 1, "bundle": "sha256:..."}
-
-Without a `bundle`, or without the document, the newest bundle is wanted.
-"""
+"""The desired state in a file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from model.files import replace_file
-from service.control.state.desired import _MAX_BYTES, Desired, StateError, parse_desired
+from service.control.state.desired import MAX_BYTES, Desired, StateError, parse_desired
 
 __all__ = ["FileState"]
 
 
 class FileState:
-    """The desired state in a file."""
+    """The desired state in a file, which is replaced whole."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -30,7 +25,7 @@ class FileState:
         """What is wanted."""
         try:
             with self._path.open("rb") as file:
-                content = file.read(_MAX_BYTES + 1)
+                content = file.read(MAX_BYTES + 1)
         except FileNotFoundError:
             return Desired()
         except OSError as error:

@@ -1,6 +1,6 @@
 """The application: routes, middleware and errors around a loaded service. Knows no ranking.
 
-uvicorn --factory service.app:create_app       with FULCRUM_* in the environment; or `fulcrum serve`
+uvicorn --factory service.http.app:create_app       with FULCRUM_* in the environment; or `fulcrum serve`
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from starlette.responses import Response
 from service.contract.errors import InvalidRequestError, ServiceError
 from service.contract.query import query_of
 from service.contract.request import parse_rank_request
+from service.http.edge import Edge
+from service.http.openapi import Examples, complete
 from service.http.problems import problem
+from service.http.replies import refused
+from service.http.routes import fusion, models, ranking, status
 from service.http.traced import Traced
-from service.middleware import Edge
-from service.model_routes import router as model_router
-from service.openapi import Examples, complete
 from service.processes.fleet import Fleet
-from service.rank_route import RankRoute, refused
 from service.ranking.stopwatch import Stopwatch
-from service.routes import router
 from service.settings import Settings, load_settings
 from service.startup import Service, load_service
 from service.telemetry.metrics import Metrics
@@ -74,12 +73,12 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
     )
     app.state.service = None
     app.state.request_log = RequestLog(settings.slow_ms)
-    app.include_router(router)
-    app.include_router(model_router)
+    for routes in (ranking, fusion, status, models):
+        app.include_router(routes.router)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_http)
     # The last added is the outermost.
-    app.add_middleware(RankRoute)
+    app.add_middleware(ranking.RankRoute)
     app.add_middleware(
         Edge,
         report=metrics.answered,

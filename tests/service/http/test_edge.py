@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from service.connection import CALLER, Caller
-from service.middleware import Edge
+from service.http.connection import CALLER, Caller
+from service.http.edge import Edge
 
 BODY = {"user_id": "u1", "candidate_ids": ["v1"]}
 

@@ -17,8 +17,8 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.connection import CALLER, Caller
 from service.contract.errors import BodyTooLargeError, OverloadedError, SlowClientError
+from service.http.connection import CALLER, Caller
 from service.http.problems import problem
 from service.telemetry.logs import REQUEST_ID
 from service.telemetry.scope import ARRIVED_AT, NAME

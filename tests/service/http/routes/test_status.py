@@ -7,8 +7,8 @@ import asyncio
 import httpx
 import pytest
 
-from service.app import create_app
 from service.contract.answers import FusionReport, RankResponse, Readiness
+from service.http.app import create_app
 from service.settings import Settings
 
 
@@ -97,7 +97,7 @@ def test_the_framework_would_answer_a_ranking_as_its_route_does(served, monkeypa
         ]
 
     direct = answers()
-    monkeypatch.setattr("service.rank_route.RankRoute.path", "/elsewhere")
+    monkeypatch.setattr("service.http.routes.ranking.RankRoute.path", "/elsewhere")
     assert answers() == direct
     assert [status for status, _, _ in direct] == [200, 422, 422, 422, 415]
 

@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
-from starlette.datastructures import State
+from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.contract.errors import MediaTypeError, NotReadyError, ServiceError
+from service.contract.answers import RankResponse
+from service.contract.errors import MediaTypeError, ServiceError
 from service.contract.query import Query, quick_query, read_query, strict_query
-from service.http.problems import problem_of
+from service.http.openapi import problems
+from service.http.replies import active_service, refused
 from service.ranking.stopwatch import Stopwatch
 from service.startup import Service
 from service.telemetry.scope import ARRIVED_AT, WATCH
 
-__all__ = ["RankRoute", "active_service", "ranked", "refused"]
+__all__ = ["RankRoute", "ranked", "router"]
+
+router = APIRouter()
 
 _JSON = b"application/json"
 
@@ -54,6 +57,22 @@ class RankRoute:
         await send({"type": "http.response.body", "body": body})
 
 
+@router.post(
+    "/v1/rank",
+    response_model=RankResponse,
+    responses=problems(
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+)
+async def rank(request: Request) -> Response:
+    """Rank candidate videos for a user."""
+    return Response(await ranked(request.scope, request.receive), media_type="application/json")
+
+
 async def ranked(scope: Scope, receive: Receive) -> bytes:
     """The answer to a ranking request, as JSON.
 
@@ -72,26 +91,6 @@ async def ranked(scope: Scope, receive: Receive) -> bytes:
     service.metrics.ranked(ranking, watch)
     state.request_log.ranked(ranking, watch)
     return ranking.body
-
-
-def refused(error: ServiceError, state: State) -> Response:
-    """The answer to a request that failed so, which is logged where that is not its caller's fault."""
-    answer = problem_of(error)
-    if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        state.request_log.failed(answer.status_code, error)
-    return answer
-
-
-def active_service(state: State) -> Service:
-    """What answers.
-
-    Raises:
-        NotReadyError: it is not loaded, or gone already.
-    """
-    service: Service | None = state.service
-    if service is None:
-        raise NotReadyError("the bundle is not loaded, or the service is shutting down")
-    return service
 
 
 async def _body(receive: Receive) -> bytes:

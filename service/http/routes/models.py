@@ -22,9 +22,8 @@ from service.contract.errors import (
 )
 from service.control.bundles.rollout import UnknownVersionError
 from service.control.state.desired import StateError
-from service.openapi import BEARER, problems
-from service.rank_route import active_service
-from service.routes import json_answer
+from service.http.openapi import BEARER, problems
+from service.http.replies import active_service, json_answer
 from service.startup import Service
 
 __all__ = ["router"]

@@ -1,0 +1,1 @@
+"""Routes: from a request to what answers it, and back."""
