@@ -78,8 +78,8 @@ def test_a_provider_that_this_onnxruntime_lacks_is_refused(bundle, absent):
 @pytest.mark.filterwarnings("ignore:Specified provider")
 def test_a_silent_fall_back_to_the_cpu_is_refused(bundle, monkeypatch):
     offered = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr("service.providers.ort.get_available_providers", lambda: offered)
-    monkeypatch.setattr("model.inference.NetworkSession.providers", ["CPUExecutionProvider"])
+    monkeypatch.setattr("service.inference.providers.ort.get_available_providers", lambda: offered)
+    monkeypatch.setattr("model.bundle.session.NetworkSession.providers", ["CPUExecutionProvider"])
     with pytest.raises(FulcrumError, match="fell back to the CPU"):
         Engine.load(bundle, "cuda", 1)
     assert Engine.load(bundle, "auto", 1).provider == "CPUExecutionProvider"

@@ -48,7 +48,7 @@ def test_a_slow_ranking_is_told():
 
 def test_a_flood_is_cut_and_counted(monkeypatch):
     clock = [100.0]
-    monkeypatch.setattr("service.request_log.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("service.telemetry.request_log.time.monotonic", lambda: clock[0])
     told = RequestLog(1000.0)
     with capture_logs() as lines:
         for _ in range(500):
