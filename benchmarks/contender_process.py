@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.contenders import COMPILED, CONTENDERS, TASKS, Problem, make_rows
-from training.metrics import auc
+from training.metrics.task_metrics import auc
 
 
 def scores(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:

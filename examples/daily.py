@@ -26,8 +26,8 @@ from model.bundle import Bundle, load_bundle
 from model.bundle.session import NetworkSession
 from training.datasets import read_source
 from training.evaluate import predict_log
-from training.evaluation.comparison import Difference, compare_task
 from training.material import encode_log
+from training.metrics.comparison import Difference, compare_task
 from training.preparation import PreparedLog, prepare_log
 from training.recipe import load_recipe
 from training.train import train_bundle

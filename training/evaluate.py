@@ -28,13 +28,13 @@ from training.batches import EncodedLog
 from training.columns import to_series
 from training.datasets import read_source
 from training.datasets.source import LogSource
-from training.evaluation.calibration import by_length, by_prediction, calibration_error
-from training.evaluation.comparison import compare_task
-from training.evaluation.ndcg import GroupedNdcg
-from training.evaluation.resampling import Resamples
-from training.evaluation.reward import default_reward, rewards
 from training.material import encode_rows
-from training.metrics import GroupedScorer, auc, finite, grouped_auc, task_metrics
+from training.metrics.calibration import by_length, by_prediction, calibration_error
+from training.metrics.comparison import compare_task
+from training.metrics.ndcg import GroupedNdcg
+from training.metrics.resampling import Resamples
+from training.metrics.reward import default_reward, rewards
+from training.metrics.task_metrics import GroupedScorer, auc, finite, grouped_auc, task_metrics
 from training.preparation import PreparedLog, made_of_the_past, prepare_log, same_rows
 from training.threads import usable_cores
 

@@ -21,8 +21,8 @@ from model.errors import FulcrumError
 from model.network.network import RankingNetwork
 from training.batches import EncodedLog
 from training.evaluate import predict_log
-from training.evaluation.comparison import Difference, compare_task
 from training.material import Material
+from training.metrics.comparison import Difference, compare_task
 from training.preparation import same_rows
 from training.recipe import Recipe
 from training.threads import usable_cores

@@ -184,7 +184,7 @@ def _decides(log: PreparedLog, name: str, rows: np.ndarray, labels: np.ndarray) 
     present = np.isfinite(numbers)
     if present.sum() < 100:
         return False
-    from training.metrics import auc
+    from training.metrics.task_metrics import auc
 
     area = auc(numbers[present], labels[present])
     return bool(np.isfinite(area) and max(area, 1 - area) > 0.995)

@@ -44,7 +44,7 @@ from training.export import check_replaceable, write_bundle
 from training.gate import Gate, pass_gate
 from training.material import Material, material_in_memory, streamed_material
 from training.memory import keep_freed_memory
-from training.metrics import finite
+from training.metrics.task_metrics import finite
 from training.optimizer import rate_share
 from training.recipe import Recipe, TrainingConfig
 from training.run_folder import RunFolder, check_startable

@@ -21,7 +21,7 @@ from rich.table import Table
 from model.fusion import SceneConfig, score, top_k
 from model.schema import TaskSpec
 from training.batches import EncodedLog
-from training.evaluation.comparison import compare_task
+from training.metrics.comparison import compare_task
 
 __all__ = ["Check", "K", "Request", "VariantGate", "judge_orders", "judge_tasks"]
 

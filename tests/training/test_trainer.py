@@ -20,7 +20,7 @@ from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig
 from training import trainer
 from training.batches import EncodedLog
-from training.metrics import auc
+from training.metrics.task_metrics import auc
 from training.optimizer import rate_share
 from training.recipe import (
     DecayedLossWeights,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.network.heads import TaskHead
-from training.evaluation.calibration import by_prediction, calibration_error
+from training.metrics.calibration import by_prediction, calibration_error
 from training.report.findings import findings
 from training.report.gains import Score, TaskRows, gain
 from training.report.plan import SINGLE

@@ -22,8 +22,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluation.resampling import WITHHELD, Draws, Floats, Ints, Resamples, percentiles
-from training.metrics import BinaryScorer
+from training.metrics.resampling import WITHHELD, Draws, Floats, Ints, Resamples, percentiles
+from training.metrics.task_metrics import BinaryScorer
 
 __all__ = ["Gain", "Score", "TaskRows", "gain"]
 

@@ -26,7 +26,7 @@ from model.network.heads import TaskHead
 from model.network.network import build_network
 from training.batches import EncodedLog
 from training.material import material_in_memory
-from training.metrics import finite
+from training.metrics.task_metrics import finite
 from training.report.analysis import Facts, analyse
 from training.report.budget import CLOSE, Budget, Match, matched, measure
 from training.report.folder import ReportFolder

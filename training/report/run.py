@@ -25,7 +25,7 @@ from model.network.embedding import SideSpec
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork
 from training.batches import EncodedLog
-from training.metrics import finite, task_metrics
+from training.metrics.task_metrics import finite, task_metrics
 from training.recipe import TrainingConfig
 from training.report.budget import Budget
 from training.report.rows import of_places

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from training.metrics import auc
+from training.metrics.task_metrics import auc
 from training.report.gains import TaskRows, gain, two_levels, widening
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.evaluation.comparison import Difference, compare_task
-from training.metrics import BinaryScorer, auc, grouped_auc, interval, logloss
+from training.metrics.comparison import Difference, compare_task
+from training.metrics.task_metrics import BinaryScorer, auc, grouped_auc, interval, logloss
 
 
 def world(random, users=150, rows=8, noise=(0.5, 0.5)):

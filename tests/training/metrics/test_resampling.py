@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.evaluation.resampling import LEAST_USERS, Resamples, percentiles
+from training.metrics.resampling import LEAST_USERS, Resamples, percentiles
 
 
 def test_a_draw_takes_as_many_users_as_there_are_and_the_next_pass_takes_the_same():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.evaluation.ndcg import GroupedNdcg
+from training.metrics.ndcg import GroupedNdcg
 
 # Few distinct scores and rewards, so that ties and worthless groups are common.
 rows = st.lists(

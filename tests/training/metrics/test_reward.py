@@ -7,7 +7,7 @@ import pytest
 
 from model.errors import FulcrumError
 from model.schema import Schema
-from training.evaluation.reward import default_reward, rewards
+from training.metrics.reward import default_reward, rewards
 
 LABELS = {"vtr": np.array([1.0, 0.0, 1.0]), "shr": np.array([0.0, 1.0, np.nan])}
 SECONDS = np.array([10.0, 20.0, np.nan])

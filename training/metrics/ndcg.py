@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluation.comparison import Difference
-from training.evaluation.resampling import WITHHELD, Draws, Floats, Ints, Resamples, percentiles
+from training.metrics.comparison import Difference
+from training.metrics.resampling import WITHHELD, Draws, Floats, Ints, Resamples, percentiles
 
 __all__ = ["GroupedNdcg"]
 

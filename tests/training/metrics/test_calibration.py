@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.evaluation.calibration import by_length, by_prediction, calibration_error
+from training.metrics.calibration import by_length, by_prediction, calibration_error
 
 USERS = np.arange(4000) % 500
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluation.resampling import WITHHELD, Resamples, interval, percentiles
+from training.metrics.resampling import WITHHELD, Resamples, interval, percentiles
 
 __all__ = [
     "BinaryScorer",

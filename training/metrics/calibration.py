@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluation.resampling import LEAST_USERS, WITHHELD, Floats, Ints, Resamples, percentiles
+from training.metrics.resampling import LEAST_USERS, WITHHELD, Floats, Ints, Resamples, percentiles
 
 __all__ = ["LENGTHS_S", "by_length", "by_prediction", "calibration_error"]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from training.evaluation.resampling import (
+from training.metrics.resampling import (
     WITHHELD,
     Draws,
     Floats,
@@ -18,7 +18,7 @@ from training.evaluation.resampling import (
     Resamples,
     percentiles,
 )
-from training.metrics import BinaryScorer, GroupedScorer, surprises
+from training.metrics.task_metrics import BinaryScorer, GroupedScorer, surprises
 
 __all__ = ["Difference", "compare_task"]
 
