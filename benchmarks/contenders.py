@@ -27,10 +27,10 @@ from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.heads import TaskHead
 from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig
-from training.batches import EncodedLog
 from training.loss_weights import task_weights
 from training.memory import keep_freed_memory
 from training.recipe import Monitor, TrainingConfig
+from training.rows.batches import EncodedLog
 from training.step import Step
 from training.trainer import predict_rows
 

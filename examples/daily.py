@@ -26,10 +26,10 @@ from model.bundle import Bundle, load_bundle
 from model.bundle.session import NetworkSession
 from training.datasets import read_source
 from training.evaluate import predict_log
-from training.material import encode_log
 from training.metrics.comparison import Difference, compare_task
 from training.preparation import PreparedLog, prepare_log
 from training.recipe import load_recipe
+from training.rows.material import encode_log
 from training.train import train_bundle
 
 DAYS = (*range(20220425, 20220431), *range(20220501, 20220505))

@@ -24,11 +24,9 @@ from model.encoding.columns import Column
 from model.errors import FulcrumError
 from model.fusion import FusionConfig, SceneConfig, check_tasks, load_fusion, score, version
 from model.schema import Schema, TaskSpec
-from training.batches import EncodedLog
 from training.columns import to_series
 from training.datasets import read_source
 from training.datasets.source import LogSource
-from training.material import encode_rows
 from training.metrics.calibration import by_length, by_prediction, calibration_error
 from training.metrics.comparison import compare_task
 from training.metrics.ndcg import GroupedNdcg
@@ -36,6 +34,8 @@ from training.metrics.resampling import Resamples
 from training.metrics.reward import default_reward, rewards
 from training.metrics.task_metrics import GroupedScorer, auc, finite, grouped_auc, task_metrics
 from training.preparation import PreparedLog, made_of_the_past, prepare_log, same_rows
+from training.rows.batches import EncodedLog
+from training.rows.material import encode_rows
 from training.threads import usable_cores
 
 __all__ = ["Evaluation", "evaluate_bundle", "predict_log"]

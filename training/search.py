@@ -27,8 +27,8 @@ from model.errors import FulcrumError, first_problem
 from model.frozen import Frozen
 from model.schema import Schema
 from training.device import training_device
-from training.material import Material, material_in_memory
 from training.recipe import Recipe, load_recipe
+from training.rows.material import Material, material_in_memory
 from training.train import fresh_network
 from training.trainer import fit, judge
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from model.network.network import RankingNetwork
-from training.batches import Batch
 from training.loss_weights import TaskWeights
 from training.optimizer import Average, adamw, rate_share, row_adamw
 from training.recipe import TrainingConfig
+from training.rows.batches import Batch
 
 __all__ = ["Step", "precision"]
 

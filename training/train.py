@@ -42,11 +42,11 @@ from training.curves import Curves, check_installed
 from training.device import device_name, multiply_exactly, training_device
 from training.export import check_replaceable, write_bundle
 from training.gate import Gate, pass_gate
-from training.material import Material, material_in_memory, streamed_material
 from training.memory import keep_freed_memory
 from training.metrics.task_metrics import finite
 from training.optimizer import rate_share
 from training.recipe import Recipe, TrainingConfig
+from training.rows.material import Material, material_in_memory, streamed_material
 from training.run_folder import RunFolder, check_startable
 from training.threads import usable_cores
 from training.trainer import Checkpoint, EpochReport, fit

@@ -20,8 +20,8 @@ from rich.table import Table
 
 from model.fusion import SceneConfig, score, top_k
 from model.schema import TaskSpec
-from training.batches import EncodedLog
 from training.metrics.comparison import compare_task
+from training.rows.batches import EncodedLog
 
 __all__ = ["Check", "K", "Request", "VariantGate", "judge_orders", "judge_tasks"]
 

@@ -24,9 +24,9 @@ from tests.end_to_end.parity import largest_difference
 from tests.service_thread import listening
 from training.evaluate import evaluate_bundle
 from training.export import PARITY_ROWS
-from training.material import material_in_memory
 from training.publish import publish
 from training.recipe import Recipe, load_recipe
+from training.rows.material import material_in_memory
 from training.train import fresh_network, train_bundle
 from training.trainer import predict_rows
 from training.warm_start import open_bundle

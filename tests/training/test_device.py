@@ -20,7 +20,6 @@ from model.network.heads import TaskHead
 from model.network.network import build_network
 from model.network.trunk import Trunk
 from model.network.trunks import network_config
-from training.batches import EncodedLog
 from training.device import device_name, multiply_exactly, training_device
 from training.loss_weights import task_weights
 from training.recipe import (
@@ -31,6 +30,7 @@ from training.recipe import (
     UncertaintyLossWeights,
     load_recipe,
 )
+from training.rows.batches import EncodedLog
 from training.step import Step
 from training.train import train_bundle
 from training.trainer import fit, predict_rows

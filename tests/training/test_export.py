@@ -19,8 +19,8 @@ from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig
 from model.schema import Schema
 from training import export
-from training.batches import EncodedLog
 from training.export import write_bundle
+from training.rows.batches import EncodedLog
 from training.train import side_spec, task_heads
 
 ROWS = 40

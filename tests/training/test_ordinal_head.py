@@ -15,9 +15,9 @@ from model.errors import FulcrumError
 from tests.end_to_end.harness import serving
 from tests.end_to_end.parity import largest_difference
 from training.evaluate import evaluate_bundle
-from training.material import material_in_memory, streamed_material
 from training.publish import publish
 from training.recipe import load_recipe
+from training.rows.material import material_in_memory, streamed_material
 from training.run_folder import RunFolder
 from training.train import fresh_network, train_bundle
 from training.trainer import fit, predict_rows

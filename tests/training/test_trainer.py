@@ -19,7 +19,6 @@ from model.network.heads import TaskHead
 from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig
 from training import trainer
-from training.batches import EncodedLog
 from training.metrics.task_metrics import auc
 from training.optimizer import rate_share
 from training.recipe import (
@@ -29,6 +28,7 @@ from training.recipe import (
     TrainingConfig,
     UncertaintyLossWeights,
 )
+from training.rows.batches import EncodedLog
 from training.trainer import fit, predict_rows
 
 HEADS = [TaskHead("vtr", "binary"), TaskHead("vcr", "regression")]

@@ -8,7 +8,7 @@ import pytest
 from model.encoding import EncodedRows
 from model.fusion import DEFAULT_SCENE, default_fusion
 from model.schema import BinaryTask, RegressionTask
-from training.batches import EncodedLog
+from training.rows.batches import EncodedLog
 from training.variant_gate import K, Request, VariantGate, judge_orders, judge_tasks
 
 TASKS = (

@@ -14,8 +14,8 @@ from rich.console import Console
 from model.bundle import load_bundle
 from model.errors import FulcrumError
 from model.network.network import build_network
-from training.material import encode_log, material_in_memory
 from training.recipe import load_recipe
+from training.rows.material import encode_log, material_in_memory
 from training.train import side_spec, task_heads, train_bundle
 from training.warm_start import kept_weights, open_bundle
 

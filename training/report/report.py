@@ -24,8 +24,6 @@ from model.network.config import TrunkConfig
 from model.network.embedding import SideSpec
 from model.network.heads import TaskHead
 from model.network.network import build_network
-from training.batches import EncodedLog
-from training.material import material_in_memory
 from training.metrics.task_metrics import finite
 from training.report.analysis import Facts, analyse
 from training.report.budget import CLOSE, Budget, Match, matched, measure
@@ -35,6 +33,8 @@ from training.report.plan import SINGLE, Plan, make_plan, of_tasks
 from training.report.rows import save_rows
 from training.report.run import Job, Part
 from training.report.workers import carry_out_all
+from training.rows.batches import EncodedLog
+from training.rows.material import material_in_memory
 from training.run_folder import environment
 from training.threads import usable_cores
 from training.train import side_spec, task_heads

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.encoding import EncodedRows
-from training.batches import EncodedLog
+from training.rows.batches import EncodedLog
 
 __all__ = ["map_rows", "of_places", "save_rows"]
 

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from model.errors import FulcrumError
 from model.network.trunk import Trunk
-from training.material import material_in_memory
 from training.recipe import load_recipe
 from training.report.plan import SINGLE, make_plan, of_tasks
+from training.rows.material import material_in_memory
 
 
 def test_all_networks_are_planned_and_single_task_comes_first(trained):

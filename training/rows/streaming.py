@@ -23,13 +23,13 @@ import polars as pl
 from model.encoding import Encoder
 from model.errors import FulcrumError
 from model.schema import LastSplit, RuleSplit, Schema
-from training.batches import EncodedLog
 from training.datasets.source import LogSource, LogStream
 from training.expressions import column_names, evaluated, floats
 from training.preparation import PreparedLog, needed_columns, prepare_log
 from training.recipe import StreamConfig
-from training.row_cache import CachedRows, RowLayout, RowWriter
-from training.summary import TrainingSummary
+from training.rows.batches import EncodedLog
+from training.rows.row_cache import CachedRows, RowLayout, RowWriter
+from training.rows.summary import TrainingSummary
 from training.time_split import time_of_share
 
 __all__ = ["StreamedLog", "StreamedRows", "encode_stream", "open_rows"]

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
-from training.material import material_in_memory, streamed_material
 from training.recipe import load_recipe
+from training.rows.material import material_in_memory, streamed_material
 from training.train import train_bundle
 
 QUIET = Console(quiet=True)

@@ -8,8 +8,8 @@ import torch
 
 from model.encoding import EncodedRows
 from model.errors import FulcrumError
-from training.batches import EncodedLog
-from training.row_cache import CachedRows, RowWriter
+from training.rows.batches import EncodedLog
+from training.rows.row_cache import CachedRows, RowWriter
 
 ROWS = 1000
 

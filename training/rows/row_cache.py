@@ -28,7 +28,7 @@ from torch import Tensor
 
 from model.encoding import EncodedRows
 from model.errors import FulcrumError
-from training.batches import Batch, EncodedLog, spread_places
+from training.rows.batches import Batch, EncodedLog, spread_places
 
 __all__ = ["CachedRows", "RowLayout", "RowWriter"]
 

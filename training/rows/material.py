@@ -23,11 +23,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from model.encoding import EncodedRows, Encoder, canonical
 from model.errors import FulcrumError
 from model.schema import Schema
-from training.batches import EncodedLog, JudgedRows, TrainingRows
 from training.datasets import read_source, stream_source
 from training.preparation import PreparedLog, prepare_log
 from training.recipe import Recipe, StreamConfig
-from training.streaming import StreamedLog, encode_stream, open_rows
+from training.rows.batches import EncodedLog, JudgedRows, TrainingRows
+from training.rows.streaming import StreamedLog, encode_stream, open_rows
 
 __all__ = [
     "Material",

@@ -1,0 +1,1 @@
+"""Rows: encoded rows of a log, in memory or streamed from disk."""
