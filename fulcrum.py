@@ -71,8 +71,8 @@ def schema_check(
 ) -> None:
     """Read a log as training would: what is wrong with it, row counts, label and mask rates."""
     with _extra("training"):
+        from training.preparation.schema_check import check_schema
         from training.recipe import load_recipe
-        from training.schema_check import check_schema
     with progress.status("reading and joining the log"):
         report = check_schema(load_recipe(recipe, override or ()).data_schema, data)
     if json:

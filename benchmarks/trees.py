@@ -26,7 +26,7 @@ from model.schema import Side
 from training.datasets import read_source
 from training.evaluate import predict_log
 from training.metrics.comparison import compare_task
-from training.preparation import prepare_log
+from training.preparation.preparation import prepare_log
 from training.rows.material import encode_log
 from training.threads import usable_cores
 

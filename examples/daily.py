@@ -27,7 +27,7 @@ from model.bundle.session import NetworkSession
 from training.datasets import read_source
 from training.evaluate import predict_log
 from training.metrics.comparison import Difference, compare_task
-from training.preparation import PreparedLog, prepare_log
+from training.preparation.preparation import PreparedLog, prepare_log
 from training.recipe import load_recipe
 from training.rows.material import encode_log
 from training.train import train_bundle

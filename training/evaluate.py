@@ -24,7 +24,6 @@ from model.encoding.columns import Column
 from model.errors import FulcrumError
 from model.fusion import FusionConfig, SceneConfig, check_tasks, load_fusion, score, version
 from model.schema import Schema, TaskSpec
-from training.columns import to_series
 from training.datasets import read_source
 from training.datasets.source import LogSource
 from training.metrics.calibration import by_length, by_prediction, calibration_error
@@ -33,7 +32,9 @@ from training.metrics.ndcg import GroupedNdcg
 from training.metrics.resampling import Resamples
 from training.metrics.reward import default_reward, rewards
 from training.metrics.task_metrics import GroupedScorer, auc, finite, grouped_auc, task_metrics
-from training.preparation import PreparedLog, made_of_the_past, prepare_log, same_rows
+from training.preparation.columns import to_series
+from training.preparation.needed import made_of_the_past
+from training.preparation.preparation import PreparedLog, prepare_log, same_rows
 from training.rows.batches import EncodedLog
 from training.rows.material import encode_rows
 from training.threads import usable_cores

@@ -21,7 +21,7 @@ from model.errors import FulcrumError
 from model.network.network import RankingNetwork
 from training.evaluate import predict_log
 from training.metrics.comparison import Difference, compare_task
-from training.preparation import same_rows
+from training.preparation.preparation import same_rows
 from training.recipe import Recipe
 from training.rows.batches import EncodedLog
 from training.rows.material import Material

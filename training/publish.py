@@ -21,10 +21,10 @@ from model.bundle import Bundle
 from model.errors import FulcrumError
 from model.schema import Side
 from model.store.packed import PackedLayout, TableName, current_generation, update_store
-from training.columns import key_strings
 from training.datasets import read_source
 from training.datasets.source import LogSource
-from training.preparation import Entities, prepare_entities
+from training.preparation.columns import key_strings
+from training.preparation.entities import Entities, prepare_entities
 from training.redis_writer import RedisWriter, is_redis
 
 __all__ = ["Published", "publish"]

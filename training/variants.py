@@ -41,7 +41,7 @@ from model.fusion import DEFAULT_SCENE, load_fusion
 from training.datasets import read_source
 from training.evaluate import predict_log
 from training.export import put_bundle
-from training.preparation import PreparedLog, prepare_log
+from training.preparation.preparation import PreparedLog, prepare_log
 from training.quantization import INT8, observe, open_graph, quantize
 from training.rows.batches import EncodedLog
 from training.rows.material import encode_rows

@@ -1,6 +1,6 @@
 """Priors and histories: columns that a recipe makes of the log itself, strictly before each row's time.
 
-Declares them; `training.past` makes them.
+Declares them; `training.preparation.past` makes them.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from training import evaluate
 from training.datasets import read_source
 from training.evaluate import evaluate_bundle, predict_log
 from training.metrics.task_metrics import auc
-from training.preparation import prepare_log
+from training.preparation.preparation import prepare_log
 from training.recipe import load_recipe
 from training.rows.material import encode_log
 from training.train import train_bundle

@@ -95,7 +95,7 @@ def test_the_encoder_knows_nothing_of_validation(trained, tmp_path):
     )
     from model.encoding import Encoder
     from training.datasets import read_source
-    from training.preparation import prepare_log
+    from training.preparation.preparation import prepare_log
 
     schema = load_recipe(trained.recipe).data_schema
     prepared = prepare_log(schema, read_source(schema.data, data))

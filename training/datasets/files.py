@@ -8,14 +8,7 @@ import polars as pl
 
 from model.errors import FulcrumError
 from model.schema import DataSpec
-from training.datasets.source import (
-    LogSource,
-    LogStream,
-    SourceTable,
-    fingerprint,
-    matching,
-    read_table,
-)
+from training.datasets.source import LogSource, LogStream, SourceTable, fingerprint, matching, read_table
 
 __all__ = ["read_files", "stream_files"]
 

@@ -10,14 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from training.metrics.resampling import (
-    WITHHELD,
-    Draws,
-    Floats,
-    Ints,
-    Resamples,
-    percentiles,
-)
+from training.metrics.resampling import WITHHELD, Draws, Floats, Ints, Resamples, percentiles
 from training.metrics.task_metrics import BinaryScorer, GroupedScorer, surprises
 
 __all__ = ["Difference", "compare_task"]

@@ -24,7 +24,7 @@ from model.encoding import EncodedRows, Encoder, canonical
 from model.errors import FulcrumError
 from model.schema import Schema
 from training.datasets import read_source, stream_source
-from training.preparation import PreparedLog, prepare_log
+from training.preparation.preparation import PreparedLog, prepare_log
 from training.recipe import Recipe, StreamConfig
 from training.rows.batches import EncodedLog, JudgedRows, TrainingRows
 from training.rows.streaming import StreamedLog, encode_stream, open_rows

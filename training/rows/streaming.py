@@ -24,13 +24,14 @@ from model.encoding import Encoder
 from model.errors import FulcrumError
 from model.schema import LastSplit, RuleSplit, Schema
 from training.datasets.source import LogSource, LogStream
-from training.expressions import column_names, evaluated, floats
-from training.preparation import PreparedLog, needed_columns, prepare_log
+from training.preparation.expressions import column_names, evaluated, floats
+from training.preparation.needed import needed_columns
+from training.preparation.preparation import PreparedLog, prepare_log
+from training.preparation.splits import time_of_share
 from training.recipe import StreamConfig
 from training.rows.batches import EncodedLog
 from training.rows.row_cache import CachedRows, RowLayout, RowWriter
 from training.rows.summary import TrainingSummary
-from training.time_split import time_of_share
 
 __all__ = ["StreamedLog", "StreamedRows", "encode_stream", "open_rows"]
 

@@ -15,7 +15,7 @@ from model.errors import FulcrumError
 from training.datasets import read_source
 from training.datasets.alibaba import ALI_CCP, ALIEXPRESS
 from training.datasets.source import LogSource
-from training.preparation import prepare_log
+from training.preparation.preparation import prepare_log
 from training.recipe import load_recipe
 
 SAMPLES = Path(__file__).parents[4] / "shared" / "data"

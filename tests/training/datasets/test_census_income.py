@@ -10,7 +10,7 @@ import pytest
 from model.errors import FulcrumError
 from training.datasets.census_income import COLUMNS, read_census_income
 from training.datasets.source import LogSource
-from training.preparation import prepare_log
+from training.preparation.preparation import prepare_log
 from training.recipe import load_recipe
 
 RICH = "- 50000.", "50000+."

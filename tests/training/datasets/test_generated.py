@@ -12,7 +12,7 @@ from model.schema import DataSpec
 from training.datasets import read_source
 from training.datasets.bench import ITEM_FEATURES, USER_FEATURES
 from training.datasets.correlated import DIMENSION
-from training.preparation import prepare_log
+from training.preparation.preparation import prepare_log
 from training.recipe import load_recipe
 
 SMALL = {

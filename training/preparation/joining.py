@@ -8,9 +8,9 @@ from __future__ import annotations
 import polars as pl
 
 from model.errors import FulcrumError
-from training.columns import comparable_keys
 from training.datasets.source import SourceTable
-from training.expressions import require
+from training.preparation.columns import comparable_keys
+from training.preparation.expressions import require
 
 __all__ = ["join_table", "merge_table", "table_keys"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from model.errors import FulcrumError
 from model.schema import Schema
-from training.schema_check import check_schema
+from training.preparation.schema_check import check_schema
 
 ROWS = 400
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from model.errors import FulcrumError
-from training.time_split import time_of_share
+from training.preparation.splits import time_of_share
 
 RANDOM = np.random.default_rng(5)
 

@@ -1,7 +1,4 @@
-"""The moment that parts a log by share, found exactly without holding or sorting its times.
-
-Knows a column of times only as something to be read again and again.
-"""
+"""Splits: the rows to train on and to validate on; and the moment that parts a streamed log by share."""
 
 from __future__ import annotations
 
@@ -12,11 +9,36 @@ import numpy.typing as npt
 import polars as pl
 
 from model.errors import FulcrumError
+from model.schema import DataSpec, LastSplit
+from training.preparation.expressions import floats
 
-__all__ = ["time_of_share"]
+__all__ = ["split_rows", "time_of_share"]
 
 _BINS = 1 << 16
 _SIGN = np.uint64(1 << 63)
+
+
+def split_rows(data: DataSpec, frame: pl.DataFrame) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """The rows of training and of validation, bool [rows] each.
+
+    Raises:
+        FulcrumError: a rule fails, a row is in both, or none is in one of them.
+    """
+    if isinstance(data.split, LastSplit):
+        times = frame[data.time] if data.time is not None else pl.Series(range(frame.height))
+        cut = times[min(round(frame.height * (1.0 - data.split.last)), frame.height - 1)]
+        train = (times < cut).to_numpy()  # rows of one moment stay on one side
+        validation = ~train
+    else:
+        train = floats(frame, data.split.train, "data.split.train") == 1.0
+        validation = floats(frame, data.split.validation, "data.split.validation") == 1.0
+    both = int((train & validation).sum())
+    if both:
+        raise FulcrumError(f"data.split: {both} rows are in training and in validation; part them")
+    for name, rows in (("train", train), ("validation", validation)):
+        if not rows.any():
+            raise FulcrumError(f"data.split.{name}: no row of {frame.height} is in it; is the rule right?")
+    return train, validation
 
 
 def time_of_share(times: Callable[[], Iterator[pl.Series]], share: float) -> pl.Series:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from model.encoding import Encoder
 from model.errors import FulcrumError
 from model.schema import Schema
-from training.columns import key_strings
 from training.datasets.source import LogSource, SourceTable
-from training.preparation import prepare_entities, prepare_log
+from training.preparation.columns import key_strings
+from training.preparation.entities import prepare_entities
+from training.preparation.preparation import prepare_log
 
 LOG = pl.DataFrame(
     {

@@ -12,7 +12,7 @@ import pytest
 from model.encoding import CategoricalEncoder, NumericEncoder
 from model.errors import FulcrumError
 from model.schema import CategoricalFeature, MultiFeature, NumericFeature
-from training.columns import key_strings, to_column, to_series
+from training.preparation.columns import key_strings, to_column, to_series
 
 MULTI = MultiFeature(name="f", side="item", kind="multi")
 WORD = CategoricalFeature(name="f", side="item", kind="id")

@@ -15,8 +15,9 @@ import polars as pl
 from model.encoding import MISSING, UNKNOWN, Column, Encoder, ListEncoder, NumericEncoder
 from model.schema import NumericFeature, Schema
 from training.datasets import read_source
-from training.expressions import column_names
-from training.preparation import PreparedLog, columns_read, made_of_the_past, prepare_log
+from training.preparation.expressions import column_names
+from training.preparation.needed import columns_read, made_of_the_past
+from training.preparation.preparation import PreparedLog, prepare_log
 
 __all__ = ["FeatureSummary", "SchemaReport", "TaskSummary", "check_schema"]
 

@@ -22,8 +22,8 @@ from model.encoding.columns import ListColumn
 from model.errors import FulcrumError
 from model.schema import DataSpec
 from model.schema.past import HistorySpec, PriorSpec
-from training.columns import coded, comparable_keys
-from training.expressions import floats, of_the_row_alone, require
+from training.preparation.columns import coded, comparable_keys
+from training.preparation.expressions import floats, of_the_row_alone, require
 
 __all__ = ["Clock", "history", "prior_columns"]
 

@@ -1,0 +1,85 @@
+"""Entities: users and items with the latest known raw values of their features, for the feature store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from model.encoding.columns import ListColumn, RawColumn
+from model.errors import FulcrumError
+from model.schema import Schema, Side
+from model.schema.past import PriorSpec
+from training.datasets.source import LogSource, SourceTable
+from training.preparation.columns import comparable_keys
+from training.preparation.expressions import require
+from training.preparation.joined import Array, ask, joined, kept, with_past
+from training.preparation.joining import merge_table, table_keys
+from training.preparation.needed import asked_columns, side_columns
+from training.preparation.past import Clock
+from training.preparation.values import feature_columns, video_seconds
+
+__all__ = ["Entities", "prepare_entities"]
+
+
+@dataclass(frozen=True)
+class Entities:
+    """Users or items with the latest known raw values of their features.
+
+    Attributes:
+        keys: ids, [rows]; each once.
+        columns: raw values by feature name.
+        video_len_s: items only: seconds, float64 [rows], NaN where unknown.
+    """
+
+    keys: pl.Series
+    columns: dict[str, RawColumn]
+    video_len_s: Array | None
+
+
+def prepare_entities(schema: Schema, source: LogSource, kind: Literal["users", "items"]) -> Entities:
+    """Every user or item of the log and of the tables keyed by it, each with its latest raw values.
+
+    Raises:
+        FulcrumError: a column that these features need is absent.
+    """
+    data = schema.data
+    key = data.user if kind == "users" else data.item
+    if key is None:
+        raise FulcrumError("data.item: this schema names no item column, so there are no items to publish")
+    side: Side = "user" if kind == "users" else "item"
+    log = kept(data, source.log)
+    if data.time is not None:
+        log = log.sort(data.time, maintain_order=True)
+    require(log, [key], "data")
+    # Keys that lead on to further tables, but not to the other side's: an item has no user.
+    leading = {table.key for table in source.tables} - {data.user, data.item}
+    past = [spec for spec in data.past if set(spec.columns) & side_columns(schema, side)]
+    needed = {key, *side_columns(schema, side)} | leading | asked_columns(past)
+    keyed = [table_keys(log[key], table) for table in source.tables if table.key == key]
+    if any(ours.dtype != log[key].dtype for ours, _ in keyed):
+        log = log.with_columns(comparable_keys(log[key]))
+        keyed = [table_keys(log[key], table) for table in source.tables if table.key == key]
+    keys = pl.concat([log[key], *(theirs for _, theirs in keyed)]).drop_nulls()
+    frame = keys.unique(maintain_order=True).to_frame(key)
+    latest = log.select([name for name in log.columns if name in needed]).unique(
+        key, keep="last", maintain_order=True
+    )
+    frame = frame.join(latest, on=key, how="left", maintain_order="left")
+    for table in source.tables:
+        if table.key in frame.columns:
+            newest = table.frame.sort(table.as_of, maintain_order=True) if table.as_of else table.frame
+            newest = newest.unique(table.key, keep="last", maintain_order=True)
+            frame = merge_table(frame, SourceTable(table.name, newest, table.key), needed | {table.key}, None)
+    histories: dict[str, ListColumn] = {}
+    if past:
+        whole = joined(schema, source)
+        clock = Clock.of(data, whole)
+        whole, _ = with_past(data, whole, PriorSpec)
+        frame, histories = ask(past, whole, clock, frame, clock.end(frame.height))
+    return Entities(
+        keys=frame[key],
+        columns=feature_columns(list(schema.side(side)), frame, histories),
+        video_len_s=video_seconds(data, frame) if kind == "items" else None,
+    )
