@@ -377,8 +377,8 @@ def quantize(
     it by `fulcrum serve --variant auto`; docs/variants.md says what is measured.
     """
     with _extra("training"):
-        from training.quantization import INT8
-        from training.variants import quantize_bundle
+        from training.export.quantization import INT8
+        from training.export.variants import quantize_bundle
     from model.bundle import load_bundle
 
     entry, gate = quantize_bundle(load_bundle(bundle), data, progress)

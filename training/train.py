@@ -40,7 +40,7 @@ from model.schema import (
 )
 from training.curves import Curves, check_installed
 from training.device import device_name, multiply_exactly, training_device
-from training.export import check_replaceable, write_bundle
+from training.export.export import check_replaceable, write_bundle
 from training.gate import Gate, pass_gate
 from training.memory import keep_freed_memory
 from training.metrics.task_metrics import finite

@@ -25,7 +25,7 @@ from model.bundle.session import NetworkSession
 from model.encoding import EncodedRows
 from model.fusion import explain, load_fusion
 from model.store.packed import PackedTable, open_tables
-from training.export import export_graph
+from training.export.export import export_graph
 from training.recipe import load_recipe
 from training.train import fresh_network
 from training.warm_start import open_bundle

@@ -23,7 +23,7 @@ from tests.conftest import Trained
 from tests.end_to_end.parity import largest_difference
 from tests.service_thread import listening
 from training.evaluate import evaluate_bundle
-from training.export import PARITY_ROWS
+from training.export.export import PARITY_ROWS
 from training.publish import publish
 from training.recipe import Recipe, load_recipe
 from training.rows.material import material_in_memory

@@ -20,7 +20,7 @@ import {module}
 
 
 @pytest.mark.parametrize(
-    "module", ["model.bundle.session", "service.server", "service.inference.engine", "training.export"]
+    "module", ["model.bundle.session", "service.server", "service.inference.engine", "training.export.export"]
 )
 def test_telemetry_is_off_before_onnxruntime_is_imported(module: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}

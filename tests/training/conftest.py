@@ -9,7 +9,7 @@ import pytest
 
 from model.network.embedding import SideSpec
 from tests.training.network_graphs import ITEM, USER, Graphs, exported, network_of
-from training.lowering import lower
+from training.export.lowering import lower
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork, build_network
 from model.network.trunks import network_config
-from training.export import export_graph
+from training.export.export import export_graph
 
 IDS, NUMBERS, VALUES = 9, 2, 3
 SHAPES = ((1, 1), (1, 40), (3, 40), (40, 40), (4, 1))

@@ -58,7 +58,7 @@ def a_row_alone_gives_what_it_gives_in_a_batch(trunk: Trunk, inputs: int) -> Non
 
 
 def exported_it_gives_the_same(trunk: Trunk, inputs: int, folder: Path) -> None:
-    """As `training.export` exports: for any number of rows, to 1e-5."""
+    """As `training.export.export` exports: for any number of rows, to 1e-5."""
     trunk = trunk.float().eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -28,7 +28,7 @@ import onnxruntime as ort
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, external_data_helper, helper, numpy_helper
 
 from model.errors import FulcrumError
-from training.graphs import constant, constants, drop_unread, make_node, plain_gemm, producers, rewrite
+from training.export.graphs import constant, constants, drop_unread, make_node, plain_gemm, producers, rewrite
 
 __all__ = ["INT8", "Range", "observe", "open_graph", "quantize"]
 

@@ -40,13 +40,13 @@ from model.errors import FulcrumError
 from model.fusion import DEFAULT_SCENE, load_fusion
 from training.datasets import read_source
 from training.evaluate import predict_log
-from training.export import put_bundle
+from training.export.export import put_bundle
+from training.export.quantization import INT8, observe, open_graph, quantize
+from training.export.variant_gate import Request, VariantGate, judge_orders, judge_tasks
 from training.preparation.preparation import PreparedLog, prepare_log
-from training.quantization import INT8, observe, open_graph, quantize
 from training.rows.batches import EncodedLog
 from training.rows.material import encode_rows
 from training.threads import usable_cores
-from training.variant_gate import Request, VariantGate, judge_orders, judge_tasks
 
 __all__ = ["quantize_bundle"]
 

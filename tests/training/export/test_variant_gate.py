@@ -8,8 +8,8 @@ import pytest
 from model.encoding import EncodedRows
 from model.fusion import DEFAULT_SCENE, default_fusion
 from model.schema import BinaryTask, RegressionTask
+from training.export.variant_gate import K, Request, VariantGate, judge_orders, judge_tasks
 from training.rows.batches import EncodedLog
-from training.variant_gate import K, Request, VariantGate, judge_orders, judge_tasks
 
 TASKS = (
     BinaryTask(name="vtr", type="binary", label="a"),

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
-from training.graphs import (
+from training.export.graphs import (
     attribute,
     constant,
     constants,

@@ -39,7 +39,7 @@ from model.encoding import Encoder
 from model.errors import FulcrumError
 from model.fusion import canonical, default_fusion
 from model.network.network import RankingNetwork
-from training.lowering import lower
+from training.export.lowering import lower
 from training.rows.batches import EncodedLog
 from training.run_folder import environment
 from training.warm_start import kept_weights

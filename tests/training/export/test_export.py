@@ -19,7 +19,7 @@ from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig
 from model.schema import Schema
 from training import export
-from training.export import write_bundle
+from training.export.export import write_bundle
 from training.rows.batches import EncodedLog
 from training.train import side_spec, task_heads
 
