@@ -27,12 +27,12 @@ from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.heads import TaskHead
 from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig
-from training.loss_weights import task_weights
-from training.memory import keep_freed_memory
+from training.fitting.loss_weights import task_weights
+from training.fitting.memory import keep_freed_memory
+from training.fitting.step import Step
+from training.fitting.trainer import predict_rows
 from training.recipe import Monitor, TrainingConfig
 from training.rows.batches import EncodedLog
-from training.step import Step
-from training.trainer import predict_rows
 
 TASKS = ("vtr", "shr", "cmr", "vcr")  # the last is a regression
 RATES = (0.0, -2.0, -1.5)

@@ -20,13 +20,13 @@ from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
 from model.network.network import RankingNetwork
 from training.evaluate import predict_log
+from training.fitting.trainer import predict_rows
 from training.metrics.comparison import Difference, compare_task
 from training.preparation.preparation import same_rows
 from training.recipe import Recipe
 from training.rows.batches import EncodedLog
 from training.rows.material import Material
 from training.threads import usable_cores
-from training.trainer import predict_rows
 
 __all__ = ["Gate", "pass_gate"]
 

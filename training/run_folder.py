@@ -27,8 +27,8 @@ import torch
 from pydantic import ValidationError
 
 from model.errors import FulcrumError
-from training.device import device_name, training_device
 from training.differences import differences
+from training.fitting.device import device_name, training_device
 from training.recipe import Recipe
 from training.threads import usable_cores
 

@@ -26,11 +26,11 @@ from model.encoding import Encoder
 from model.errors import FulcrumError, first_problem
 from model.frozen import Frozen
 from model.schema import Schema
-from training.device import training_device
+from training.fitting.device import training_device
+from training.fitting.network import fresh_network
+from training.fitting.trainer import fit, judge
 from training.recipe import Recipe, load_recipe
 from training.rows.material import Material, material_in_memory
-from training.train import fresh_network
-from training.trainer import fit, judge
 
 __all__ = ["Choices", "Range", "SearchSpace", "Trial", "load_space", "search", "trials_of"]
 

@@ -26,8 +26,8 @@ from model.encoding import EncodedRows
 from model.fusion import explain, load_fusion
 from model.store.packed import PackedTable, open_tables
 from training.export.export import export_graph
+from training.fitting.network import fresh_network
 from training.recipe import load_recipe
-from training.train import fresh_network
 from training.warm_start import open_bundle
 
 __all__ = ["FUSION", "TOP_K", "Material", "Ranked"]

@@ -24,11 +24,12 @@ from tests.end_to_end.parity import largest_difference
 from tests.service_thread import listening
 from training.evaluate import evaluate_bundle
 from training.export.export import PARITY_ROWS
+from training.fitting.network import fresh_network
+from training.fitting.trainer import predict_rows
 from training.publish import publish
 from training.recipe import Recipe, load_recipe
 from training.rows.material import material_in_memory
-from training.train import fresh_network, train_bundle
-from training.trainer import predict_rows
+from training.train import train_bundle
 from training.warm_start import open_bundle
 
 QUIET = Console(quiet=True)

@@ -15,12 +15,13 @@ from model.errors import FulcrumError
 from tests.end_to_end.harness import serving
 from tests.end_to_end.parity import largest_difference
 from training.evaluate import evaluate_bundle
+from training.fitting.network import fresh_network
+from training.fitting.trainer import fit, predict_rows
 from training.publish import publish
 from training.recipe import load_recipe
 from training.rows.material import material_in_memory, streamed_material
 from training.run_folder import RunFolder
-from training.train import fresh_network, train_bundle
-from training.trainer import fit, predict_rows
+from training.train import train_bundle
 from training.warm_start import kept_weights, open_bundle
 
 QUIET = Console(quiet=True)

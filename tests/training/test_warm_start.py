@@ -14,9 +14,10 @@ from rich.console import Console
 from model.bundle import load_bundle
 from model.errors import FulcrumError
 from model.network.network import build_network
+from training.fitting.network import side_spec, task_heads
 from training.recipe import load_recipe
 from training.rows.material import encode_log, material_in_memory
-from training.train import side_spec, task_heads, train_bundle
+from training.train import train_bundle
 from training.warm_start import kept_weights, open_bundle
 
 QUIET = Console(quiet=True)

@@ -24,6 +24,7 @@ from model.network.config import TrunkConfig
 from model.network.embedding import SideSpec
 from model.network.heads import TaskHead
 from model.network.network import build_network
+from training.fitting.network import side_spec, task_heads
 from training.metrics.task_metrics import finite
 from training.report.analysis import Facts, analyse
 from training.report.budget import CLOSE, Budget, Match, matched, measure
@@ -37,7 +38,6 @@ from training.rows.batches import EncodedLog
 from training.rows.material import material_in_memory
 from training.run_folder import environment
 from training.threads import usable_cores
-from training.train import side_spec, task_heads
 
 __all__ = ["make_report"]
 

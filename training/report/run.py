@@ -24,14 +24,14 @@ from model.network.config import TrunkConfig
 from model.network.embedding import SideSpec
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork
+from training.fitting.network import seeded_network
+from training.fitting.trainer import EpochReport, fit, predict_rows
 from training.metrics.task_metrics import finite, task_metrics
 from training.recipe import TrainingConfig
 from training.report.budget import Budget
 from training.report.rows import of_places
 from training.report.utilisation import Watch
 from training.rows.batches import EncodedLog
-from training.train import seeded_network
-from training.trainer import EpochReport, fit, predict_rows
 
 __all__ = ["Job", "Part", "carry_out", "paths"]
 

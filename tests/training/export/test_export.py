@@ -20,8 +20,8 @@ from model.network.trunks.ple import PLEConfig
 from model.schema import Schema
 from training import export
 from training.export.export import write_bundle
+from training.fitting.network import side_spec, task_heads
 from training.rows.batches import EncodedLog
-from training.train import side_spec, task_heads
 
 ROWS = 40
 PROVENANCE = {"network": {}, "training": {}, "data": {}, "metrics": {}}

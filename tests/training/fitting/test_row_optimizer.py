@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.row_optimizer import RowAdamW
+from training.fitting.row_optimizer import RowAdamW
 
 RATES = [0.01 * (1.0 - step / 50) for step in range(40)]
 SHARES = [min(0.9, (step + 1) / (step + 10)) for step in range(40)]

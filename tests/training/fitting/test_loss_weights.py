@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from model.errors import FulcrumError
 from model.network.heads import TaskHead
-from training.loss_weights import task_weights
+from training.fitting.loss_weights import task_weights
 from training.recipe import (
     DecayedLossWeights,
     FixedLossWeights,

@@ -8,7 +8,7 @@ import pytest
 COUNT = """
 import resource, sys
 import torch
-from training.memory import keep_freed_memory
+from training.fitting.memory import keep_freed_memory
 
 torch.set_num_threads(1)
 if sys.argv[1] == "keep":

@@ -19,8 +19,9 @@ from model.network.heads import TaskHead
 from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig
 from training import trainer
+from training.fitting.optimizer import rate_share
+from training.fitting.trainer import fit, predict_rows
 from training.metrics.task_metrics import auc
-from training.optimizer import rate_share
 from training.recipe import (
     DecayedLossWeights,
     FixedLossWeights,
@@ -29,7 +30,6 @@ from training.recipe import (
     UncertaintyLossWeights,
 )
 from training.rows.batches import EncodedLog
-from training.trainer import fit, predict_rows
 
 HEADS = [TaskHead("vtr", "binary"), TaskHead("vcr", "regression")]
 AUC, MSE = Monitor(metric="vtr.auc", mode="max"), Monitor(metric="vcr.mse", mode="min")

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from model.network.network import RankingNetwork
-from training.loss_weights import TaskWeights
+from training.fitting.loss_weights import TaskWeights
+from training.fitting.row_optimizer import RowAdamW
 from training.recipe import TrainingConfig
-from training.row_optimizer import RowAdamW
 
 __all__ = ["Average", "adamw", "rate_share", "row_adamw"]
 

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from model.errors import FulcrumError
 from model.network.network import RankingNetwork
 from model.network.thresholds import Ordinal
-from training.device import random_state, return_to_random_state
-from training.loss_weights import task_weights
+from training.fitting.device import random_state, return_to_random_state
+from training.fitting.loss_weights import task_weights
+from training.fitting.ordinal_tables import fit_tables
+from training.fitting.step import Step
 from training.metrics.task_metrics import task_metrics
 from training.recipe import TrainingConfig
 from training.rows.batches import Batch, JudgedRows, TrainingRows
-from training.step import Step
-from training.thresholds import fit_tables
 
 __all__ = ["Checkpoint", "EpochReport", "Trained", "fit", "predict_rows"]
 

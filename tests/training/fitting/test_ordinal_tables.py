@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.thresholds import fit_tables
+from training.fitting.ordinal_tables import fit_tables
 
 
 def rows(count=40_000):

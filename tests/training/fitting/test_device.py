@@ -20,8 +20,10 @@ from model.network.heads import TaskHead
 from model.network.network import build_network
 from model.network.trunk import Trunk
 from model.network.trunks import network_config
-from training.device import device_name, multiply_exactly, training_device
-from training.loss_weights import task_weights
+from training.fitting.device import device_name, multiply_exactly, training_device
+from training.fitting.loss_weights import task_weights
+from training.fitting.step import Step
+from training.fitting.trainer import fit, predict_rows
 from training.recipe import (
     DecayedLossWeights,
     FixedLossWeights,
@@ -31,9 +33,7 @@ from training.recipe import (
     load_recipe,
 )
 from training.rows.batches import EncodedLog
-from training.step import Step
 from training.train import train_bundle
-from training.trainer import fit, predict_rows
 
 HAS_GPU = torch.cuda.is_available()
 without_gpu = pytest.mark.skipif(HAS_GPU, reason="torch sees a GPU here")

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from model.network.network import RankingNetwork
-from training.loss_weights import TaskWeights
-from training.optimizer import Average, adamw, rate_share, row_adamw
+from training.fitting.loss_weights import TaskWeights
+from training.fitting.optimizer import Average, adamw, rate_share, row_adamw
 from training.recipe import TrainingConfig
 from training.rows.batches import Batch
 

@@ -1,0 +1,1 @@
+"""Fitting: one loop for every network, and what it steps with."""
