@@ -332,7 +332,7 @@ def evaluate(
     if predictions is not None and predictions.suffix not in {".parquet", ".csv"}:
         raise FulcrumError(f"--predictions {predictions}: expected a name that ends in .parquet or .csv")
     with _extra("training"):
-        from training.evaluate import evaluate_bundle
+        from training.evaluation.evaluate import evaluate_bundle
         from training.evaluation.tables import details, summary
     from model.bundle import load_bundle
 

@@ -24,7 +24,7 @@ from model.bundle.session import NetworkSession
 from model.encoding import EncodedRows, Encoder
 from model.schema import Side
 from training.datasets import read_source
-from training.evaluate import predict_log
+from training.evaluation.predicting import predict_log
 from training.metrics.comparison import compare_task
 from training.preparation.preparation import prepare_log
 from training.rows.material import encode_log

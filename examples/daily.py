@@ -25,7 +25,7 @@ from rich.table import Table
 from model.bundle import Bundle, load_bundle
 from model.bundle.session import NetworkSession
 from training.datasets import read_source
-from training.evaluate import predict_log
+from training.evaluation.predicting import predict_log
 from training.metrics.comparison import Difference, compare_task
 from training.preparation.preparation import PreparedLog, prepare_log
 from training.recipe import load_recipe

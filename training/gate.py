@@ -19,7 +19,7 @@ from model.bundle import Bundle
 from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
 from model.network.network import RankingNetwork
-from training.evaluate import predict_log
+from training.evaluation.predicting import predict_log
 from training.fitting.trainer import predict_rows
 from training.metrics.comparison import Difference, compare_task
 from training.preparation.preparation import same_rows

@@ -115,7 +115,7 @@ class TrainingConfig(Frozen):
     """Epochs without improvement before stopping."""
     monitor: Monitor
     embedding_updates: Literal["dense", "sparse"] = "dense"
-    """Which rows of embedding tables a step updates: all, or those it read (`training/fitting/row_optimizer.py`)."""
+    """Which rows of embedding tables a step updates: all, or only those it read."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """What the trunk calculates in, in training. `bf16` keeps weights, sums and moments in float32; `auto` is
     that where the processor multiplies bfloat16 by itself, and `fp32` elsewhere."""

@@ -22,7 +22,7 @@ from service.settings import Settings
 from tests.conftest import Trained
 from tests.end_to_end.parity import largest_difference
 from tests.service_thread import listening
-from training.evaluate import evaluate_bundle
+from training.evaluation.evaluate import evaluate_bundle
 from training.export.export import PARITY_ROWS
 from training.fitting.network import fresh_network
 from training.fitting.trainer import predict_rows

@@ -39,7 +39,7 @@ from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
 from model.fusion import DEFAULT_SCENE, load_fusion
 from training.datasets import read_source
-from training.evaluate import predict_log
+from training.evaluation.predicting import predict_log
 from training.export.export import put_bundle
 from training.export.quantization import INT8, observe, open_graph, quantize
 from training.export.variant_gate import Request, VariantGate, judge_orders, judge_tasks

@@ -20,7 +20,8 @@ from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
 from training import evaluate
 from training.datasets import read_source
-from training.evaluate import evaluate_bundle, predict_log
+from training.evaluation.evaluate import evaluate_bundle
+from training.evaluation.predicting import predict_log
 from training.metrics.task_metrics import auc
 from training.preparation.preparation import prepare_log
 from training.recipe import load_recipe

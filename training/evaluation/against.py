@@ -1,0 +1,117 @@
+"""Against another bundle: both on the same rows, pair by pair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from model.bundle import Bundle
+from model.errors import FulcrumError
+from training.datasets import read_source
+from training.datasets.source import LogSource
+from training.evaluation.fused_order import FusedOrder
+from training.evaluation.judged import Judged, Predictions
+from training.evaluation.predicting import bundle_predictions, named
+from training.metrics.comparison import compare_task
+from training.preparation.preparation import PreparedLog, prepare_log, same_rows
+from training.rows.material import encode_rows
+
+__all__ = ["OtherBundle"]
+
+
+class OtherBundle:
+    """Another bundle's predictions of the judged rows, for a paired comparison.
+
+    Raises:
+        FulcrumError: it has no task in common, or it reads other rows.
+    """
+
+    def __init__(
+        self, judged: Judged, bundle: Bundle, source: LogSource, folder: Path | None, console: Console
+    ) -> None:
+        self._judged, self._bundle = judged, bundle
+        self._notes: list[str] = []
+        schema = bundle.schema
+        self._shared = self._shared_tasks()
+        if schema.data != judged.schema.data:
+            source = read_source(schema.data, folder)
+        its_own = source.fingerprint == bundle.manifest.data.get("fingerprint")
+        log = prepare_log(schema, source, split=its_own)
+        if not same_rows(judged.schema, judged.log, schema, log):
+            raise FulcrumError(
+                f"--against {bundle.path}: it reads other rows from this data "
+                f"({len(log):,} against {len(judged.log):,}, or in another order); "
+                "to be compared, both need the same reader, options, keep, user, item and time"
+            )
+        self._trained_on = int(log.train[judged.rows].sum())
+        if self._trained_on:
+            self._notes.append(
+                f"{bundle.path} was trained on {self._trained_on:,} of these rows, which flatters it"
+            )
+        self._note_other_labels(log)
+        console.print(f"Comparing with {bundle.path}")
+        self._predictions = bundle_predictions(
+            bundle.network_path, encode_rows(bundle.encoder, log, judged.rows), console
+        )
+
+    def report(self, predictions: Predictions, order: FusedOrder | None) -> dict[str, Any]:
+        """The part `against` of the report."""
+        encoded, tasks = self._judged.encoded, {}
+        for place, task in enumerate(self._judged.schema.tasks):
+            if task.name not in self._shared:
+                continue
+            inside = encoded.masks[:, place]
+            compared = compare_task(
+                task.type,
+                predictions[task.name][inside],
+                self._predictions[task.name][inside],
+                encoded.labels[inside, place],
+                encoded.group[inside],
+                encoded.user_number[inside],
+            )
+            tasks[task.name] = {metric: found.report() for metric, found in compared.items()}
+        fusion: dict[str, Any] = {}
+        if order is not None:
+            absent = [task for task in order.scene.tasks if task not in self._predictions]
+            if absent:
+                self._notes.append(f"no fused score of {self._bundle.path}: it has no task {absent[0]!r}")
+            else:
+                values = (order.of(order.score(each)) for each in (predictions, self._predictions))
+                fusion["ndcg"] = order.ndcg.compare(*values).report()
+        return {
+            "bundle": named(self._bundle),
+            "rows": len(encoded),
+            "trained_on": self._trained_on,
+            "tasks": tasks,
+            "fusion": fusion,
+            "notes": self._notes,
+        }
+
+    def _shared_tasks(self) -> list[str]:
+        ours = {task.name: task.type for task in self._judged.schema.tasks}
+        theirs = {task.name: task.type for task in self._bundle.schema.tasks}
+        shared = [name for name, kind in ours.items() if theirs.get(name) == kind]
+        if not shared:
+            raise FulcrumError(
+                f"--against {self._bundle.path}: no task in common: it has {', '.join(theirs)}, "
+                f"the bundle {', '.join(ours)}"
+            )
+        alone = [name for name in ours | theirs if name not in shared]
+        if alone:
+            self._notes.append(f"not compared, since only one bundle has it so: {', '.join(alone)}")
+        return shared
+
+    def _note_other_labels(self, log: PreparedLog) -> None:
+        encoded, rows, names = self._judged.encoded, self._judged.rows, self._judged.schema.task_names
+        for name in self._shared:
+            place, its = names.index(name), self._bundle.schema.task_names.index(name)
+            mask, labels = encoded.masks[:, place], encoded.labels[:, place]
+            its_mask, its_labels = log.masks[rows, its], log.labels[rows, its]
+            if not (np.array_equal(mask, its_mask) and np.array_equal(labels[mask], its_labels[mask])):
+                self._notes.append(
+                    f"{self._bundle.path} means something else by {name!r}: other labels or another sample "
+                    "space; both are judged by the first bundle's"
+                )

@@ -1,0 +1,91 @@
+"""The fused order: how well a score orders the judged rows within groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.fusion import SceneConfig, score
+from training.evaluation.judged import Judged, Predictions
+from training.metrics.ndcg import GroupedNdcg
+from training.metrics.reward import default_reward, rewards
+from training.metrics.task_metrics import auc, grouped_auc
+
+__all__ = ["FusedOrder"]
+
+
+_RANKS = 10
+
+
+class FusedOrder:
+    """How well a fused score orders the judged rows: each behaviour, and a reward within groups."""
+
+    def __init__(self, judged: Judged, scene: SceneConfig, reward: str | None) -> None:
+        self.scene = scene
+        self._judged = judged
+        self._reward = reward or default_reward(judged.schema)
+        encoded = judged.encoded
+        labels = {
+            task.name: np.where(judged.known(place), encoded.labels[:, place], np.nan).astype(np.float64)
+            for place, task in enumerate(judged.schema.tasks)
+        }
+        worth = rewards(self._reward, labels, judged.video_len_s)
+        self._known = np.isfinite(worth)
+        self._mean_reward = float(worth[self._known].mean()) if self._known.any() else float("nan")
+        groups, users = encoded.group[self._known], encoded.user_number[self._known]
+        self.ndcg = GroupedNdcg(worth[self._known], groups, users, k=_RANKS)
+
+    def score(self, predictions: Predictions) -> npt.NDArray[np.float64]:
+        """The log-score of each judged row."""
+        return score(self.scene, predictions, self._judged.video_len_s).log_score
+
+    def of(self, scores: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+        """NDCG of an order of the judged rows in each group."""
+        return self.ndcg.of(scores[self._known])
+
+    def report(self, predictions: Predictions) -> dict[str, Any]:
+        """The part `fusion` of the report, less what names the config."""
+        judged, encoded = self._judged, self._judged.encoded
+        fused = self.score(predictions)
+        orders = {}
+        for place, task in enumerate(judged.schema.tasks):
+            if task.type != "binary":
+                continue
+            inside = encoded.masks[:, place]
+            within = grouped_auc(fused[inside], encoded.labels[inside, place], encoded.group[inside])
+            orders[task.name] = {
+                "auc": auc(fused[inside], encoded.labels[inside, place]),
+                "gauc": within.auc,
+                "gauc_coverage": within.coverage,
+            }
+        ndcg, values = self.ndcg, self.of(fused)
+        tasks = {}
+        for name, prediction in predictions.items():
+            alone = self.of(prediction)
+            gain = ndcg.compare(values, alone)
+            tasks[name] = {
+                "ndcg": ndcg.mean(alone),
+                "interval": ndcg.interval(alone),
+                "fused_less_this": {
+                    "difference": gain.difference,
+                    "interval": gain.interval,
+                    "verdict": gain.verdict,
+                },
+            }
+        return {
+            "auc_of_score": orders,
+            "ndcg": {
+                "reward": self._reward,
+                "mean_reward": self._mean_reward,
+                "k": _RANKS,
+                "group": judged.group,
+                "groups": ndcg.groups,
+                "rows": ndcg.rows,
+                "coverage": ndcg.rows / len(fused),
+                "fused": {"ndcg": ndcg.mean(values), "interval": ndcg.interval(values)},
+                "tasks": tasks,
+                "random": ndcg.of_chance(),
+            },
+        }

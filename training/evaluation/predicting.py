@@ -1,0 +1,46 @@
+"""Predicting: a log's predictions by the exported network, as the service makes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import track
+
+from model.bundle import Bundle
+from model.bundle.inputs import NetworkInputs
+from model.bundle.session import NetworkSession
+from training.evaluation.judged import Predictions
+from training.rows.batches import EncodedLog
+from training.threads import usable_cores
+
+__all__ = ["bundle_predictions", "named", "predict_log"]
+
+
+_CHUNK = 4096
+
+
+def predict_log(
+    session: NetworkSession, rows: EncodedLog, console: Console
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Predictions by task, float32 [rows] each."""
+    parts: dict[str, list[npt.NDArray[np.float32]]] = {task: [] for task in session.tasks}
+    starts = range(0, len(rows), _CHUNK)
+    for start in track(
+        starts, "predicting", console=console, transient=True, disable=not console.is_terminal
+    ):
+        part = slice(start, start + _CHUNK)
+        user, item = rows.user.take(part), rows.item.take(part)
+        for task, values in session.predict(NetworkInputs(user, item, np.arange(len(item)))).items():
+            parts[task].append(values)
+    return {task: np.concatenate(values) for task, values in parts.items()}
+
+
+def named(bundle: Bundle) -> dict[str, str]:
+    return {"name": bundle.manifest.name, "version": bundle.version, "path": str(bundle.path)}
+
+
+def bundle_predictions(network: Path, rows: EncodedLog, console: Console) -> Predictions:
+    return predict_log(NetworkSession(network, threads=usable_cores()), rows, console)
