@@ -23,18 +23,18 @@ from model.bundle import Manifest, load_bundle
 from model.encoding import Encoder
 from model.errors import FulcrumError
 from model.network.network import RankingNetwork
-from training.curves import Curves, check_installed
 from training.export.export import check_replaceable, write_bundle
 from training.fitting.device import device_name, training_device
 from training.fitting.network import fresh_network
 from training.fitting.optimizer import rate_share
 from training.fitting.trainer import Checkpoint, EpochReport, fit
-from training.gate import Gate, pass_gate
 from training.metrics.task_metrics import finite
 from training.recipe import Recipe
 from training.rows.material import Material, material_in_memory, streamed_material
-from training.run_folder import RunFolder, check_startable
-from training.warm_start import WarmStart, open_bundle
+from training.runs.curves import Curves, check_installed
+from training.runs.regression_gate import Gate, pass_gate
+from training.runs.run_folder import RunFolder, check_startable
+from training.runs.warm_start import WarmStart, open_bundle
 
 __all__ = ["TrainedBundle", "train_bundle"]
 

@@ -28,7 +28,7 @@ from model.store.packed import PackedTable, open_tables
 from training.export.export import export_graph
 from training.fitting.network import fresh_network
 from training.recipe import load_recipe
-from training.warm_start import open_bundle
+from training.runs.warm_start import open_bundle
 
 __all__ = ["FUSION", "TOP_K", "Material", "Ranked"]
 

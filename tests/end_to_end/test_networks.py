@@ -29,8 +29,8 @@ from training.fitting.trainer import predict_rows
 from training.publish import publish
 from training.recipe import Recipe, load_recipe
 from training.rows.material import material_in_memory
+from training.runs.warm_start import open_bundle
 from training.train import train_bundle
-from training.warm_start import open_bundle
 
 QUIET = Console(quiet=True)
 TASKS = ("vtr", "vcr", "shr")

@@ -20,9 +20,9 @@ from training.fitting.trainer import fit, predict_rows
 from training.publish import publish
 from training.recipe import load_recipe
 from training.rows.material import material_in_memory, streamed_material
-from training.run_folder import RunFolder
+from training.runs.run_folder import RunFolder
+from training.runs.warm_start import kept_weights, open_bundle
 from training.train import train_bundle
-from training.warm_start import kept_weights, open_bundle
 
 QUIET = Console(quiet=True)
 HEAD = {"kind": "ordinal", "thresholds": 5, "length_bins": 3}

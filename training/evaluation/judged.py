@@ -38,6 +38,7 @@ class Judged:
 
     @property
     def video_len_s(self) -> npt.NDArray[np.float64]:
+        """Seconds, NaN where unknown, [judged rows]."""
         return self.log.video_len_s[self.rows]
 
     def known(self, place: int) -> npt.NDArray[np.bool_]:

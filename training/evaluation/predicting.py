@@ -39,8 +39,10 @@ def predict_log(
 
 
 def named(bundle: Bundle) -> dict[str, str]:
+    """A bundle in a report."""
     return {"name": bundle.manifest.name, "version": bundle.version, "path": str(bundle.path)}
 
 
 def bundle_predictions(network: Path, rows: EncodedLog, console: Console) -> Predictions:
+    """Predictions by task of a bundle's network, on all cores."""
     return predict_log(NetworkSession(network, threads=usable_cores()), rows, console)

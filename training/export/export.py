@@ -41,8 +41,8 @@ from model.fusion import canonical, default_fusion
 from model.network.network import RankingNetwork
 from training.export.lowering import lower
 from training.rows.batches import EncodedLog
-from training.run_folder import environment
-from training.warm_start import kept_weights
+from training.runs.environment import environment
+from training.runs.warm_start import kept_weights
 
 __all__ = [
     "PARITY_ROWS",

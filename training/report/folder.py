@@ -21,8 +21,8 @@ import numpy.typing as npt
 import orjson
 
 from model.errors import FulcrumError
-from training.differences import differences
 from training.report.run import Job, paths
+from training.runs.differences import differences
 
 __all__ = ["ReportFolder"]
 

@@ -36,7 +36,7 @@ from training.report.run import Job, Part
 from training.report.workers import carry_out_all
 from training.rows.batches import EncodedLog
 from training.rows.material import material_in_memory
-from training.run_folder import environment
+from training.runs.environment import environment
 from training.threads import usable_cores
 
 __all__ = ["make_report"]

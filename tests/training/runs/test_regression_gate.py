@@ -9,9 +9,9 @@ from rich.console import Console
 import fulcrum
 from model.bundle import load_bundle
 from model.errors import FulcrumError
-from training.gate import Gate
 from training.metrics.comparison import Difference
 from training.recipe import load_recipe
+from training.runs.regression_gate import Gate
 from training.train import train_bundle
 
 QUIET = Console(quiet=True)

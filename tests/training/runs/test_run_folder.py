@@ -8,7 +8,7 @@ import torch
 
 from model.errors import FulcrumError
 from training.recipe import load_recipe
-from training.run_folder import RunFolder
+from training.runs.run_folder import RunFolder
 
 
 def test_epochs_are_appended_and_the_best_weights_replaced(tmp_path):

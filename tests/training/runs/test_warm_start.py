@@ -17,8 +17,8 @@ from model.network.network import build_network
 from training.fitting.network import side_spec, task_heads
 from training.recipe import load_recipe
 from training.rows.material import encode_log, material_in_memory
+from training.runs.warm_start import kept_weights, open_bundle
 from training.train import train_bundle
-from training.warm_start import kept_weights, open_bundle
 
 QUIET = Console(quiet=True)
 FIRST = "data.split={train: 'time < 960', validation: 'time >= 960'}"

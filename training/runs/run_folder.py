@@ -13,12 +13,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import platform
-import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +24,19 @@ import torch
 from pydantic import ValidationError
 
 from model.errors import FulcrumError
-from training.differences import differences
 from training.fitting.device import device_name, training_device
 from training.recipe import Recipe
+from training.runs.differences import differences
+from training.runs.environment import environment
 from training.threads import usable_cores
 
-__all__ = ["RunFolder", "check_startable", "environment"]
+__all__ = ["RunFolder", "check_startable"]
 
 _RUN, _RECIPE, _METRICS = "run.json", "recipe.json", "metrics.jsonl"
 _BEST, _CHECKPOINT = "best.pt", "checkpoint.pt"
 _DECISIVE = ("fulcrum", "torch", "numpy", "polars", "platform", "device", "threads")
 _OF_NO_OUTCOME = ("checkpoint_seconds", "gate", "tensorboard")
 _NAMED = 3
-
-
-def environment() -> dict[str, str]:
-    """Versions and machine that a run's numbers depend on."""
-    packages = ("fulcrum", "torch", "numpy", "polars", "onnx", "onnxruntime")
-    return {
-        "python": sys.version.split()[0],
-        **{name: metadata.version(name) for name in packages},
-        "platform": platform.platform(),
-        "cores": str(len(os.sched_getaffinity(0))),
-    }
 
 
 def check_startable(path: Path, recipe: Recipe, *, resume: bool) -> None:

@@ -37,8 +37,8 @@ from model.network.config import TrunkConfig
 from model.network.network import RankingNetwork
 from model.network.trunks import build_trunk
 from model.schema import NumericFeature, OrdinalHead, SequenceFeature, Side
-from training.differences import differences
 from training.recipe import Recipe
+from training.runs.differences import differences
 
 __all__ = ["WarmStart", "kept_weights", "open_bundle"]
 
