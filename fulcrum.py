@@ -408,7 +408,7 @@ def publish(
 ) -> None:
     """Encode all users and items of a data set into a feature store, atomically."""
     with _extra("training"):
-        from training.publish import publish as publish_rows
+        from training.publishing.publish import publish as publish_rows
     from model.bundle import load_bundle
 
     published = publish_rows(load_bundle(bundle), data, to, progress)

@@ -28,7 +28,7 @@ from model.store.redis_rows import RedisTable, generation_key
 from tests.faulty_proxy import Fault, FaultyProxy
 from tests.redis_server import RedisServer, redis_binaries
 from tests.service_process import private_bytes
-from training.publish import publish
+from training.publishing.publish import publish
 
 QUIET = Console(quiet=True)
 CANDIDATES = 500

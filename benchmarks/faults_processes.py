@@ -31,7 +31,7 @@ from model.bundle import load_bundle
 from tests.faulty_proxy import Fault, FaultyProxy
 from tests.redis_server import RedisServer, redis_binaries
 from tests.service_process import ServiceProcess, wait_until
-from training.publish import publish
+from training.publishing.publish import publish
 
 CANDIDATES = 100
 WEATHER: tuple[Fault, ...] = (

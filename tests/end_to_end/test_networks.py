@@ -26,7 +26,7 @@ from training.evaluation.evaluate import evaluate_bundle
 from training.export.export import PARITY_ROWS
 from training.fitting.network import fresh_network
 from training.fitting.trainer import predict_rows
-from training.publish import publish
+from training.publishing.publish import publish
 from training.recipe import Recipe, load_recipe
 from training.rows.material import material_in_memory
 from training.runs.warm_start import open_bundle

@@ -19,7 +19,7 @@ from service.ranking.ranker import share_of_features
 from tests.faulty_proxy import FaultyProxy
 from tests.redis_server import RedisServer
 from tests.service_process import serving, wait_until
-from training.redis_writer import RedisWriter
+from training.publishing.redis_writer import RedisWriter
 
 IDS = [f"v{row}" for row in range(300)]
 

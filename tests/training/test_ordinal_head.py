@@ -17,7 +17,7 @@ from tests.end_to_end.parity import largest_difference
 from training.evaluation.evaluate import evaluate_bundle
 from training.fitting.network import fresh_network
 from training.fitting.trainer import fit, predict_rows
-from training.publish import publish
+from training.publishing.publish import publish
 from training.recipe import load_recipe
 from training.rows.material import material_in_memory, streamed_material
 from training.runs.run_folder import RunFolder

@@ -12,7 +12,7 @@ from service.features.stores import FeatureStores
 from service.settings import Settings
 from tests.faulty_proxy import FaultyProxy
 from tests.redis_server import RedisServer
-from training.redis_writer import RedisWriter
+from training.publishing.redis_writer import RedisWriter
 
 IDS = {"users": [f"u{row}" for row in range(40)], "items": [f"v{row}" for row in range(800)]}
 

@@ -29,7 +29,7 @@ from service.processes.fleet import Fleet
 from service.settings import Settings
 from tests.bundle_variants import write_variant
 from tests.faulty_proxy import FaultyProxy
-from training.redis_writer import RedisWriter
+from training.publishing.redis_writer import RedisWriter
 
 
 class NoTrials:

@@ -13,8 +13,8 @@ from model.errors import FulcrumError
 from model.store.packed import open_tables
 from model.store.redis_rows import RedisTable, generation_key
 from tests.redis_server import redis_process, redis_server
-from training.publish import publish
-from training.redis_writer import RedisWriter
+from training.publishing.publish import publish
+from training.publishing.redis_writer import RedisWriter
 
 __all__ = ["redis_process", "redis_server"]
 
@@ -110,7 +110,7 @@ def test_damaged_and_foreign_values_are_mended(redis_server, bundle, trained, st
 def test_a_first_publishing_that_dies_leaves_no_generation_and_another_completes_it(
     redis_server, bundle, trained, state, monkeypatch, batches
 ):
-    monkeypatch.setattr("training.redis_writer._BATCH", 20)
+    monkeypatch.setattr("training.publishing.redis_writer._BATCH", 20)
     whole, alive = RedisWriter.write, iter(range(batches))
 
     def dying(self, *arguments):

@@ -15,7 +15,7 @@ from model.errors import FulcrumError
 from model.store.packed import open_tables
 from tests.redis_server import redis_process, redis_server
 from training import publish as publishing
-from training.publish import publish
+from training.publishing.publish import publish
 
 __all__ = ["redis_process", "redis_server"]
 

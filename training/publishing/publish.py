@@ -25,7 +25,7 @@ from training.datasets import read_source
 from training.datasets.source import LogSource
 from training.preparation.columns import key_strings
 from training.preparation.entities import Entities, prepare_entities
-from training.redis_writer import RedisWriter, is_redis
+from training.publishing.redis_writer import RedisWriter, is_redis
 
 __all__ = ["Published", "publish"]
 

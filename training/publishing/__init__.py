@@ -1,0 +1,1 @@
+"""Publishing: encoded users and items into a feature store."""
