@@ -176,8 +176,8 @@ def search(
 ) -> None:
     """Try a recipe with other values, judged on the validation split; several processes may share --run."""
     with _extra("training"):
-        from training.search import Trial, load_space, search
-        from training.search_table import search_progress, search_table
+        from training.search.search import Trial, load_space, search
+        from training.search.table import search_progress, search_table
     wanted = load_space(space)
     names = list(wanted.objective)
     with search_progress(progress) as bars:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from training.search import SearchSpace, Trial
+from training.search.search import SearchSpace, Trial
 
 __all__ = ["search_progress", "search_table"]
 

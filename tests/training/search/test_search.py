@@ -10,7 +10,7 @@ from rich.console import Console
 
 from model.errors import FulcrumError
 from training.recipe import load_recipe
-from training.search import SearchSpace, Trial, load_space, search, trials_of
+from training.search.search import SearchSpace, Trial, load_space, search, trials_of
 from training.train import train_bundle
 
 SPACE = {

@@ -1,0 +1,1 @@
+"""Search: a recipe with other values, judged on the validation split."""
