@@ -259,8 +259,8 @@ def report(
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401 (missing after hours of training would be too late)
     with _extra("training"):
+        from training.report.page.table import report_table
         from training.report.report import make_report
-        from training.report.table import report_table
     if match not in ("flops", "parameters", "none"):
         raise FulcrumError(f"--match {match}: expected flops, parameters or none")
     found = make_report(

@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from training.report.findings import signed
+from training.report.findings.findings import signed
+from training.report.pictures.svg import ACCENT, INK, MUTED, WORSE, drawn, tidy
 from training.report.report import make_report
-from training.report.svg import ACCENT, INK, MUTED, WORSE, drawn, tidy
 
 _COLOURS = (ACCENT, WORSE, INK, MUTED)
 _PALETTE = """<style>

@@ -26,10 +26,10 @@ from model.network.heads import TaskHead
 from model.network.network import build_network
 from training.fitting.network import side_spec, task_heads
 from training.metrics.task_metrics import finite
-from training.report.analysis import Facts, analyse
 from training.report.budget import CLOSE, Budget, Match, matched, measure
+from training.report.findings.analysis import Facts, analyse
 from training.report.folder import ReportFolder
-from training.report.page import write_page
+from training.report.page.page import write_page
 from training.report.plan import SINGLE, Plan, make_plan, of_tasks
 from training.report.rows import save_rows
 from training.report.run import Job, Part

@@ -29,8 +29,8 @@ from training.fitting.trainer import EpochReport, fit, predict_rows
 from training.metrics.task_metrics import finite, task_metrics
 from training.recipe import TrainingConfig
 from training.report.budget import Budget
+from training.report.findings.utilisation import Watch
 from training.report.rows import of_places
-from training.report.utilisation import Watch
 from training.rows.batches import EncodedLog
 
 __all__ = ["Job", "Part", "carry_out", "paths"]

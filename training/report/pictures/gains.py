@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from training.report.findings import signed
+from training.report.findings.findings import signed
 from training.report.pictures.picture import FAR, Grid, Picture, cells, listed, metric_name, tick
-from training.report.svg import BETTER, INK, MUTED, PAPER, WORSE, drawn, tidy
+from training.report.pictures.svg import BETTER, INK, MUTED, PAPER, WORSE, drawn, tidy
 
 __all__ = ["gain_picture"]
 

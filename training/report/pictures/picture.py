@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.report.findings import DASH, MINUS, signed
+from training.report.findings.findings import DASH, MINUS, signed
 
 __all__ = ["FAR", "Grid", "Picture", "cells", "interval", "listed", "metric_name", "padded", "tick"]
 

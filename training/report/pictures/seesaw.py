@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from training.report.findings import seesaw
-from training.report.labels import place_labels
+from training.report.findings.findings import seesaw
+from training.report.findings.labels import place_labels
 from training.report.pictures.picture import FAR, Grid, Picture, cells, metric_name, tick
-from training.report.svg import BETTER, INK, MUTED, PAPER, WORSE, drawn, tidy
+from training.report.pictures.svg import BETTER, INK, MUTED, PAPER, WORSE, drawn, tidy
 
 __all__ = ["seesaw_pictures"]
 

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from training.report.findings import signed
+from training.report.findings.findings import signed
 from training.report.pictures.picture import Grid, Picture, metric_name, padded, tick
-from training.report.svg import ACCENT, INK, MUTED, drawn, tidy
+from training.report.pictures.svg import ACCENT, INK, MUTED, drawn, tidy
 
 __all__ = ["calibration_pictures", "curve_pictures"]
 

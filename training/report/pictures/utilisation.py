@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from training.report.pictures.picture import Grid, Picture
-from training.report.svg import ACCENT, MUTED, drawn, tidy
+from training.report.pictures.svg import ACCENT, MUTED, drawn, tidy
 
 __all__ = ["utilisation_pictures"]
 

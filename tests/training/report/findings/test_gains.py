@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from training.metrics.task_metrics import auc
-from training.report.gains import TaskRows, gain, two_levels, widening
+from training.report.findings.gains import TaskRows, gain, two_levels, widening
 
 
 def _literal(kind, labels, users, ours, theirs, draws):

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from training.report.labels import place_labels
+from training.report.findings.labels import place_labels
 
 
 def test_labels_of_a_crowd_do_not_lie_on_one_another_and_stay_within():

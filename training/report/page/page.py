@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from training.report.findings import DASH, seesaw, signed
+from training.report.findings.findings import DASH, seesaw, signed
 from training.report.pictures.gains import gain_picture
 from training.report.pictures.picture import Grid, interval, metric_name
 from training.report.pictures.seesaw import seesaw_pictures

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from model.network.heads import TaskHead
 from training.metrics.calibration import by_prediction, calibration_error
-from training.report.findings import findings
-from training.report.gains import Score, TaskRows, gain
+from training.report.findings.findings import findings
+from training.report.findings.gains import Score, TaskRows, gain
+from training.report.findings.utilisation import over_seeds
 from training.report.plan import SINGLE
-from training.report.utilisation import over_seeds
 
 __all__ = ["Facts", "analyse"]
 

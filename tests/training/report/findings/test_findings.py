@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.report.findings import findings, seesaw, signed
+from training.report.findings.findings import findings, seesaw, signed
 
 
 def _gain(low, high):

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from training.report.findings import DASH, seesaw, signed
+from training.report.findings.findings import DASH, seesaw, signed
 
 __all__ = ["report_table"]
 

@@ -1,0 +1,1 @@
+"""Findings: what the runs of a report say, with intervals."""
