@@ -29,7 +29,7 @@ from rich.table import Table
 from benchmarks.faults_control import HOME, trained
 from model.bundle import ENCODER, NETWORK, SCHEMA, load_bundle, write_manifest
 from model.errors import FulcrumError
-from tests.service_process import serving, wait_until
+from tests.support.service_process import serving, wait_until
 
 JUDGED_S = 150.0
 """Seconds in which a bundle must be in service or refused."""

@@ -31,8 +31,8 @@ from rich.progress import track
 from rich.table import Table
 
 from model.fusion import FusionConfig, explain, parse_fusion, version
-from tests.bundle_variants import write_variant
-from tests.service_process import ServiceProcess, private_bytes, serving, wait_until
+from tests.support.bundle_variants import write_variant
+from tests.support.service_process import ServiceProcess, private_bytes, serving, wait_until
 
 HOME = Path("build/faults")
 FULCRUM = str(Path(sys.executable).with_name("fulcrum"))

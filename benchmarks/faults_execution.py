@@ -25,9 +25,9 @@ from benchmarks.load import Callers, Reply, milliseconds
 from benchmarks.rig import HOME, Broken, finish, make_bundle, measured_capacity, pinned_service, requests_of
 from model.bundle import Bundle, load_bundle
 from model.store.redis_rows import RedisTable, generation_key
-from tests.faulty_proxy import Fault, FaultyProxy
-from tests.redis_server import RedisServer, redis_binaries
-from tests.service_process import private_bytes
+from tests.support.faulty_proxy import Fault, FaultyProxy
+from tests.support.redis_server import RedisServer, redis_binaries
+from tests.support.service_process import private_bytes
 from training.publishing.publish import publish
 
 QUIET = Console(quiet=True)

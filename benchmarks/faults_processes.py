@@ -28,9 +28,9 @@ from rich.table import Table
 from benchmarks.load import Callers, Reply, milliseconds
 from benchmarks.rig import HOME, Broken, finish, make_bundle, running_service
 from model.bundle import load_bundle
-from tests.faulty_proxy import Fault, FaultyProxy
-from tests.redis_server import RedisServer, redis_binaries
-from tests.service_process import ServiceProcess, wait_until
+from tests.support.faulty_proxy import Fault, FaultyProxy
+from tests.support.redis_server import RedisServer, redis_binaries
+from tests.support.service_process import ServiceProcess, wait_until
 from training.publishing.publish import publish
 
 CANDIDATES = 100

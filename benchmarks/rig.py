@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import Callers, bodies_for
-from tests.redis_server import RedisServer, redis_binaries
-from tests.service_process import ServiceProcess, serving
+from tests.support.redis_server import RedisServer, redis_binaries
+from tests.support.service_process import ServiceProcess, serving
 
 __all__ = [
     "HOME",

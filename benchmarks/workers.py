@@ -38,7 +38,7 @@ from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
 from model.store.packed import current_generation, open_tables, write_store
 from service.inference.crew import Crew
-from tests.service_process import ServiceProcess, serving
+from tests.support.service_process import ServiceProcess, serving
 
 ITEMS = 1_000_000
 STORE = HOME / "million"

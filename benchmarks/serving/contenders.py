@@ -23,7 +23,7 @@ from benchmarks.rig import FULCRUM, HOME
 from benchmarks.serving.material import Material, Ranked
 from benchmarks.serving.process_tree import ProcessTree
 from model.bundle import FP32
-from tests.redis_server import free_port
+from tests.support.redis_server import free_port
 
 __all__ = ["CONTENDERS", "Contender", "Served", "prepare", "serve"]
 

@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tests.service_process import private_bytes
+from tests.support.service_process import private_bytes
 
 __all__ = ["ProcessTree"]
 

@@ -3,7 +3,7 @@ import time
 from pathlib import Path
 
 from benchmarks.serving.process_tree import ProcessTree
-from tests.service_process import wait_until
+from tests.support.service_process import wait_until
 
 # The first starts a second that starts a third and ends at once: an orphan, which counts.
 PROGRAM = """

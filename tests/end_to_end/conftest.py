@@ -10,7 +10,7 @@ import httpx
 import polars as pl
 import pytest
 
-from tests.end_to_end.harness import FULCRUM, Command, World, serving
+from tests.support.harness import FULCRUM, Command, World, serving
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.end_to_end.harness import KUAIRAND, Command, serving
-from tests.end_to_end.parity import largest_difference
+from tests.support.harness import KUAIRAND, Command, serving
+from tests.support.parity import largest_difference
 from training.recipe import load_recipe
 
 pytestmark = pytest.mark.skipif(

@@ -20,8 +20,8 @@ from model.network.trunk import Trunk
 from model.network.trunks import network_config
 from service.settings import Settings
 from tests.conftest import Trained
-from tests.end_to_end.parity import largest_difference
-from tests.service_thread import listening
+from tests.support.parity import largest_difference
+from tests.support.service_thread import listening
 from training.evaluation.evaluate import evaluate_bundle
 from training.export.export import PARITY_ROWS
 from training.fitting.network import fresh_network

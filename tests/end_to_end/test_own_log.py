@@ -7,7 +7,7 @@ import random
 import re
 from pathlib import Path
 
-from tests.end_to_end.harness import Command, serving
+from tests.support.harness import Command, serving
 
 README = Path(__file__).parents[2] / "README.md"
 

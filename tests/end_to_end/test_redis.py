@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.end_to_end.harness import Command, World, serving
-from tests.end_to_end.parity import largest_difference
-from tests.redis_server import RedisServer, redis_process, redis_server
+from tests.support.harness import Command, World, serving
+from tests.support.parity import largest_difference
+from tests.support.redis_server import RedisServer, redis_process, redis_server
 
 __all__ = ["redis_process", "redis_server"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.harness import World, serving
+from tests.support.harness import World, serving
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.end_to_end.harness import World
-from tests.end_to_end.parity import largest_difference
+from tests.support.harness import World
+from tests.support.parity import largest_difference
 
 CONTEXT = {"tab": "feed", "hour": 20}
 

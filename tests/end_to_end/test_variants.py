@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from model.bundle import load_bundle
-from tests.end_to_end.harness import FULCRUM, Command, World, serving
-from tests.end_to_end.parity import largest_difference
+from tests.support.harness import FULCRUM, Command, World, serving
+from tests.support.parity import largest_difference
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ from model.encoding import Column, EncodedRows, Encoder
 from model.schema import Schema
 from model.store.packed import PackedLayout, write_store
 from service.settings import Settings
-from tests.redis_server import redis_process, redis_server
-from tests.service_thread import listening
+from tests.support.redis_server import redis_process, redis_server
+from tests.support.service_thread import listening
 
 __all__ = ["redis_process", "redis_server"]
 

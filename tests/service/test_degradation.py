@@ -16,9 +16,9 @@ import pytest
 
 from model.store.packed import open_tables
 from service.ranking.ranker import share_of_features
-from tests.faulty_proxy import FaultyProxy
-from tests.redis_server import RedisServer
-from tests.service_process import serving, wait_until
+from tests.support.faulty_proxy import FaultyProxy
+from tests.support.redis_server import RedisServer
+from tests.support.service_process import serving, wait_until
 from training.publishing.redis_writer import RedisWriter
 
 IDS = [f"v{row}" for row in range(300)]

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from model.network.embedding import SideSpec
-from tests.training.network_graphs import ITEM, USER, Graphs, exported, network_of
+from tests.support.network_graphs import ITEM, USER, Graphs, exported, network_of
 from training.export.lowering import lower
 
 

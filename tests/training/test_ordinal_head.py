@@ -12,8 +12,8 @@ from rich.console import Console
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
-from tests.end_to_end.harness import serving
-from tests.end_to_end.parity import largest_difference
+from tests.support.harness import serving
+from tests.support.parity import largest_difference
 from training.evaluation.evaluate import evaluate_bundle
 from training.fitting.network import fresh_network
 from training.fitting.trainer import fit, predict_rows

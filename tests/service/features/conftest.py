@@ -10,8 +10,8 @@ from model.encoding import Encoder
 from model.store.packed import open_tables
 from service.features.stores import FeatureStores
 from service.settings import Settings
-from tests.faulty_proxy import FaultyProxy
-from tests.redis_server import RedisServer
+from tests.support.faulty_proxy import FaultyProxy
+from tests.support.redis_server import RedisServer
 from training.publishing.redis_writer import RedisWriter
 
 IDS = {"users": [f"u{row}" for row in range(40)], "items": [f"v{row}" for row in range(800)]}

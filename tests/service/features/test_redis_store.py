@@ -11,7 +11,7 @@ import pytest
 
 from model.errors import FulcrumError
 from service.features.embedded import EmbeddedStore
-from tests.redis_server import RedisServer, redis_binaries
+from tests.support.redis_server import RedisServer, redis_binaries
 
 ITEMS = [f"v{row}" for row in range(500)]
 SETTINGS = {"feature_timeout_ms": 150.0}

@@ -14,8 +14,8 @@ from model.bundle import NETWORK, NETWORK_DATA, load_bundle
 from model.bundle.session import NetworkSession
 from service.inference.engine import Engine
 from service.inference.shared_weights import SharedWeights
-from tests.bundle_variants import write_variant
-from tests.service_process import serving
+from tests.support.bundle_variants import write_variant
+from tests.support.service_process import serving
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.service_process import ServiceProcess, serving, wait_until
+from tests.support.service_process import ServiceProcess, serving, wait_until
 
 BODY = {"user_id": "u1", "candidate_ids": [f"v{n}" for n in range(40)], "top_k": 5}
 

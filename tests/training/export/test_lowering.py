@@ -9,7 +9,7 @@ import torch
 
 from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.trunk import Trunk
-from tests.training.network_graphs import (
+from tests.support.network_graphs import (
     IDS,
     ITEM,
     NUMBERS,

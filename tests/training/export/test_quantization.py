@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model.errors import FulcrumError
 from model.network.trunk import Trunk
-from tests.training import network_graphs
+from tests.support import network_graphs
 from training.export.quantization import Range, observe, open_graph, quantize
 
 USER, ITEM, HIDDEN, LAST = 40, 48, 64, 32

@@ -13,7 +13,7 @@ from model.bundle import load_bundle
 from model.encoding import Column
 from model.errors import FulcrumError
 from model.store.packed import open_tables
-from tests.redis_server import redis_process, redis_server
+from tests.support.redis_server import redis_process, redis_server
 from training import publish as publishing
 from training.publishing.publish import publish
 

@@ -12,7 +12,7 @@ from model.bundle import load_bundle
 from model.errors import FulcrumError
 from model.store.packed import open_tables
 from model.store.redis_rows import RedisTable, generation_key
-from tests.redis_server import redis_process, redis_server
+from tests.support.redis_server import redis_process, redis_server
 from training.publishing.publish import publish
 from training.publishing.redis_writer import RedisWriter
 

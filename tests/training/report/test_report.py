@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import fulcrum
 from model.errors import FulcrumError
-from tests.service_process import wait_until
+from tests.support.service_process import wait_until
 
 ARGUMENTS = ["--models", "cgc,mmoe", "--tasks", "vtr,vcr", "--seeds", "2"]
 ARGUMENTS += ["--compare", "cgc,mmoe", "--jobs", "1"]

@@ -9,7 +9,7 @@ import pytest
 
 from model.errors import FulcrumError
 from service.control.bundles.catalog import Catalog
-from tests.bundle_variants import write_variant
+from tests.support.bundle_variants import write_variant
 
 
 def names(catalog: Catalog) -> list[str]:

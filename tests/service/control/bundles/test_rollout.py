@@ -27,8 +27,8 @@ from service.features.stores import FeatureStores
 from service.inference.engine import Engine
 from service.processes.fleet import Fleet
 from service.settings import Settings
-from tests.bundle_variants import write_variant
-from tests.faulty_proxy import FaultyProxy
+from tests.support.bundle_variants import write_variant
+from tests.support.faulty_proxy import FaultyProxy
 from training.publishing.redis_writer import RedisWriter
 
 

@@ -11,7 +11,7 @@ from model.errors import FulcrumError
 from service.control import trial
 from service.control.bundles.catalog import Catalog
 from service.control.bundles.trial import Trials
-from tests.bundle_variants import write_variant
+from tests.support.bundle_variants import write_variant
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from service.control.state.desired import Desired, StateError
 from service.control.state.file import FileState
 from service.control.state.opening import open_state
 from service.control.state.redis import KEY, RedisState
-from tests.redis_server import RedisServer, free_port, redis_process, redis_server
+from tests.support.redis_server import RedisServer, free_port, redis_process, redis_server
 
 __all__ = ["redis_process", "redis_server"]
 

@@ -13,9 +13,9 @@ import pytest
 from service.contract.answers import ModelsReport
 from service.control.state.file import FileState
 from service.control.state.redis import RedisState
-from tests.bundle_variants import write_variant
-from tests.redis_server import redis_process, redis_server
-from tests.service_process import serving, wait_until
+from tests.support.bundle_variants import write_variant
+from tests.support.redis_server import redis_process, redis_server
+from tests.support.service_process import serving, wait_until
 
 __all__ = ["redis_process", "redis_server"]
 
