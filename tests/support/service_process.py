@@ -17,7 +17,7 @@ import httpx
 
 __all__ = ["ServiceProcess", "private_bytes", "serving", "wait_until"]
 
-_REPOSITORY = Path(__file__).parents[1]
+_REPOSITORY = Path(__file__).parents[2]
 _PROGRAM = """
 import json, sys
 from service.server import run

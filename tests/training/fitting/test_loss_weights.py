@@ -95,7 +95,7 @@ def test_a_mistake_names_key_expected_and_found(value, match):
 
 
 def test_every_kind_and_key_is_documented():
-    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "recipes.md").read_text()
     for kind in (FixedLossWeights, DecayedLossWeights, UncertaintyLossWeights):
         (name,) = get_args(kind.model_fields["kind"].annotation)
         for word in (name, *kind.model_fields):
