@@ -124,7 +124,7 @@ def test_data_that_nothing_can_be_learned_from_is_refused_and_nothing_written(
 
 
 def test_a_training_that_diverges_writes_no_bundle(trained, tmp_path, monkeypatch):
-    from training import trainer
+    from training.fitting import trainer
 
     monkeypatch.setattr(
         trainer,

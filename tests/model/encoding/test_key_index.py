@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import key_index
+from model.encoding import key_index
 from model.encoding.key_index import KeyIndex, hash_key, hash_keys
 from model.errors import FulcrumError
 

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from model.bundle import MANIFEST_FILES, NETWORK, Bundle, Manifest, VariantEntry, load_bundle, write_manifest
 from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
-from service import variants
+from service.inference import variant
 from service.inference.engine import Engine
 from service.inference.providers import CPU, OPENVINO
 from service.inference.variant import choose_variant, multiplies_bytes
@@ -56,7 +56,7 @@ def with_variants(world, folder, noise: float = 1e-3, **entries: dict[str, Any])
 
 @pytest.fixture
 def multiplying(monkeypatch):
-    monkeypatch.setattr(variants, "multiplies_bytes", lambda: True)
+    monkeypatch.setattr(variant, "multiplies_bytes", lambda: True)
 
 
 def test_a_variant_does_not_change_the_version_and_its_file_is_verified(world, tmp_path):
@@ -87,7 +87,7 @@ def test_auto_stays_with_float32_where_nothing_is_to_be_gained(world, tmp_path, 
     slow = with_variants(world, tmp_path / "slow", int8={"speedup": 1.05})
     assert choose_variant(slow, "auto", CPU) == "fp32"
     fast = with_variants(world, tmp_path / "fast")
-    monkeypatch.setattr(variants, "multiplies_bytes", lambda: False)
+    monkeypatch.setattr(variant, "multiplies_bytes", lambda: False)
     assert choose_variant(fast, "auto", CPU) == "fp32"
     assert choose_variant(fast, "int8", CPU) == "int8"
 

@@ -18,7 +18,7 @@ from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.heads import TaskHead
 from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig
-from training import trainer
+from training.fitting import trainer
 from training.fitting.optimizer import rate_share
 from training.fitting.trainer import fit, predict_rows
 from training.metrics.task_metrics import auc

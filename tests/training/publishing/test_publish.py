@@ -14,7 +14,7 @@ from model.encoding import Column
 from model.errors import FulcrumError
 from model.store.packed import open_tables
 from tests.support.redis_server import redis_process, redis_server
-from training import publish as publishing
+from training.publishing import publish as publishing
 from training.publishing.publish import publish
 
 __all__ = ["redis_process", "redis_server"]

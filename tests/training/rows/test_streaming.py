@@ -107,7 +107,7 @@ def test_a_streamed_log_has_the_encoder_and_the_rows_of_the_same_log_in_memory(
 def test_numbers_are_standardised_by_a_sample_once_there_are_many_rows(
     recipe, parquet, tmp_path, monkeypatch
 ):
-    from training import summary
+    from training.rows import summary
 
     monkeypatch.setattr(summary, "SAMPLED_ROWS", 300)
     memory, streamed = both(recipe(STREAM), parquet, tmp_path / "run")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import FulcrumError
-from service.control import trial
+from service.control.bundles import trial
 from service.control.bundles.catalog import Catalog
 from service.control.bundles.trial import Trials
 from tests.support.bundle_variants import write_variant
