@@ -102,6 +102,8 @@ def _linear_relu(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
 
 
 _BEFORE_RELU = torch.ops.aten.threshold_backward
-_HAS_MKLDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-# Product, bias and ReLU in one pass: what torch's own compiler calls. Where a build lacks it, two passes do.
-_FUSED = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if _HAS_MKLDNN else None
+_FUSED = None
+if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():  # type: ignore[no-untyped-call]
+    # Product, bias and ReLU in one pass: what torch's own compiler calls. A build may lack it, and on a
+    # processor without bfloat16 it raises; two passes do the same.
+    _FUSED = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
