@@ -18,8 +18,8 @@ from model.bundle import load_bundle
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
-from training.evaluation import evaluate
 from training.datasets import read_source
+from training.evaluation import evaluate
 from training.evaluation.evaluate import evaluate_bundle
 from training.evaluation.predicting import predict_log
 from training.metrics.task_metrics import auc

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from model.errors import FulcrumError
-from training.runs import curves
 from training import train as train_module
 from training.recipe import load_recipe
+from training.runs import curves
 from training.train import train_bundle
 
 QUIET = Console(quiet=True)

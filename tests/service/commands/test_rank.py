@@ -1,4 +1,4 @@
-"""The client for hands."""
+"""`fulcrum rank`: what it asks, shows and refuses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import FulcrumError
-from service.client import rank, read_candidates
+from service.commands.rank import rank, read_candidates
 
 
 @pytest.fixture
@@ -47,45 +47,50 @@ def test_candidates_come_from_stdin(monkeypatch):
 
 
 def test_an_answer_is_shown_as_a_table(url, candidates, capsys):
-    rank(url, "u1", candidates("v1\nv2\nv3"), top_k=2, explain=True, context={"hour": 3})
+    rank(candidates("v1\nv2\nv3"), "u1", url, top_k=2, explain=True, context=["hour=3"])
     shown = capsys.readouterr().out
     for word in ("v1", "vtr", "video_len term", "tiny-mlp", "scene default", "3 scored"):
         assert word in shown, word
 
 
+def test_a_file_may_be_a_whole_request(url, candidates, capsys):
+    rank(candidates('{"user_id": "u1", "candidate_ids": ["v1", "v2"], "top_k": 1}'), url=url, json=True)
+    assert len(json.loads(capsys.readouterr().out)["items"]) == 1
+
+
 def test_an_answer_may_stay_json(url, candidates, capsys):
-    rank(url, "u1", candidates("v1\nv2"), as_json=True)
+    rank(candidates("v1\nv2"), "u1", url, json=True)
     assert json.loads(capsys.readouterr().out)["scored"] == 2
 
 
 def test_a_refusal_names_the_field(url, candidates):
     with pytest.raises(FulcrumError, match=r"422 .*context\.tabb: unknown context feature"):
-        rank(url, "u1", candidates("v1"), context={"tabb": 1})
+        rank(candidates("v1"), "u1", url, context=["tabb=1"])
 
 
 def test_no_service_is_said_clearly(candidates):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(FulcrumError, match="is `fulcrum serve` running there"):
-        rank(f"http://127.0.0.1:{port}", "u1", candidates("v1"))
+        rank(candidates("v1"), "u1", f"http://127.0.0.1:{port}")
 
 
 def test_another_service_is_said_clearly(url, candidates):
     with pytest.raises(FulcrumError, match="404 Not Found"):
-        rank(f"{url}/elsewhere", "u1", candidates("v1"))
+        rank(candidates("v1"), "u1", f"{url}/elsewhere")
 
 
 @pytest.mark.parametrize("text", ["", "[1,", "{"])
 def test_a_bad_file_is_refused(url, candidates, text):
     with pytest.raises(FulcrumError, match=r"^candidates "):
-        rank(url, "u1", candidates(text))
+        rank(candidates(text), "u1", url)
 
 
 def test_a_missing_file_is_refused(url, tmp_path):
     with pytest.raises(FulcrumError, match="cannot be read"):
-        rank(url, "u1", tmp_path / "absent")
+        rank(tmp_path / "absent", "u1", url)
 
 
 def test_a_missing_user_is_refused(url, candidates):
     with pytest.raises(FulcrumError, match="give --user"):
-        rank(url, None, candidates("v1"))
+        rank(candidates("v1"), None, url)

@@ -1,0 +1,59 @@
+"""The terminal: results on stdout, progress on stderr, and what commands share. Knows no command.
+
+Commands import what they need when they are called: a command line that loaded torch to print its help would
+be slow, and could not serve where there is no torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from model.errors import FulcrumError
+
+__all__ = ["BundlePath", "Data", "Json", "Sets", "answer", "escape", "extra", "print_json", "progress"]
+
+progress = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+answer = Console(width=None if sys.stdout.isatty() else 120)
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="Folder of the log; the recipes demo and bench make their own.", show_default=False
+    ),
+]
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `fulcrum train` wrote.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe value, such as training.epochs=1."),
+]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on stdout."""
+    print(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode())  # noqa: T201
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """A command whose extra is not installed says so, and how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        root = (error.name or "").partition(".")[0]
+        if root in {"model", "training", "service"}:
+            raise
+        raise FulcrumError(
+            f"this command needs the extra `{name}`, of which {root!r} is not installed: "
+            f"pip install '.[{name}]' -c constraints.txt"
+        ) from error

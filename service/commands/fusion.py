@@ -1,0 +1,68 @@
+"""`fulcrum fusion`: configs of the score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from model.terminal import answer, escape
+
+app = typer.Typer(help="Fusion configs: the weights of the score.", no_args_is_help=True)
+
+
+@app.command("validate")
+def fusion_validate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A fusion config.")],
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="Check the task names against this bundle.")
+    ] = None,
+) -> None:
+    """Say whether a fusion config is sound, and its version."""
+    from model.fusion import version
+
+    config = _fusion(file, bundle)
+    answer.print(f"valid  {version(config)}  scenes: {', '.join(config.scenes)}", soft_wrap=True)
+
+
+@app.command("show")
+def fusion_show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A fusion config.")],
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="List this bundle's tasks that the config leaves out.")
+    ] = None,
+) -> None:
+    """Show a fusion config with its defaults filled in: what each term of the score is."""
+    from model.bundle import load_bundle
+    from model.fusion import version
+
+    config = _fusion(file, bundle)
+    tasks = load_bundle(bundle).task_names if bundle is not None else []
+    answer.print(f"[bold]{escape(str(file))}[/]  {version(config)}", highlight=False, soft_wrap=True)
+    for name, scene in config.scenes.items():
+        table = Table("term", "weight", "of", title=f"scene {name}: {scene.formula}", title_justify="left")
+        for task, term in scene.tasks.items():
+            low, high = term.clip
+            smoothed = f" + {term.smoothing:g}" if term.smoothing else ""
+            table.add_row(task, f"{term.weight:g}", f"log(clip(p, {low:g}, {high:g}){smoothed})")
+        for task in tasks:
+            if task not in scene.tasks:
+                table.add_row(task, "0", "left out of the config")
+        length = scene.video_len.model_dump()
+        settings = ", ".join(
+            f"{key} {value}" for key, value in length.items() if key not in {"kind", "weight"}
+        )
+        table.add_row("video_len", f"{length.get('weight', 0):g}", f"log f: {length['kind']}  {settings}")
+        answer.print(table)
+
+
+def _fusion(file: Path, bundle: Path | None) -> Any:
+    from model.bundle import load_bundle
+    from model.fusion import check_tasks, load_fusion
+
+    config = load_fusion(file)
+    if bundle is not None:
+        check_tasks(config, load_bundle(bundle).task_names)
+    return config

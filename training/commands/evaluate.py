@@ -1,0 +1,87 @@
+"""`fulcrum evaluate`: what a bundle is worth on a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model.errors import FulcrumError
+from model.terminal import BundlePath, Data, Json, answer, extra, print_json, progress
+
+
+def evaluate(
+    bundle: BundlePath,
+    data: Data = None,
+    fusion: Annotated[
+        Path | None, typer.Option("--fusion", help="A fusion config whose score is judged too.")
+    ] = None,
+    scene: Annotated[str, typer.Option("--scene", help="The scene of the fusion config.")] = "default",
+    reward: Annotated[
+        str | None,
+        typer.Option(
+            "--reward",
+            metavar="EXPRESSION",
+            help="With --fusion: what the score's order is to collect, such as 'vtr + 2 * shr'; "
+            "the sum of all labels where absent.",
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="OTHER", help="A bundle to compare with, row by row."),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            metavar="COLUMN",
+            help="Column of the groups in which orders are judged, such as a request id; "
+            "the recipe's where absent.",
+        ),
+    ] = None,
+    variant: Annotated[
+        str, typer.Option("--variant", help="fp32, or a variant that `fulcrum quantize` added.")
+    ] = "fp32",
+    detail: Annotated[
+        bool, typer.Option("--detail", help="Print all groupings, all rows and calibration in bins, too.")
+    ] = False,
+    json: Json = False,
+    predictions: Annotated[
+        Path | None,
+        typer.Option("--predictions", help="Write a row an impression: .parquet or .csv."),
+    ] = None,
+) -> None:
+    """Judge a bundle: on its own training folder the validation split, on any other all rows."""
+    if predictions is not None and predictions.suffix not in {".parquet", ".csv"}:
+        raise FulcrumError(f"--predictions {predictions}: expected a name that ends in .parquet or .csv")
+    with extra("training"):
+        from training.evaluation.evaluate import evaluate_bundle
+        from training.evaluation.tables import details, summary
+    from model.bundle import load_bundle
+
+    evaluation = evaluate_bundle(
+        load_bundle(bundle),
+        data,
+        fusion,
+        scene,
+        progress,
+        reward=reward,
+        against=load_bundle(against) if against is not None else None,
+        group=group,
+        variant=variant,
+    )
+    if predictions is not None:
+        predictions.parent.mkdir(parents=True, exist_ok=True)
+        if predictions.suffix == ".parquet":
+            evaluation.rows.write_parquet(predictions)
+        else:
+            evaluation.rows.write_csv(predictions)
+        progress.print(f"predictions of {evaluation.rows.height:,} impressions in {predictions}")
+    if json:
+        print_json(evaluation.report)
+        return
+    for part in summary(evaluation.report):
+        answer.print(part, highlight=False, soft_wrap=isinstance(part, str))
+    for part in details(evaluation.report) if detail else ():
+        answer.print(part, highlight=False)

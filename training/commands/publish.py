@@ -1,0 +1,23 @@
+"""`fulcrum publish`: users and items into a feature store."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from model.terminal import BundlePath, Data, answer, extra, progress
+
+
+def publish(
+    bundle: BundlePath,
+    to: Annotated[str, typer.Option("--to", help="Folder of the feature store.")],
+    data: Data = None,
+) -> None:
+    """Encode all users and items of a data set into a feature store, atomically."""
+    with extra("training"):
+        from training.publishing.publish import publish as publish_rows
+    from model.bundle import load_bundle
+
+    published = publish_rows(load_bundle(bundle), data, to, progress)
+    answer.print(f"published {published.users:,} users and {published.items:,} items to {to}", soft_wrap=True)
