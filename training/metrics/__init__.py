@@ -1,1 +1,1 @@
-"""Metrics: what predictions are worth, with intervals. Pure NumPy."""
+"""Metrics: what predictions are worth, with intervals. NumPy; `reward` evaluates an expression by Polars."""
