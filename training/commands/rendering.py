@@ -1,4 +1,4 @@
-"""Rendering: events of long work on a terminal: stages as lines, what is counted as bars. Knows no command."""
+"""Rendering: events of long work on a terminal: stages as lines, counts as bars. Knows no command."""
 
 from __future__ import annotations
 
