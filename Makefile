@@ -17,11 +17,10 @@ help:  ## this list
 
 setup: $(READY)  ## make .venv with the pinned dependencies
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt .ci/install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make setup PYTHON=python3.11")'
-	@echo "Installing pinned dependencies into $(VENV) (a minute or two) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]' -c constraints.txt
+	@TORCH_INDEX=$(TORCH_INDEX) .ci/install dev $(VENV)
 	@touch $@
 
 demo: $(READY)  ## train, export, serve, rank, change a weight, rank again
@@ -44,8 +43,7 @@ bench: $(VENV)/.bench-ready  ## what a ranking call and a training step cost, ag
 	@$(BIN)/python -m benchmarks.streaming --rows 4000000 --rounds 1
 
 $(VENV)/.bench-ready: $(READY)
-	@echo "Installing the peers that benchmarks measure against into $(VENV) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,bench]' -c constraints.txt
+	@TORCH_INDEX=$(TORCH_INDEX) .ci/install dev,bench $(VENV)
 	@touch $@
 
 faults: $(READY)  ## the long fault suite: edits and swaps under load, broken Redis, overload, signals, rubbish (two hours)
