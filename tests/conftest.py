@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.properties import load_profile
+
+load_profile()
+
 Document = dict[str, Any]
 
 _RECIPE: Document = {
