@@ -3,17 +3,23 @@
 #   TORCH_INDEX   a package index to take torch from, in addition to pip's own; for the small CPU build:
 #                 make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 #   PYTHON        the interpreter that makes .venv
+#   WORKERS       how many processes run the tests side by side; as many as there are cores if not given
+#
+# HYPOTHESIS_PROFILE names a profile of tests/properties.py: HYPOTHESIS_PROFILE=thorough make test
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+WORKERS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check bench faults serve clean
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
+.PHONY: help setup demo test test-fast check format bench faults serve clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
 setup: $(READY)  ## make .venv with the pinned dependencies
 
@@ -27,7 +33,14 @@ demo: $(READY)  ## train, export, serve, rank, change a weight, rank again
 	@$(BIN)/python examples/demo.py
 
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-fast: $(READY)  ## tests that train, export and start nothing, in under a minute
+	HYPOTHESIS_PROFILE=fast $(PYTEST) -m "not slow"
+
+format: $(READY)  ## format, and fix what lint can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 check: $(READY)  ## format, lint, types, architecture
 	$(BIN)/ruff format --check .
