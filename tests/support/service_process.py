@@ -90,8 +90,8 @@ def serving(log: Path, env: dict[str, str] | None = None, **settings: Any) -> It
         process.stdout.close()
 
 
-def wait_until(what: Callable[[], _T], within_s: float = 10.0) -> _T:
-    """What `what` gives once it is true; fails after the time."""
+def wait_until(what: Callable[[], _T], within_s: float = 60.0) -> _T:
+    """What `what` gives once it is true; fails after the time, which a busy machine has need of."""
     deadline = time.monotonic() + within_s
     while True:
         try:
