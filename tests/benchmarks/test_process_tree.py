@@ -30,7 +30,7 @@ def test_orphans_belong_to_the_tree_freeze_with_it_and_end_with_it(tmp_path: Pat
         tree.thaw()
         wait_until(lambda: log.stat().st_size > frozen_at)
     finally:
-        tree.stop(within_s=2.0)
+        tree.stop(within_s=60.0)
     wait_until(lambda: not any(_alive(pid) for pid in members))
     assert tree.ended
 

@@ -187,11 +187,12 @@ def test_a_worker_that_cannot_start_is_reported_and_does_not_spin(start, world, 
         content = network.read_bytes()
         network.rename(bundle / "away")
         time.sleep(1.1)
+        began = time.monotonic()
         os.kill(service.workers()[0], signal.SIGKILL)
-        wait_until(lambda: len(service.events("worker_died")) == 2)
+        wait_until(lambda: len(service.events("worker_died")) >= 2)
         time.sleep(0.5)
         died = service.events("worker_died")
-        assert len(died) == 2
+        assert 2 <= len(died) <= 2 + time.monotonic() - began
         assert "network.onnx is missing" in died[1]["reason"]
         assert died[1]["next_in_s"] == 1.0
         assert readiness(service)["workers"]["ready"] == 1
