@@ -26,7 +26,7 @@ setup: $(READY)  ## make .venv with the pinned dependencies
 $(READY): pyproject.toml constraints.txt .ci/install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make setup PYTHON=python3.11")'
 	@$(PYTHON) -m venv $(VENV)
-	@TORCH_INDEX=$(TORCH_INDEX) .ci/install dev $(VENV)
+	@TORCH_INDEX=$(TORCH_INDEX) .ci/install $(VENV) -e '.[dev]'
 	@touch $@
 
 demo: $(READY)  ## train, export, serve, rank, change a weight, rank again
@@ -56,7 +56,7 @@ bench: $(VENV)/.bench-ready  ## what a ranking call and a training step cost, ag
 	@$(BIN)/python -m benchmarks.streaming --rows 4000000 --rounds 1
 
 $(VENV)/.bench-ready: $(READY)
-	@TORCH_INDEX=$(TORCH_INDEX) .ci/install dev,bench $(VENV)
+	@TORCH_INDEX=$(TORCH_INDEX) .ci/install $(VENV) -e '.[dev,bench]'
 	@touch $@
 
 faults: $(READY)  ## the long fault suite: edits and swaps under load, broken Redis, overload, signals, rubbish (two hours)

@@ -5,27 +5,32 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import orjson
 import polars as pl
 import pytest
 
 from model.bundle import load_bundle
+from tests.conftest import Shared
 from tests.support.harness import FULCRUM, Command, World, serving
 from tests.support.parity import largest_difference
 from tests.support.processor import exact_bytes
 
 
 @pytest.fixture(scope="module")
-def quantized(world: World, fulcrum: Command, tmp_path_factory) -> World:
-    home = tmp_path_factory.mktemp("quantized")
-    bundle = home / "bundle"
-    shutil.copytree(world.bundle, bundle)
-    told = orjson.loads(fulcrum("quantize", bundle, "--json").stdout)
-    assert told["passed"] is True
-    assert {"vtr.auc", "vcr.mse", "order.regret"} <= set(told["gate"]["checks"])
-    fulcrum("evaluate", bundle, "--variant", "int8", "--predictions", home / "rows.parquet")
-    return replace(world, bundle=bundle, rows=pl.read_parquet(home / "rows.parquet"), log=home / "log")
+def quantized(world: World, fulcrum: Command, shared: Shared) -> World:
+    def quantize(folder: Path) -> None:
+        bundle = folder / "bundle"
+        shutil.copytree(world.bundle, bundle)
+        told = orjson.loads(fulcrum("quantize", bundle, "--json").stdout)
+        assert told["passed"] is True
+        assert {"vtr.auc", "vcr.mse", "order.regret"} <= set(told["gate"]["checks"])
+        fulcrum("evaluate", bundle, "--variant", "int8", "--predictions", folder / "rows.parquet")
+
+    made = shared("quantized", quantize)
+    rows = pl.read_parquet(made / "rows.parquet")
+    return replace(world, bundle=made / "bundle", rows=rows, log=world.log.with_name("quantized-log"))
 
 
 @exact_bytes
