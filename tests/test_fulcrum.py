@@ -115,7 +115,7 @@ def test_the_installed_program_fails_without_a_traceback(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     refused((done.returncode, done.stdout, done.stderr), "absent is not a bundle")
 

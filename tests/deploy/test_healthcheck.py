@@ -40,7 +40,7 @@ def answering(status: int) -> Iterator[int]:
 def check(root: Path, port: int) -> int:
     environment = {**os.environ, "FULCRUM_PORT": str(port), "http_proxy": "http://127.0.0.1:1"}
     command = [sys.executable, "-I", str(root / "deploy" / "healthcheck.py")]
-    return subprocess.run(command, env=environment, capture_output=True, timeout=10).returncode
+    return subprocess.run(command, env=environment, capture_output=True, timeout=120).returncode
 
 
 @pytest.mark.parametrize(("status", "exit_status"), [(200, 0), (503, 1)])

@@ -71,7 +71,7 @@ def test_http_gives_the_predictions_of_evaluate_and_names_the_variant(quantized)
 def test_a_bundle_without_the_variant_does_not_serve_it(world):
     words = [FULCRUM, "serve", "--bundle", world.bundle, "--features", world.store, "--variant", "int8"]
     done = subprocess.run(
-        [*map(str, words), "--port", "0"], capture_output=True, text=True, timeout=60, check=False
+        [*map(str, words), "--port", "0"], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 1
     assert "no variant 'int8'; it has fp32; `fulcrum quantize` makes int8" in done.stderr

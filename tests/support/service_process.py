@@ -79,7 +79,7 @@ def serving(log: Path, env: dict[str, str] | None = None, **settings: Any) -> It
     assert process.stdout is not None
     try:
         greeting = process.stdout.readline()
-        assert greeting.startswith("Fulcrum serves "), f"exit code {process.wait(10)}: {log.read_text()}"
+        assert greeting.startswith("Fulcrum serves "), f"exit code {process.wait(60)}: {log.read_text()}"
         service = ServiceProcess(process, greeting.split()[-1], log)
         yield service
         service.stop()
