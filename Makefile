@@ -5,7 +5,7 @@
 #   PYTHON        the interpreter that makes .venv
 #   WORKERS       how many processes run the tests side by side; as many as there are cores if not given
 #
-# HYPOTHESIS_PROFILE names a profile of tests/properties.py: HYPOTHESIS_PROFILE=thorough make test
+# HYPOTHESIS_PROFILE names a profile of tests/support/properties.py: HYPOTHESIS_PROFILE=thorough make test
 
 PYTHON ?= python3
 TORCH_INDEX ?=

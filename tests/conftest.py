@@ -17,7 +17,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from tests.properties import load_profile
+from tests.support.properties import load_profile
 
 load_profile()
 if "PYTEST_XDIST_WORKER" in os.environ:

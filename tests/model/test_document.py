@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from model.document import read_document
 from model.errors import FulcrumError
-from tests.properties import examples
+from tests.support.properties import examples
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)

@@ -23,7 +23,7 @@ from model.encoding import (
 )
 from model.errors import FulcrumError
 from model.schema import CategoricalFeature, NumericFeature, Schema
-from tests.properties import examples
+from tests.support.properties import examples
 
 FEATURES = [
     {"name": "word", "side": "user", "kind": "categorical"},

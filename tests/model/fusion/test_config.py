@@ -21,7 +21,7 @@ from model.fusion import (
     parse_fusion,
     version,
 )
-from tests.properties import examples
+from tests.support.properties import examples
 
 FEED = """
 schema_version: 1

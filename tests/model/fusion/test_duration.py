@@ -17,7 +17,7 @@ from model.fusion import (
     TableLength,
     duration_factor,
 )
-from tests.properties import examples
+from tests.support.properties import examples
 
 seconds = st.floats(0, 1e5)
 scales = st.floats(1e-2, 1e4)

@@ -22,7 +22,7 @@ from model.fusion import (
     score,
     top_k,
 )
-from tests.properties import examples
+from tests.support.properties import examples
 
 TASKS = ("vtr", "vcr", "shr", "cmr")
 EXTREMES = (0.0, 5e-324, 2.2e-308, 1e-300, 1e-45, 1e-12, 1e-6, 0.5, 1 - 2**-53, 1.0)

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from model.fusion import top_k
-from tests.properties import examples
+from tests.support.properties import examples
 
 # Few distinct values, so that ties straddle the cut.
 scores = st.lists(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from model.network.heads import TaskHead
 from model.network.losses import joint_loss
-from tests.properties import examples
+from tests.support.properties import examples
 
 HEADS = (TaskHead("vtr", "binary"), TaskHead("vcr", "regression", (0.0, 2.0)), TaskHead("shr", "binary"))
 WEIGHTS = torch.tensor([1.0, 0.5, 3.0], dtype=torch.float64)

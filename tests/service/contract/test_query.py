@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from service.contract.errors import InvalidRequestError
 from service.contract.query import Query, quick_query, read_query
-from tests.properties import examples
+from tests.support.properties import examples
 
 MOST = 6
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.properties import examples
+from tests.support.properties import examples
 from training.metrics.ndcg import GroupedNdcg
 
 # Few distinct scores and rewards, so that ties and worthless groups are common.

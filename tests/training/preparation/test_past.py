@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from model.errors import FulcrumError
 from model.schema import DataSpec
 from model.schema.past import HistorySpec, PriorSpec
-from tests.properties import examples
+from tests.support.properties import examples
 from training.preparation.past import Clock, history, prior_columns
 
 NUMBERS = st.none() | st.integers(0, 4).map(float)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from model.encoding import Encoder
 from model.errors import FulcrumError
 from model.schema import Schema
-from tests.properties import examples
+from tests.support.properties import examples
 from training.datasets.source import LogSource, SourceTable
 from training.preparation.columns import key_strings
 from training.preparation.entities import prepare_entities
