@@ -28,7 +28,7 @@ SLOW_FIXTURES = {"fulcrum", "graphs", "redis_process", "serving_python", "traine
 """What trains, exports or starts a process: whatever uses one of these is slow. Others are marked."""
 
 Document = dict[str, Any]
-Shared = Callable[[str, Callable[[Path], object]], Path]
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 _RECIPE: Document = {
     "name": "tiny",
@@ -115,8 +115,8 @@ sys.addaudithook(_refuse_processes)
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
-    """`shared(name, make)`: a folder that `make(folder)` filled once, for all processes that run the tests.
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """`made_once(name, make)`: a folder that `make(folder)` filled, once for all processes of a run.
 
     Tests only read it. Whoever needs it first makes it; others wait and read the same files.
     """
@@ -156,13 +156,13 @@ def saved(tmp_path: Path) -> Callable[[Document], str]:
 
 
 @pytest.fixture(scope="session")
-def data_folder(shared: Shared) -> Path:
+def data_folder(made_once: MadeOnce) -> Path:
     """1,200 impressions of 40 users and 60 videos: better ones are watched longer, on tab 1 most of all."""
-    return shared("data", _write_data)
+    return made_once("data", _write_data)
 
 
 @pytest.fixture(scope="session")
-def trained(data_folder: Path, shared: Shared) -> Trained:
+def trained(data_folder: Path, made_once: MadeOnce) -> Trained:
     """One bundle for all tests that only read it."""
     from rich.console import Console
 
@@ -173,7 +173,7 @@ def trained(data_folder: Path, shared: Shared) -> Trained:
         recipe = _save(_RECIPE, folder / "recipe.yaml")
         train_bundle(load_recipe(recipe), data_folder, folder / "bundle", folder / "run", Console(quiet=True))
 
-    folder = shared("trained", train)
+    folder = made_once("trained", train)
     return Trained(str(folder / "recipe.yaml"), data_folder, folder / "bundle", folder / "run")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 STORE = "redis://redis:6379/0"
 FULCRUM = """#!/bin/sh
 echo "$*" >> "$ASKED"

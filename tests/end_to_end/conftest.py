@@ -10,7 +10,7 @@ import httpx
 import polars as pl
 import pytest
 
-from tests.conftest import Shared
+from tests.conftest import MadeOnce
 from tests.support.harness import FULCRUM, Command, World, serving
 
 
@@ -29,14 +29,14 @@ def fulcrum() -> Command:
 
 
 @pytest.fixture(scope="session")
-def world(fulcrum: Command, shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(fulcrum: Command, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> World:
     def make(folder: Path) -> None:
         small = ("--set", "data.options.rows=40000", "--set", "training.epochs=1")
         fulcrum("train", "--recipe", "demo", "--out", folder / "bundle", "--run", folder / "run", *small)
         fulcrum("publish", folder / "bundle", "--to", folder / "features")
         fulcrum("evaluate", folder / "bundle", "--predictions", folder / "rows.parquet")
 
-    made, home = shared("world", make), tmp_path_factory.mktemp("world")
+    made, home = made_once("world", make), tmp_path_factory.mktemp("world")
     fusion = home / "fusion.yaml"
     fusion.write_text(
         "schema_version: 1\n"

@@ -12,14 +12,14 @@ import polars as pl
 import pytest
 
 from model.bundle import load_bundle
-from tests.conftest import Shared
+from tests.conftest import MadeOnce
 from tests.support.harness import FULCRUM, Command, World, serving
 from tests.support.parity import largest_difference
 from tests.support.processor import exact_bytes
 
 
 @pytest.fixture(scope="module")
-def quantized(world: World, fulcrum: Command, shared: Shared) -> World:
+def quantized(world: World, fulcrum: Command, made_once: MadeOnce) -> World:
     def quantize(folder: Path) -> None:
         bundle = folder / "bundle"
         shutil.copytree(world.bundle, bundle)
@@ -28,7 +28,7 @@ def quantized(world: World, fulcrum: Command, shared: Shared) -> World:
         assert {"vtr.auc", "vcr.mse", "order.regret"} <= set(told["gate"]["checks"])
         fulcrum("evaluate", bundle, "--variant", "int8", "--predictions", folder / "rows.parquet")
 
-    made = shared("quantized", quantize)
+    made = made_once("quantized", quantize)
     rows = pl.read_parquet(made / "rows.parquet")
     return replace(world, bundle=made / "bundle", rows=rows, log=world.log.with_name("quantized-log"))
 

@@ -26,6 +26,7 @@ run(load_settings(bundle=sys.argv[1], features=sys.argv[2], port=0, threads=1))
 """
 
 
+@pytest.mark.slow
 def test_a_process_says_where_it_listens_serves_and_ends_on_sigterm(world):
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(world.bundle), str(world.features)],

@@ -15,7 +15,7 @@ from training.export.lowering import lower
 
 
 @pytest.fixture(scope="session")
-def graphs(shared):
+def graphs(made_once):
     @cache
     def make(model: str, user: SideSpec = USER, item: SideSpec = ITEM) -> Graphs:
         network = network_of(model, user, item)
@@ -24,7 +24,7 @@ def graphs(shared):
             exported(network, folder / "network.onnx", lowered=False)
 
         sides = hashlib.sha256(repr((user, item)).encode()).hexdigest()[:16]
-        standard = onnx.load(shared(f"graph-{model}-{sides}", export) / "network.onnx")
+        standard = onnx.load(made_once(f"graph-{model}-{sides}", export) / "network.onnx")
         lowered = onnx.ModelProto()
         lowered.CopyFrom(standard)
         lower(lowered.graph, network.user.width)

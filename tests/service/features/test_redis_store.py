@@ -58,6 +58,7 @@ def same(one, other):
     np.testing.assert_array_equal(one.found, other.found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binary", redis_binaries(), ids=lambda path: path.split("/")[-3])
 def test_rows_are_those_of_the_embedded_store(binary, publish, open_store, world, encoder):
     server = RedisServer(binary)
@@ -318,6 +319,7 @@ def test_rows_of_another_encoder_are_none_of_ours(open_store, published, encoder
     assert not found.user.found.any()
 
 
+@pytest.mark.slow
 def test_a_restarted_redis_is_met_again(publish, open_store, encoder):
     server = RedisServer(redis_binaries()[0])
     server.start()
@@ -337,6 +339,7 @@ def test_a_restarted_redis_is_met_again(publish, open_store, encoder):
         server.stop()
 
 
+@pytest.mark.slow
 def test_a_frozen_redis_is_met_again(publish, open_store):
     server = RedisServer(redis_binaries()[0])
     server.start()

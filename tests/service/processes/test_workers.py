@@ -20,6 +20,8 @@ import yaml
 
 from tests.support.service_process import ServiceProcess, serving, wait_until
 
+pytestmark = pytest.mark.slow
+
 BODY = {"user_id": "u1", "candidate_ids": [f"v{n}" for n in range(40)], "top_k": 5}
 
 

@@ -42,7 +42,7 @@ def evaluation(trained, bundle):
 
 
 @pytest.fixture(scope="module")
-def poorer(trained, shared):
+def poorer(trained, made_once):
     """A bundle of the same tasks and rows with fewer features, hardly trained."""
     document = yaml.safe_load(Path(trained.recipe).read_text())
     dropped = ("quality", "tab", "views")
@@ -55,7 +55,7 @@ def poorer(trained, shared):
         recipe = load_recipe(str(folder / "recipe.yaml"))
         train_bundle(recipe, trained.data, folder / "bundle", folder / "run", QUIET)
 
-    return load_bundle(shared("poorer", train) / "bundle")
+    return load_bundle(made_once("poorer", train) / "bundle")
 
 
 @pytest.fixture

@@ -28,13 +28,13 @@ def _report(trained, out, *more):
 
 
 @pytest.fixture(scope="module")
-def made(trained, shared, tmp_path_factory):
+def made(trained, made_once, tmp_path_factory):
     def report(folder):
         result = _report(trained, folder / "r", *ARGUMENTS)
         assert result.exit_code == 0, result.output
         (folder / "printed").write_text(result.output)
 
-    first = shared("report", report)
+    first = made_once("report", report)
     out = shutil.copytree(first / "r", tmp_path_factory.mktemp("report") / "r")  # tests add to it
     return out, (first / "printed").read_text(), orjson.loads((out / "report.json").read_bytes())
 

@@ -27,6 +27,7 @@ def python_that(does: str, folder: Path) -> str:
     return str(script)
 
 
+@pytest.mark.slow
 def test_a_good_bundle_passes_and_is_tried_once(model, tmp_path, monkeypatch):
     trials = Trials("cpu", "fp32", tmp_path)
     trials.run(model)
@@ -35,12 +36,14 @@ def test_a_good_bundle_passes_and_is_tried_once(model, tmp_path, monkeypatch):
     Trials("cpu", "fp32", tmp_path).run(model)
 
 
+@pytest.mark.slow
 def test_a_bundle_that_misses_its_sample_is_refused_in_its_words(world, tmp_path):
     write_variant(world.bundle, tmp_path / "models" / "bad", 1, flaw="misfit")
     with pytest.raises(FulcrumError, match="predictions of vtr differ from the parity sample"):
         Trials("cpu", "fp32", None).run(Catalog(tmp_path / "models").models[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("does", "says", "timeout_s"),
     [
