@@ -3,32 +3,44 @@
 #   TORCH_INDEX   a package index to take torch from, in addition to pip's own; for the small CPU build:
 #                 make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 #   PYTHON        the interpreter that makes .venv
+#   WORKERS       how many processes run the tests side by side; as many as there are cores if not given
+#
+# HYPOTHESIS_PROFILE names a profile of tests/support/properties.py: HYPOTHESIS_PROFILE=thorough make test
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+WORKERS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check bench faults serve clean
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
+.PHONY: help setup demo test test-fast check format bench faults serve clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
 setup: $(READY)  ## make .venv with the pinned dependencies
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt .ci/install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make setup PYTHON=python3.11")'
-	@echo "Installing pinned dependencies into $(VENV) (a minute or two) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]' -c constraints.txt
+	@TORCH_INDEX=$(TORCH_INDEX) .ci/install $(VENV) -e '.[dev]'
 	@touch $@
 
 demo: $(READY)  ## train, export, serve, rank, change a weight, rank again
 	@$(BIN)/python examples/demo.py
 
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-fast: $(READY)  ## tests that train, export and start nothing, in under a minute
+	HYPOTHESIS_PROFILE=fast $(PYTEST) -m "not slow"
+
+format: $(READY)  ## format, and fix what lint can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 check: $(READY)  ## format, lint, types, architecture
 	$(BIN)/ruff format --check .
@@ -44,8 +56,7 @@ bench: $(VENV)/.bench-ready  ## what a ranking call and a training step cost, ag
 	@$(BIN)/python -m benchmarks.streaming --rows 4000000 --rounds 1
 
 $(VENV)/.bench-ready: $(READY)
-	@echo "Installing the peers that benchmarks measure against into $(VENV) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,bench]' -c constraints.txt
+	@TORCH_INDEX=$(TORCH_INDEX) .ci/install $(VENV) -e '.[dev,bench]'
 	@touch $@
 
 faults: $(READY)  ## the long fault suite: edits and swaps under load, broken Redis, overload, signals, rubbish (two hours)

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
+
+from tests.support.properties import load_profile
+
+load_profile()
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each process has one core: threads of torch would only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+SLOW_FIXTURES = {"fulcrum", "graphs", "redis_process", "serving_python", "trained"}
+"""What trains, exports or starts a process: whatever uses one of these is slow. Others are marked."""
 
 Document = dict[str, Any]
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 _RECIPE: Document = {
     "name": "tiny",
@@ -72,6 +88,57 @@ class Trained:
     run: Path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow by what it uses."""
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let no test start a process that is not marked slow: `make test-fast` stays fast."""
+    _processes_are_refused.value = item.get_closest_marker("slow") is None
+    try:
+        return (yield)
+    finally:
+        _processes_are_refused.value = False
+
+
+def _refuse_processes(event: str, _: object) -> None:
+    if event in {"subprocess.Popen", "os.fork", "os.posix_spawn"} and _processes_are_refused.value:
+        raise AssertionError("this test starts a process: mark it with @pytest.mark.slow")
+
+
+_processes_are_refused = SimpleNamespace(value=False)
+sys.addaudithook(_refuse_processes)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """`made_once(name, make)`: a folder that `make(folder)` filled, once for all processes of a run.
+
+    Tests only read it. Whoever needs it first makes it; others wait and read the same files.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    root /= "shared"
+
+    def share(name: str, make: Callable[[Path], object]) -> Path:
+        folder, finished = root / name, root / f"{name}.finished"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f"{name}.lock"):
+            if not finished.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                finished.touch()
+        return folder
+
+    return share
+
+
 @pytest.fixture
 def document() -> Document:
     """The tiny recipe, to be changed at will."""
@@ -89,11 +156,35 @@ def saved(tmp_path: Path) -> Callable[[Document], str]:
 
 
 @pytest.fixture(scope="session")
-def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_folder(made_once: MadeOnce) -> Path:
     """1,200 impressions of 40 users and 60 videos: better ones are watched longer, on tab 1 most of all."""
+    return made_once("data", _write_data)
+
+
+@pytest.fixture(scope="session")
+def trained(data_folder: Path, made_once: MadeOnce) -> Trained:
+    """One bundle for all tests that only read it."""
+    from rich.console import Console
+
+    from training.recipe import load_recipe
+    from training.train import train_bundle
+
+    def train(folder: Path) -> None:
+        recipe = _save(_RECIPE, folder / "recipe.yaml")
+        train_bundle(load_recipe(recipe), data_folder, folder / "bundle", folder / "run", Console(quiet=True))
+
+    folder = made_once("trained", train)
+    return Trained(str(folder / "recipe.yaml"), data_folder, folder / "bundle", folder / "run")
+
+
+def _save(document: Document, path: Path) -> str:
+    path.write_text(yaml.safe_dump(copy.deepcopy(document), sort_keys=False))
+    return str(path)
+
+
+def _write_data(folder: Path) -> None:
     import polars as pl
 
-    folder = tmp_path_factory.mktemp("data")
     random = np.random.default_rng(17)
     rows, users, items = 1200, 40, 60
     user, item = random.integers(0, users, rows), random.integers(0, items, rows)
@@ -123,24 +214,3 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "views": (known + 1) * random.integers(1, 50, len(known)),
         }
     ).write_csv(folder / "views.csv")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def trained(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """One bundle for all tests that only read it."""
-    from rich.console import Console
-
-    from training.recipe import load_recipe
-    from training.train import train_bundle
-
-    folder = tmp_path_factory.mktemp("trained")
-    recipe = _save(_RECIPE, folder / "recipe.yaml")
-    bundle, run = folder / "bundle", folder / "run"
-    train_bundle(load_recipe(recipe), data_folder, bundle, run, Console(quiet=True))
-    return Trained(recipe, data_folder, bundle, run)
-
-
-def _save(document: Document, path: Path) -> str:
-    path.write_text(yaml.safe_dump(copy.deepcopy(document), sort_keys=False))
-    return str(path)

@@ -107,6 +107,7 @@ def test_an_option_that_does_not_exist_is_a_usage_error(run):
     assert "--colour" in err
 
 
+@pytest.mark.slow
 def test_the_installed_program_fails_without_a_traceback(tmp_path):
     """The real process, once: exit status, an empty stdout and one line."""
     program = Path(fulcrum.__file__)
@@ -115,7 +116,7 @@ def test_the_installed_program_fails_without_a_traceback(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     refused((done.returncode, done.stdout, done.stderr), "absent is not a bundle")
 

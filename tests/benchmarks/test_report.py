@@ -131,6 +131,7 @@ def test_the_documentation_has_a_place_for_figures():
     assert text.count(BEGIN) == text.count(END) == 1
 
 
+@pytest.mark.slow
 def test_the_same_figures_give_the_same_plot(tmp_path: Path):
     draw(RESULT, tmp_path / "one.svg")
     draw(RESULT, tmp_path / "other.svg")

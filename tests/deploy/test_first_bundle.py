@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 STORE = "redis://redis:6379/0"
 FULCRUM = """#!/bin/sh
 echo "$*" >> "$ASKED"
@@ -37,7 +39,7 @@ class Job:
             "FULCRUM_MODELS": str(self.models),
             "FULCRUM_FEATURES": store,
         }
-        done = subprocess.run([self.script], env=environment, capture_output=True, timeout=10)
+        done = subprocess.run([self.script], env=environment, capture_output=True, timeout=120)
         return done.returncode, [line.split()[0] for line in asked.read_text().splitlines()]
 
 

@@ -40,15 +40,17 @@ def answering(status: int) -> Iterator[int]:
 def check(root: Path, port: int) -> int:
     environment = {**os.environ, "FULCRUM_PORT": str(port), "http_proxy": "http://127.0.0.1:1"}
     command = [sys.executable, "-I", str(root / "deploy" / "healthcheck.py")]
-    return subprocess.run(command, env=environment, capture_output=True, timeout=10).returncode
+    return subprocess.run(command, env=environment, capture_output=True, timeout=120).returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "exit_status"), [(200, 0), (503, 1)])
 def test_it_is_well_if_readyz_says_so(root: Path, status: int, exit_status: int) -> None:
     with answering(status) as port:
         assert check(root, port) == exit_status
 
 
+@pytest.mark.slow
 def test_it_is_not_well_if_nobody_listens(root: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

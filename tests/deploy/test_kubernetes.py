@@ -56,6 +56,7 @@ def test_every_file_is_applied(folder: Path, kustomization: Document) -> None:
     assert files == {*kustomization["resources"], *named}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [".", "redis"])
 def test_kustomize_builds_it(folder: Path, part: str) -> None:
     if shutil.which("kubectl") is None:

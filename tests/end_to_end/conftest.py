@@ -10,6 +10,7 @@ import httpx
 import polars as pl
 import pytest
 
+from tests.conftest import MadeOnce
 from tests.support.harness import FULCRUM, Command, World, serving
 
 
@@ -28,12 +29,14 @@ def fulcrum() -> Command:
 
 
 @pytest.fixture(scope="session")
-def world(fulcrum: Command, tmp_path_factory: pytest.TempPathFactory) -> World:
-    home = tmp_path_factory.mktemp("world")
-    small = ("--set", "data.options.rows=40000", "--set", "training.epochs=1")
-    fulcrum("train", "--recipe", "demo", "--out", home / "bundle", "--run", home / "run", *small)
-    fulcrum("publish", home / "bundle", "--to", home / "features")
-    fulcrum("evaluate", home / "bundle", "--predictions", home / "rows.parquet")
+def world(fulcrum: Command, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> World:
+    def make(folder: Path) -> None:
+        small = ("--set", "data.options.rows=40000", "--set", "training.epochs=1")
+        fulcrum("train", "--recipe", "demo", "--out", folder / "bundle", "--run", folder / "run", *small)
+        fulcrum("publish", folder / "bundle", "--to", folder / "features")
+        fulcrum("evaluate", folder / "bundle", "--predictions", folder / "rows.parquet")
+
+    made, home = made_once("world", make), tmp_path_factory.mktemp("world")
     fusion = home / "fusion.yaml"
     fusion.write_text(
         "schema_version: 1\n"
@@ -47,7 +50,7 @@ def world(fulcrum: Command, tmp_path_factory: pytest.TempPathFactory) -> World:
         "    video_len: {kind: log, scale_s: 30.0, weight: 0.5}\n"
     )
     return World(
-        home / "bundle", home / "features", pl.read_parquet(home / "rows.parquet"), fusion, home / "log"
+        made / "bundle", made / "features", pl.read_parquet(made / "rows.parquet"), fusion, home / "log"
     )
 
 

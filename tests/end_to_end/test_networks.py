@@ -19,7 +19,7 @@ from model.bundle import Bundle, load_bundle
 from model.network.trunk import Trunk
 from model.network.trunks import network_config
 from service.settings import Settings
-from tests.conftest import Trained
+from tests.conftest import MadeOnce, Trained
 from tests.support.parity import largest_difference
 from tests.support.service_thread import listening
 from training.evaluation.evaluate import evaluate_bundle
@@ -74,12 +74,13 @@ def home(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture(scope="module")
-def judged(home: Home) -> Callable[[str], Judged]:
+def judged(home: Home, made_once: MadeOnce) -> Callable[[str], Judged]:
     @cache
     def train(model: str) -> Judged:
-        bundle, run = home.folder / "bundles" / model, home.folder / "runs" / model
-        train_bundle(home.recipe(model), home.data, bundle, run, QUIET)
-        loaded = load_bundle(bundle)
+        def make(folder: Path) -> None:
+            train_bundle(home.recipe(model), home.data, folder / "bundle", folder / "run", QUIET)
+
+        loaded = load_bundle(made_once(f"network-{model}", make) / "bundle")
         # Of one encoder for all, so the second finds its rows published.
         publish(loaded, home.data, str(home.store), QUIET)
         return Judged(loaded, evaluate_bundle(loaded, home.data, None, "default", QUIET).rows)

@@ -48,6 +48,7 @@ def test_the_pages_have_commands_at_all() -> None:
     assert len(fulcrum_calls()) >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", fulcrum_calls(), ids=" ".join)
 def test_every_documented_command_takes_its_options(words: list[str]) -> None:
     sub_commands = []

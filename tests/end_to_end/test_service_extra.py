@@ -18,8 +18,7 @@ def serving_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("serving-environment")
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*install, f"{ROOT}[service]", "-c", ROOT / "constraints.txt"], check=True, timeout=300)
+    subprocess.run([ROOT / ".ci" / "install", home, f"{ROOT}[service]"], check=True, timeout=600)
     return python
 
 

@@ -5,27 +5,32 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import orjson
 import polars as pl
 import pytest
 
 from model.bundle import load_bundle
+from tests.conftest import MadeOnce
 from tests.support.harness import FULCRUM, Command, World, serving
 from tests.support.parity import largest_difference
 from tests.support.processor import exact_bytes
 
 
 @pytest.fixture(scope="module")
-def quantized(world: World, fulcrum: Command, tmp_path_factory) -> World:
-    home = tmp_path_factory.mktemp("quantized")
-    bundle = home / "bundle"
-    shutil.copytree(world.bundle, bundle)
-    told = orjson.loads(fulcrum("quantize", bundle, "--json").stdout)
-    assert told["passed"] is True
-    assert {"vtr.auc", "vcr.mse", "order.regret"} <= set(told["gate"]["checks"])
-    fulcrum("evaluate", bundle, "--variant", "int8", "--predictions", home / "rows.parquet")
-    return replace(world, bundle=bundle, rows=pl.read_parquet(home / "rows.parquet"), log=home / "log")
+def quantized(world: World, fulcrum: Command, made_once: MadeOnce) -> World:
+    def quantize(folder: Path) -> None:
+        bundle = folder / "bundle"
+        shutil.copytree(world.bundle, bundle)
+        told = orjson.loads(fulcrum("quantize", bundle, "--json").stdout)
+        assert told["passed"] is True
+        assert {"vtr.auc", "vcr.mse", "order.regret"} <= set(told["gate"]["checks"])
+        fulcrum("evaluate", bundle, "--variant", "int8", "--predictions", folder / "rows.parquet")
+
+    made = made_once("quantized", quantize)
+    rows = pl.read_parquet(made / "rows.parquet")
+    return replace(world, bundle=made / "bundle", rows=rows, log=world.log.with_name("quantized-log"))
 
 
 @exact_bytes
@@ -66,7 +71,7 @@ def test_http_gives_the_predictions_of_evaluate_and_names_the_variant(quantized)
 def test_a_bundle_without_the_variant_does_not_serve_it(world):
     words = [FULCRUM, "serve", "--bundle", world.bundle, "--features", world.store, "--variant", "int8"]
     done = subprocess.run(
-        [*map(str, words), "--port", "0"], capture_output=True, text=True, timeout=60, check=False
+        [*map(str, words), "--port", "0"], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 1
     assert "no variant 'int8'; it has fp32; `fulcrum quantize` makes int8" in done.stderr

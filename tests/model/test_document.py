@@ -3,11 +3,12 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.document import read_document
 from model.errors import FulcrumError
+from tests.support.properties import examples
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
@@ -18,7 +19,7 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(values)
 def test_json_reads_as_json(value):
     assert read_document(json.dumps(value)) == value

@@ -19,6 +19,7 @@ import {module}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["model.bundle.session", "service.server", "service.inference.engine", "training.export.export"]
 )

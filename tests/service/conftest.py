@@ -140,7 +140,10 @@ def serve(world: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[..
             "fusion": file if fusion else None,
             "threads": 1,
         }
-        with listening(Settings(**{**defaults, **given})) as url, httpx.Client(base_url=url) as http:
+        with (
+            listening(Settings(**{**defaults, **given})) as url,
+            httpx.Client(base_url=url, timeout=60) as http,
+        ):
             yield Served(http, file)
 
     return serving

@@ -48,14 +48,20 @@ def filled(redis_server: RedisServer, world):
 @pytest.fixture
 def proxy(filled):
     between = FaultyProxy(filled.port)
-    between.slow_s = 0.5
+    between.slow_s = 5.0
     yield between
     between.close()
 
 
 @pytest.fixture
-def behind_proxy(serve, proxy):
-    with serve(features=proxy.url, feature_cache_items=0, feature_timeout_ms=150) as served:
+def patience_ms() -> float:
+    """Of the service with its feature store: short only where a test waits until it is over."""
+    return 10_000.0
+
+
+@pytest.fixture
+def behind_proxy(serve, proxy, patience_ms):
+    with serve(features=proxy.url, feature_cache_items=0, feature_timeout_ms=patience_ms) as served:
         yield served
 
 
@@ -64,17 +70,14 @@ def count(served, series: str) -> float:
     return sum(float(line.removeprefix(series)) for line in lines if line.startswith(f"{series} "))
 
 
-def heal(served) -> float:
-    """Seconds until a request is whole."""
-    began = time.perf_counter()
-    while served.rank(candidate_ids=IDS)["degraded"]:
-        assert time.perf_counter() - began < 2.0, "not whole again within 2 s"
-        time.sleep(0.02)
-    return time.perf_counter() - began
+def heal(served, **body) -> dict:
+    """The first answer that is whole."""
+    asked = {"candidate_ids": IDS, **body}
+    return wait_until(lambda: not (answer := served.rank(**asked))["degraded"] and answer)
 
 
 def test_redis_and_the_folder_give_the_same_answer(serve, served, filled):
-    with serve(features=filled.url, feature_timeout_ms=2000) as other:
+    with serve(features=filled.url, feature_timeout_ms=10_000) as other:
         for user in ("u1", "u7", "stranger"):
             asked = {"user_id": user, "candidate_ids": [*IDS, "new"], "top_k": 400, "explain": True}
             one, two = served.rank(**asked), other.rank(**asked)
@@ -88,25 +91,24 @@ def test_redis_and_the_folder_give_the_same_answer(serve, served, filled):
 
 
 @pytest.mark.parametrize(
-    ("fault", "reasons"),
+    ("fault", "reasons", "patience_ms"),
     [
-        ("refuse", {"feature_store_unreachable"}),
-        ("reset", {"feature_store_unreachable"}),
-        ("hang", {"feature_store_timeout"}),
-        ("slow", {"feature_store_timeout"}),
-        ("cut", {"feature_store_unreachable"}),
-        ("garble", {"feature_store_unreachable", "feature_store_timeout", "feature_store_corrupt"}),
+        ("refuse", {"feature_store_unreachable"}, 10_000.0),
+        ("reset", {"feature_store_unreachable"}, 10_000.0),
+        ("hang", {"feature_store_timeout"}, 150.0),
+        ("slow", {"feature_store_timeout"}, 150.0),
+        ("cut", {"feature_store_unreachable"}, 10_000.0),
+        ("garble", {"feature_store_unreachable", "feature_store_timeout", "feature_store_corrupt"}, 150.0),
     ],
 )
 def test_a_broken_way_to_redis_degrades_in_time_and_heals(behind_proxy, proxy, fault, reasons):
     served = behind_proxy
-    heal(served)
-    whole = served.rank(candidate_ids=IDS)
+    whole = heal(served)
     proxy.fault = fault
     seen = Counter()
     for _ in range(15):
-        answer = served.rank(candidate_ids=IDS, timeout_ms=500)
-        assert answer["took_ms"] < 500
+        answer = served.rank(candidate_ids=IDS, timeout_ms=30_000)
+        assert answer["took_ms"] < 30_000  # while answers that hang never come
         assert (answer["scored"], len(answer["items"])) == (300, 50)
         seen.update(answer["degraded"])
         if "feature_store_corrupt" not in answer["degraded"]:
@@ -117,17 +119,16 @@ def test_a_broken_way_to_redis_degrades_in_time_and_heals(behind_proxy, proxy, f
         assert count(served, f'fulcrum_rank_degraded_total{{reason="{reason}"}}') == times
     assert served.http.get("/readyz").status_code == 200
     proxy.fault = "none"
-    heal(served)
-    assert served.rank(candidate_ids=IDS)["items"] == whole["items"]
+    assert heal(served)["items"] == whole["items"]
 
 
 def test_a_hanging_redis_takes_at_most_its_share_of_a_deadline(serve, proxy):
-    with serve(features=proxy.url, feature_timeout_ms=1000, feature_cache_items=0) as served:
-        served.rank(candidate_ids=IDS)
+    with serve(features=proxy.url, feature_timeout_ms=10_000, feature_cache_items=0) as served:
+        heal(served)
         proxy.fault = "hang"
-        answer = served.rank(candidate_ids=IDS, timeout_ms=400)
+        answer = served.rank(candidate_ids=IDS, timeout_ms=2_000)
         assert answer["degraded"] == ["feature_store_timeout"]
-        assert (answer["scored"], 190 < answer["took_ms"] < 400) == (300, True)
+        assert (answer["scored"], 950 < answer["took_ms"] < 2_000) == (300, True)
         proxy.fault = "none"
         heal(served)
 
@@ -145,14 +146,13 @@ def test_a_service_that_starts_without_redis_answers_by_default_features_and_hea
 ):
     monkeypatch.setattr("service.features.redis_link._CHECK_S", 0.3)
     proxy.fault = fault
-    with serve(features=proxy.url, feature_timeout_ms=150) as served:
+    with serve(features=proxy.url, feature_timeout_ms=150 if fault == "hang" else 10_000) as served:
         answer = served.rank(candidate_ids=IDS)
         assert (answer["degraded"], answer["scored"]) == ([reason], 300)
         report = served.http.get("/readyz").json()
         assert (report["features"], report["generations"]) == ("away", {"none": 1})
         proxy.fault = "none"
-        heal(served)
-        assert {item["status"] for item in served.rank(candidate_ids=IDS)["items"]} == {"ok"}
+        assert {item["status"] for item in heal(served)["items"]} == {"ok"}
         report = wait_until(
             lambda: (found := served.http.get("/readyz").json())["features"] == "reachable" and found
         )
@@ -170,7 +170,7 @@ def test_a_worker_that_dies_while_redis_is_away_is_replaced_all_the_same(proxy, 
         proxy.fault = "refuse"
         os.kill(service.workers()[0], signal.SIGKILL)
         replaced = {"wanted": 2, "ready": 2, "replaced": 1}
-        report = wait_until(lambda: (found := ready())["workers"] == replaced and found, within_s=20.0)
+        report = wait_until(lambda: (found := ready())["workers"] == replaced and found)
         assert report["generations"] == {generation: 1, "none": 1}
         proxy.fault = "none"
         wait_until(lambda: ready()["generations"] == {generation: 2})
@@ -197,34 +197,32 @@ def test_the_requests_own_features_count_all_the_same(behind_proxy, proxy):
 
 
 def test_a_flush_is_named_and_publishing_heals_it_without_a_restart(serve, filled):
-    with serve(features=filled.url, feature_timeout_ms=2000) as served:
+    with serve(features=filled.url, feature_timeout_ms=10_000) as served:
         served.rank(candidate_ids=["v1"])
         filled.client.flushall()
         answer = served.rank(candidate_ids=IDS)
         assert (answer["degraded"], answer["scored"]) == (["feature_store_missing"], 300)
         assert served.http.get("/readyz").status_code == 200
         filled.publish()
-        heal(served)
-        assert {item["status"] for item in served.rank(candidate_ids=IDS)["items"]} == {"ok"}
+        assert {item["status"] for item in heal(served)["items"]} == {"ok"}
 
 
 def test_one_damaged_row_costs_its_own_candidate_alone(serve, filled, world):
     key = f"fulcrum:{world.load().encoder.fingerprint}:i:v2"
     filled.client.set(key, filled.client.get(key)[:-3])
-    with serve(features=filled.url, feature_timeout_ms=2000) as served:
+    with serve(features=filled.url, feature_timeout_ms=10_000) as served:
         answer = served.rank(candidate_ids=["v1", "v2", "v3"])
         assert answer["degraded"] == ["feature_store_corrupt"]
         status = {item["id"]: item["status"] for item in answer["items"]}
         assert status == {"v1": "ok", "v2": "default_features", "v3": "ok"}
 
 
+@pytest.mark.parametrize("patience_ms", [150.0], ids=["impatient"])
 def test_callers_of_every_kind_at_once_get_their_own_answers_while_the_way_breaks(behind_proxy, proxy):
     """Each answer without a failure is the one that the caller gets alone."""
     alone = {}
     for user in range(8):
-        heal(behind_proxy)
-        answer = behind_proxy.rank(user_id=f"u{user}", candidate_ids=IDS[user : user + 40])
-        assert answer["degraded"] == []
+        answer = heal(behind_proxy, user_id=f"u{user}", candidate_ids=IDS[user : user + 40])
         alone[user] = answer["items"]
     wrong, statuses, stop = [], Counter(), threading.Event()
 
@@ -253,8 +251,7 @@ def test_callers_of_every_kind_at_once_get_their_own_answers_while_the_way_break
 
 def test_a_storm_of_callers_who_leave_spoils_nobody_elses_answer(behind_proxy, proxy):
     """Each whole answer is, to the last digit, the one that its caller gets in peace."""
-    heal(behind_proxy)
-    alone = {user: behind_proxy.rank(user_id=f"u{user}", candidate_ids=IDS[user:60]) for user in range(4)}
+    alone = {user: heal(behind_proxy, user_id=f"u{user}", candidate_ids=IDS[user:60]) for user in range(4)}
     proxy.fault, proxy.slow_s = "slow", 0.01
     wrong, whole, stop = [], Counter(), threading.Event()
     address = ("127.0.0.1", behind_proxy.http.base_url.port)
@@ -280,12 +277,13 @@ def test_a_storm_of_callers_who_leave_spoils_nobody_elses_answer(behind_proxy, p
     threads += [threading.Thread(target=check, args=(user,)) for user in alone]
     for thread in threads:
         thread.start()
-    time.sleep(3.0)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    left = 'fulcrum_requests_total{route="/v1/rank",status="499"}'
+    try:
+        wait_until(lambda: sum(whole.values()) > 100 and count(behind_proxy, left) > 50)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     assert wrong == []
-    assert sum(whole.values()) > 20
-    assert count(behind_proxy, 'fulcrum_requests_total{route="/v1/rank",status="499"}') > 5
     proxy.fault = "none"
     heal(behind_proxy)

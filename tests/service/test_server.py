@@ -26,6 +26,7 @@ run(load_settings(bundle=sys.argv[1], features=sys.argv[2], port=0, threads=1))
 """
 
 
+@pytest.mark.slow
 def test_a_process_says_where_it_listens_serves_and_ends_on_sigterm(world):
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(world.bundle), str(world.features)],
@@ -41,7 +42,7 @@ def test_a_process_says_where_it_listens_serves_and_ends_on_sigterm(world):
     answer = httpx.post(f"{url}/v1/rank", json={"user_id": "u1", "candidate_ids": ["v1"]})
     assert answer.status_code == 200
     process.send_signal(signal.SIGTERM)
-    _, logged = process.communicate(timeout=20)
+    _, logged = process.communicate(timeout=120)
     events = [json.loads(line) for line in logged.splitlines()]
     assert process.returncode in {0, -signal.SIGTERM}
     assert [event["event"] for event in events] == ["serving"]

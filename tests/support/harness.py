@@ -34,12 +34,12 @@ def serving(*words: str | Path, log: Path, python: Path | None = None) -> Iterat
             [*command, "--port", str(port)], stdout=output, stderr=output, env=environment
         )
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
                 _wait_until_ready(client, service, log)
                 yield client
         finally:
             service.terminate()
-            service.wait(timeout=30)
+            service.wait(timeout=60)
 
 
 def _wait_until_ready(client: httpx.Client, service: subprocess.Popen[bytes], log: Path) -> None:

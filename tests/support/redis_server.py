@@ -49,7 +49,7 @@ class RedisServer:
         self._process = subprocess.Popen(
             [self.binary, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 self.client.ping()

@@ -54,7 +54,7 @@ class ServiceProcess:
         """Ask it to end; its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def serving(log: Path, env: dict[str, str] | None = None, **settings: Any) -> It
     assert process.stdout is not None
     try:
         greeting = process.stdout.readline()
-        assert greeting.startswith("Fulcrum serves "), f"exit code {process.wait(10)}: {log.read_text()}"
+        assert greeting.startswith("Fulcrum serves "), f"exit code {process.wait(60)}: {log.read_text()}"
         service = ServiceProcess(process, greeting.split()[-1], log)
         yield service
         service.stop()
@@ -90,8 +90,8 @@ def serving(log: Path, env: dict[str, str] | None = None, **settings: Any) -> It
         process.stdout.close()
 
 
-def wait_until(what: Callable[[], _T], within_s: float = 10.0) -> _T:
-    """What `what` gives once it is true; fails after the time."""
+def wait_until(what: Callable[[], _T], within_s: float = 60.0) -> _T:
+    """What `what` gives once it is true; fails after the time, which a busy machine has need of."""
     deadline = time.monotonic() + within_s
     while True:
         try:

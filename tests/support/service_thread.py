@@ -33,7 +33,7 @@ def listening(settings: Settings) -> Iterator[str]:
         thread.start()
         stack.callback(thread.join)
         stack.callback(setattr, server, "should_exit", True)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not server.started:
             assert thread.is_alive(), "the service did not start"
             assert time.monotonic() < deadline, "the service did not start in time"

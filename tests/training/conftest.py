@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
+from pathlib import Path
 
 import onnx
 import pytest
@@ -13,13 +15,16 @@ from training.export.lowering import lower
 
 
 @pytest.fixture(scope="session")
-def graphs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("graphs")
-
+def graphs(made_once):
     @cache
     def make(model: str, user: SideSpec = USER, item: SideSpec = ITEM) -> Graphs:
         network = network_of(model, user, item)
-        standard = exported(network, folder / "network.onnx", lowered=False)
+
+        def export(folder: Path) -> None:
+            exported(network, folder / "network.onnx", lowered=False)
+
+        sides = hashlib.sha256(repr((user, item)).encode()).hexdigest()[:16]
+        standard = onnx.load(made_once(f"graph-{model}-{sides}", export) / "network.onnx")
         lowered = onnx.ModelProto()
         lowered.CopyFrom(standard)
         lower(lowered.graph, network.user.width)

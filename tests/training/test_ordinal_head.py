@@ -42,10 +42,11 @@ def recipe(trained, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def bundle(recipe, data_folder, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bundle")
-    train_bundle(recipe(), data_folder, folder / "bundle", folder / "run", QUIET)
-    return load_bundle(folder / "bundle")
+def bundle(recipe, data_folder, made_once):
+    def train(folder):
+        train_bundle(recipe(), data_folder, folder / "bundle", folder / "run", QUIET)
+
+    return load_bundle(made_once("ordinal", train) / "bundle")
 
 
 def test_it_learns_and_its_graph_gives_what_torch_gives(bundle):

@@ -159,6 +159,7 @@ def test_the_same_recipe_trained_again_is_the_same_bundle(trained, tmp_path):
     assert again.manifest.version == load_bundle(trained.bundle).version
 
 
+@pytest.mark.slow
 def test_lists_shared_tables_and_the_past_learn_what_only_they_tell(document, saved, data_folder, tmp_path):
     """A video is watched after one of an even number, which the history alone tells."""
     log = pl.read_csv(data_folder / "log.csv").with_columns(

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.encoding import (
@@ -23,6 +23,7 @@ from model.encoding import (
 )
 from model.errors import FulcrumError
 from model.schema import CategoricalFeature, NumericFeature, Schema
+from tests.support.properties import examples
 
 FEATURES = [
     {"name": "word", "side": "user", "kind": "categorical"},
@@ -150,7 +151,7 @@ def test_a_number_is_standardised_and_clipped(value, expected):
     assert numeric([1.0, 3.0]).encode(Column([value])).tolist() == [[expected]]
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(training_rows, any_rows)
 def test_any_value_becomes_a_row_of_the_table_and_a_finite_number(training, rows):
     encoder = fitted(training)
@@ -166,7 +167,7 @@ def test_any_value_becomes_a_row_of_the_table_and_a_finite_number(training, rows
         assert indices.max() < encoder.features[name].vocabulary.cardinality
 
 
-@settings(deadline=None, max_examples=80)
+@examples(80)
 @given(training_rows, any_rows)
 def test_an_encoder_read_back_from_json_is_the_same(training, rows):
     encoder = fitted(training)
@@ -176,7 +177,7 @@ def test_an_encoder_read_back_from_json_is_the_same(training, rows):
     assert same(again.encode(columns_of(rows), len(rows)), encoder.encode(columns_of(rows), len(rows)))
 
 
-@settings(deadline=None, max_examples=80)
+@examples(80)
 @given(
     st.sampled_from(
         [
@@ -201,7 +202,7 @@ def test_a_column_encodes_alike_as_a_list_an_array_and_coded(values):
             np.testing.assert_array_equal(other, first)
 
 
-@settings(deadline=None, max_examples=80)
+@examples(80)
 @given(training_rows, any_rows, st.data())
 def test_overwriting_equals_encoding_afresh(training, rows, data):
     encoder = fitted(training)
@@ -219,7 +220,7 @@ def test_overwriting_equals_encoding_afresh(training, rows, data):
             assert same([encoded], [side.encode({**columns, name: Column(changed)}, len(rows))])
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(st.lists(scalars, max_size=15), st.randoms())
 def test_the_vocabulary_does_not_depend_on_the_order_of_rows(values, random):
     shuffled = list(values)
@@ -230,7 +231,6 @@ def test_the_vocabulary_does_not_depend_on_the_order_of_rows(values, random):
     )
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20),
     st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.encoding import key_index
@@ -14,7 +14,6 @@ from model.errors import FulcrumError
 keys = st.text(st.characters(exclude_categories=[]), max_size=8)
 
 
-@settings(deadline=None)
 @given(st.lists(keys, unique=True, max_size=40), st.lists(keys, max_size=20))
 def test_find_answers_as_a_dict_would(known, asked):
     asked = [*asked, *known]

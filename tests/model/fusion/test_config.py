@@ -5,7 +5,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.fusion import (
@@ -21,6 +21,7 @@ from model.fusion import (
     parse_fusion,
     version,
 )
+from tests.support.properties import examples
 
 FEED = """
 schema_version: 1
@@ -101,7 +102,7 @@ def test_the_default_fusion_is_the_plain_product():
     assert parse_fusion(canonical(config).decode()) == config
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(documents)
 def test_the_canonical_form_and_any_json_of_it_mean_the_same(document):
     config = parse_fusion(json.dumps(document))
@@ -278,7 +279,7 @@ def test_a_formula_that_is_not_built_is_refused_by_name(formula, message):
         parse_fusion(f"schema_version: 1\nscenes: {{default: {{tasks: {{}}, formula: {formula}}}}}")
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(st.text(max_size=60) | st.text("[]{}:,-?&*!|>'\"%@# \n\t1a.", max_size=60))
 def test_any_text_is_a_config_or_one_line_of_refusal(text):
     try:

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.fusion import (
@@ -17,6 +17,7 @@ from model.fusion import (
     TableLength,
     duration_factor,
 )
+from tests.support.properties import examples
 
 seconds = st.floats(0, 1e5)
 scales = st.floats(1e-2, 1e4)
@@ -34,25 +35,25 @@ def close(video_len, s, literal):
     assert alone[0] == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(seconds)
 def test_none_is_one(s):
     close(NoLength(), s, 1.0)
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(seconds, scales)
 def test_log_is_log1p_of_the_scaled_length(s, scale):
     close(LogLength(scale_s=scale), s, math.log1p(s / scale))
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(seconds, st.floats(-1e3, 1e4), st.floats(100, 1e4))
 def test_sigmoid_rises_around_its_middle(s, mid, width):
     close(SigmoidLength(mid_s=mid, width_s=width), s, 1 / (1 + math.exp(-(s - mid) / width)))
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(st.floats(1e-3, 1e5), scales, st.floats(0.1, 5))
 def test_lognormal_peaks_at_its_mode(s, mode, sigma):
     close(LognormalLength(mode_s=mode, sigma=sigma), s, math.exp(-(math.log(s / mode) ** 2) / (2 * sigma**2)))
@@ -67,7 +68,7 @@ def literal_piecewise(points, s):
     return points[-1][1]
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(steps, st.lists(levels, min_size=6, max_size=6), seconds)
 def test_piecewise_is_linear_between_points_and_flat_beyond(at, f, s):
     points = tuple(zip(at, f, strict=False))
@@ -82,7 +83,7 @@ def literal_table(edges, values, s):
     return values[-1]
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(steps, st.lists(levels, min_size=7, max_size=7), seconds)
 def test_table_steps_up_at_each_edge(edges, values, s):
     values = tuple(values[: len(edges) + 1])

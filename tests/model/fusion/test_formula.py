@@ -5,7 +5,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -22,6 +22,7 @@ from model.fusion import (
     score,
     top_k,
 )
+from tests.support.properties import examples
 
 TASKS = ("vtr", "vcr", "shr", "cmr")
 EXTREMES = (0.0, 5e-324, 2.2e-308, 1e-300, 1e-45, 1e-12, 1e-6, 0.5, 1 - 2**-53, 1.0)
@@ -54,10 +55,6 @@ def candidates(draw, most=12):
     return predictions, seconds
 
 
-def quick(examples=40):
-    return settings(deadline=None, max_examples=examples)
-
-
 def at(places, predictions, seconds):
     return {task: p[places] for task, p in predictions.items()}, seconds[places]
 
@@ -66,7 +63,7 @@ def same_bits(one, other):
     return np.asarray(one).tobytes() == np.asarray(other).tobytes()
 
 
-@quick()
+@examples(40)
 @given(scenes, candidates())
 def test_explained_terms_add_up_to_the_log_score_exactly(scene, given_candidates):
     predictions, seconds = given_candidates
@@ -98,7 +95,7 @@ def test_an_explanation_shows_what_was_predicted_and_how_it_was_weighed():
     assert told.fused.score == pytest.approx([0.25 * 0.5])
 
 
-@quick()
+@examples(40)
 @given(scenes, candidates(), st.randoms(use_true_random=False))
 def test_permuting_candidates_permutes_the_scores_bit_for_bit(scene, given_candidates, random):
     predictions, seconds = given_candidates
@@ -128,7 +125,7 @@ def test_a_candidate_scores_the_same_alone_as_among_others(n):
         assert same_bits(together, np.concatenate(alone))
 
 
-@quick()
+@examples(40)
 @given(scenes, candidates(), st.sampled_from(TASKS))
 def test_weight_zero_is_the_task_removed_bit_for_bit(scene, given_candidates, task):
     predictions, seconds = given_candidates
@@ -143,7 +140,7 @@ def test_weight_zero_is_the_task_removed_bit_for_bit(scene, given_candidates, ta
     assert same_bits(score(silent, nan, seconds).log_score, expected)
 
 
-@quick()
+@examples(40)
 @given(scenes, candidates())
 def test_weight_zero_of_the_video_length_is_kind_none(scene, given_candidates):
     silent = scene.model_copy(update={"video_len": LogLength(scale_s=30.0, weight=0.0, missing=0.1)})
@@ -167,7 +164,7 @@ normal_scenes = st.builds(
 )
 
 
-@quick()
+@examples(40)
 @given(normal_scenes, candidates(), st.integers(-20, 3))
 def test_scaling_all_weights_by_a_power_of_two_keeps_the_order_exactly(scene, given_candidates, power):
     before = score(scene, *given_candidates).log_score
@@ -176,7 +173,7 @@ def test_scaling_all_weights_by_a_power_of_two_keeps_the_order_exactly(scene, gi
     assert top_k(after, 100).tolist() == top_k(before, 100).tolist()
 
 
-@quick()
+@examples(40)
 @given(normal_scenes, candidates(), st.floats(0.01, 10))
 def test_scaling_all_weights_keeps_the_order_of_distinct_scores(scene, given_candidates, factor):
     before = score(scene, *given_candidates).log_score
@@ -186,7 +183,7 @@ def test_scaling_all_weights_keeps_the_order_of_distinct_scores(scene, given_can
         assert (after[one] > after[clearly_above]).all()
 
 
-@quick()
+@examples(40)
 @given(scenes, candidates(), st.sampled_from(TASKS), st.integers(0, 11), st.floats(0, 1, width=32))
 def test_raising_a_prediction_with_positive_weight_never_lowers_the_rank(scene, drawn, task, place, higher):
     # As the network gives them: float32, so that two of them differ by more than the rounding of a logarithm.
@@ -220,7 +217,7 @@ def rounding_allowance(scene):
     return 8 * 2.0**-52 * 750 * total + 1e-90
 
 
-@quick(40)
+@examples(40)
 @given(scenes, candidates(most=5))
 def test_extreme_probabilities_agree_with_exact_arithmetic_and_so_does_their_order(scene, given_candidates):
     predictions, seconds = given_candidates
@@ -236,7 +233,7 @@ def test_extreme_probabilities_agree_with_exact_arithmetic_and_so_does_their_ord
                     assert fused.log_score[one] > fused.log_score[other]
 
 
-@quick(30)
+@examples(30)
 @given(st.permutations(EXTREMES), st.floats(1e-3, 100))
 def test_unclipped_extremes_are_told_apart_down_to_the_denormals(p, weight):
     scene = SceneConfig(tasks={"vtr": TaskTerm(weight=weight, clip=(5e-324, 1.0))})

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from model.fusion import top_k
+from tests.support.properties import examples
 
 # Few distinct values, so that ties straddle the cut.
 scores = st.lists(
@@ -23,7 +24,7 @@ def literal_order(log_score, k):
     return sorted(range(len(log_score)), key=lambda place: (-log_score[place], place))[:k]
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(50, HealthCheck.function_scoped_fixture)
 @given(scores, st.integers(0, 35))
 def test_the_best_come_first_and_ties_keep_input_order(log_score, k):
     chosen = top_k(np.array(log_score, dtype=np.float64), k)
@@ -31,7 +32,7 @@ def test_the_best_come_first_and_ties_keep_input_order(log_score, k):
     assert chosen.tolist() == literal_order(log_score, k)
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(50, HealthCheck.function_scoped_fixture)
 @given(scores, st.integers(0, 35))
 def test_top_k_begins_top_k_plus_one(log_score, k):
     array = np.array(log_score, dtype=np.float64)

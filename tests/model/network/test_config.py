@@ -112,6 +112,7 @@ def test_a_config_is_frozen() -> None:
         PLEConfig().levels = 3  # type: ignore[misc]
 
 
+@pytest.mark.slow
 def test_the_config_needs_no_torch() -> None:
     code = "import sys, model.network.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,11 +2,12 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.network.heads import TaskHead
 from model.network.losses import joint_loss
+from tests.support.properties import examples
 
 HEADS = (TaskHead("vtr", "binary"), TaskHead("vcr", "regression", (0.0, 2.0)), TaskHead("shr", "binary"))
 WEIGHTS = torch.tensor([1.0, 0.5, 3.0], dtype=torch.float64)
@@ -29,7 +30,7 @@ def literal_losses(outputs: torch.Tensor, labels: torch.Tensor, mask: torch.Tens
     return losses
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 9), kept=st.floats(0, 1))
 def test_each_task_is_averaged_over_its_own_rows(seed: int, rows: int, kept: float) -> None:
     draw = torch.Generator().manual_seed(seed)

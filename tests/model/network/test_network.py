@@ -139,6 +139,7 @@ def test_a_history_that_holds_the_candidate_is_seen_by_that_candidate_alone() ->
 
 
 # torch.export walks torch's own pytrees in a way torch itself has deprecated.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")
 def test_the_onnx_graph_gives_the_same_numbers_at_any_number_of_rows(tmp_path: Path) -> None:
     user = SideSpec(USER.fields)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.contract.errors import InvalidRequestError
 from service.contract.query import Query, quick_query, read_query
+from tests.support.properties import examples
 
 MOST = 6
 
@@ -100,19 +101,19 @@ def written(document: Any, ascii_only: bool, indent: int | None) -> bytes:
     return json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "surrogatepass")
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(bodies, st.booleans(), st.sampled_from([None, 1]))
 def test_whatever_is_taken_quickly_is_what_the_contract_takes(document, ascii_only, indent):
     agree(written(document, ascii_only, indent))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(valid_bodies(), st.booleans(), st.sampled_from([None, 1]))
 def test_valid_bodies_are_taken_quickly(document, ascii_only, indent):
     assert agree(written(document, ascii_only, indent))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(valid_bodies(), st.data())
 def test_a_key_that_stands_twice_is_never_taken_quickly(document, data):
     """At any depth, however many colons the texts hold."""
@@ -129,7 +130,7 @@ def test_a_key_that_stands_twice_is_never_taken_quickly(document, data):
         read_query(twice, MOST)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(valid_bodies(), st.data())
 def test_a_body_that_is_spoilt_is_never_taken_for_another(document, data):
     body = bytearray(orjson.dumps(document))

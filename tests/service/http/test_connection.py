@@ -22,7 +22,7 @@ def impatient(serve):
 
 @contextlib.contextmanager
 def connected(served):
-    with socket.create_connection(("127.0.0.1", served.http.base_url.port), timeout=5) as caller:
+    with socket.create_connection(("127.0.0.1", served.http.base_url.port), timeout=60) as caller:
         yield caller
 
 
@@ -41,20 +41,21 @@ def problem_in(answer: bytes) -> dict:
     return json.loads(body)
 
 
-def drip(caller: socket.socket, data: bytes) -> None:
-    """A byte every 20 ms, as long as someone listens."""
-    with contextlib.suppress(OSError):
+def drip(caller: socket.socket, data: bytes) -> bool:
+    """A byte every 20 ms, as long as someone listens; whether that ended before the bytes did."""
+    try:
         for place in range(len(data)):
             caller.sendall(data[place : place + 1])
             time.sleep(0.02)
+    except OSError:
+        return True
+    return False
 
 
 def test_a_head_that_drips_is_cut(impatient):
     with connected(impatient) as caller:
-        began = time.monotonic()
-        drip(caller, REQUEST[:40])
+        assert drip(caller, REQUEST[:40] + b"x" * 3000)
         assert problem_in(read_to_the_end(caller))["status"] == 408
-        assert time.monotonic() - began < 2
 
 
 def test_a_head_that_stops_is_cut(impatient):
@@ -77,8 +78,8 @@ def test_a_body_that_stops_is_cut(impatient):
 
 def test_a_body_that_drips_is_cut(impatient):
     with connected(impatient) as caller:
-        caller.sendall(HEAD % 1000)
-        drip(caller, b" " * 40)
+        caller.sendall(HEAD % 4000)
+        assert drip(caller, b" " * 3000)
         assert problem_in(read_to_the_end(caller))["status"] == 408
 
 
@@ -92,7 +93,7 @@ def test_a_head_without_end_is_cut_by_its_size(impatient):
 @pytest.fixture(scope="module")
 def refusing(serve):
     """Bodies of more than 100,000 bytes are refused by their announced length."""
-    with serve(read_timeout_s=0.3, max_body_bytes=100_000) as served:
+    with serve(read_timeout_s=1.0, max_body_bytes=100_000) as served:
         yield served
 
 
@@ -108,7 +109,7 @@ def test_the_rest_of_a_refused_body_is_no_head_and_the_connection_serves_on(refu
         caller.sendall(HEAD % 300_000)
         assert answer_of(caller).startswith(b"HTTP/1.1 413")
         caller.sendall(b" " * 300_000)
-        time.sleep(0.5)  # the body is over: nothing is waited for
+        time.sleep(1.3)  # the body is over: nothing is waited for
         caller.sendall(REQUEST)
         assert answer_of(caller).startswith(b"HTTP/1.1 200")
 
@@ -117,10 +118,8 @@ def test_the_rest_of_a_refused_body_that_does_not_come_is_not_waited_for(refusin
     with connected(refusing) as caller:
         caller.sendall(HEAD % 300_000)
         assert answer_of(caller).startswith(b"HTTP/1.1 413")
-        began = time.monotonic()
-        drip(caller, b" " * 200)
-        assert caller.recv(65536) == b""
-        assert time.monotonic() - began < 3
+        assert drip(caller, b" " * 3000)
+        assert read_to_the_end(caller) == b""
 
 
 def test_a_connection_is_kept_between_requests_for_longer_than_a_head_may_take(impatient):
@@ -142,18 +141,18 @@ def test_a_caller_that_does_not_read_its_answer_is_cut(impatient):
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         caller.connect(("127.0.0.1", impatient.http.base_url.port))
         caller.sendall(HEAD % len(body) + body)
-        caller.settimeout(10)
+        caller.settimeout(60)
         answer = caller.recv(4096)
         length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         time.sleep(3)
         assert len(answer + read_to_the_end(caller)) < length
 
 
-def test_slow_clients_hold_nobody_up(impatient):
-    with contextlib.ExitStack() as stack:
-        for _ in range(100):
-            stack.enter_context(connected(impatient)).sendall(REQUEST[:-5])
-        began = time.monotonic()
-        assert impatient.http.post("/v1/rank", content=BODY).status_code == 200
-        assert time.monotonic() - began < 1
-    assert impatient.http.get("/livez").status_code == 200
+def test_slow_clients_hold_nobody_up(serve):
+    """Who waited for them would wait for ten minutes."""
+    with serve(read_timeout_s=600) as served:
+        with contextlib.ExitStack() as stack:
+            for _ in range(100):
+                stack.enter_context(connected(served)).sendall(REQUEST[:-5])
+            assert served.http.post("/v1/rank", content=BODY).status_code == 200
+        assert served.http.get("/livez").status_code == 200

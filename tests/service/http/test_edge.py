@@ -115,12 +115,13 @@ def test_many_callers_at_once_each_get_their_own_answer(served):
 @pytest.mark.parametrize("server", ["ours", "another"])
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "in parts"])
 def test_work_for_a_caller_who_left_is_stopped_whichever_server_tells(server, whole):
-    reports, sent = [], []
+    reports, sent, at_work = [], [], asyncio.Event()
 
     async def app(scope, receive, send):
         while (await receive()).get("more_body"):
             pass
-        await asyncio.sleep(30)
+        at_work.set()
+        await asyncio.sleep(600)
 
     async def main():
         left, caller = asyncio.Event(), Caller(is_through=whole)
@@ -141,11 +142,11 @@ def test_work_for_a_caller_who_left_is_stopped_whichever_server_tells(server, wh
             scope[CALLER] = caller
         edge = Edge(app, lambda *report: reports.append(report), 1000, 5.0, 10_000)
         work = asyncio.create_task(edge(scope, receive, send))
-        await asyncio.sleep(0.01)
+        await at_work.wait()
         left.set()
         if caller.on_leaving is not None:
             caller.on_leaving()
-        await asyncio.wait_for(work, 5)
+        await asyncio.wait_for(work, 60)
         return edge.bytes_inside, caller.on_leaving
 
     assert asyncio.run(main()) == (0, None)

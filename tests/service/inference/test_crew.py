@@ -44,7 +44,7 @@ class Recorded:
 
     def __call__(self, inputs: NetworkInputs) -> dict[str, np.ndarray]:
         if self._meeting is not None:
-            self._meeting.wait(10)
+            self._meeting.wait(60)
         ids = inputs.item.ids[:, 0]
         self.calls.append((int(ids[0]), len(ids)))
         self.threads.add(threading.get_ident())
@@ -71,13 +71,13 @@ def test_only_idle_cores_take_parts(crew):
 
     def busy(inputs: NetworkInputs) -> dict[str, np.ndarray]:
         at_work.release()
-        release.wait(10)
+        release.wait(60)
         return Recorded()(inputs)
 
     with ThreadPoolExecutor(3) as callers:
         for idle in (3, 2, 1):
             callers.submit(crew.run, busy, numbered(20))
-            at_work.acquire(timeout=10)
+            at_work.acquire(timeout=60)
             network = Recorded()
             crew.run(network, numbered(500))
             assert len(network.calls) == idle

@@ -52,6 +52,7 @@ def test_a_shared_network_gives_the_plain_ones_predictions_to_the_last_digit(bun
         assert_same(session.predict(inputs), plain.predict(inputs))
 
 
+@pytest.mark.slow
 def test_all_workers_map_one_file(world, tmp_path):
     with serving(tmp_path / "log", bundle=world.bundle, features=world.features, workers=3) as service:
         maps = [mapped(pid) for pid in service.workers()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -24,21 +24,25 @@ class Script:
     """Jobs that write down each of their steps, and wait for nothing before the gate is open."""
 
     def __init__(self) -> None:
+        self.begun: list[str] = []
         self.steps: list[str] = []
         self.gate = threading.Event()
 
-    def job(self, name: str, steps: int = 1, seconds: float = 0.0):
+    def job(self, name: str, steps: int = 1):
+        self.begun.append(name)
         for number in range(steps):
             self.gate.wait()
-            time.sleep(seconds)
             self.steps.append(name)
             if number < steps - 1:
                 yield
         return name
 
 
-async def settled() -> None:
-    await asyncio.sleep(0.02)
+async def until(condition: Callable[[], bool]) -> None:
+    """Let everything else go on until the condition holds."""
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 def test_a_job_gives_its_result_and_the_time_it_took(execution):
@@ -48,9 +52,11 @@ def test_a_job_gives_its_result_and_the_time_it_took(execution):
         time.sleep(0.02)
         return "done"
 
+    began = time.perf_counter()
     result, busy_s = asyncio.run(execution.run(job()))
+    elapsed_s = time.perf_counter() - began
     assert result == "done"
-    assert 0.04 <= busy_s < 0.2
+    assert 0.04 <= busy_s < elapsed_s
 
 
 def test_a_jobs_failure_is_its_callers(execution):
@@ -73,9 +79,9 @@ def test_jobs_take_turns_step_by_step(execution):
 
     async def main():
         running = [asyncio.create_task(execution.run(script.job("large", 4)))]
-        await settled()
+        await until(lambda: script.begun == ["large"])
         running += [asyncio.create_task(execution.run(script.job(name))) for name in ("s1", "s2")]
-        await settled()
+        await until(lambda: execution.waiting == 2)
         script.gate.set()
         await asyncio.gather(*running)
 
@@ -89,8 +95,10 @@ def test_a_job_whose_deadline_has_come_goes_first(execution):
     async def main():
         names = ("running", "second", "third")
         running = [asyncio.create_task(execution.run(script.job(name))) for name in names]
+        await until(lambda: execution.waiting == 2)
         running.append(asyncio.create_task(execution.run(script.job("hurried"), time.perf_counter() + 0.01)))
-        await asyncio.sleep(0.05)
+        await until(lambda: execution.waiting == 3)
+        await asyncio.sleep(0.05)  # longer than its deadline's alarm, which the same loop runs first
         script.gate.set()
         await asyncio.gather(*running)
 
@@ -102,10 +110,10 @@ def test_a_job_that_is_overdue_keeps_its_thread(execution):
     script = Script()
 
     async def main():
-        late = asyncio.create_task(execution.run(script.job("late", 3, 0.02), time.perf_counter() + 0.01))
-        await settled()
+        late = asyncio.create_task(execution.run(script.job("late", 3), time.perf_counter()))
+        await until(lambda: script.begun == ["late"])
         other = asyncio.create_task(execution.run(script.job("other")))
-        await settled()
+        await until(lambda: execution.waiting == 1)
         script.gate.set()
         await asyncio.gather(late, other)
 
@@ -117,9 +125,9 @@ def test_a_job_that_nobody_waits_for_ends_at_its_next_step(execution):
     script = Script()
 
     async def main():
-        running = asyncio.create_task(execution.run(script.job("left", 5, 0.02)))
+        running = asyncio.create_task(execution.run(script.job("left", 5)))
         queued = asyncio.create_task(execution.run(script.job("never begun")))
-        await settled()
+        await until(lambda: script.begun == ["left"] and execution.waiting == 1)
         running.cancel()
         queued.cancel()
         await asyncio.gather(running, queued, return_exceptions=True)
@@ -136,8 +144,8 @@ def test_short_work_does_not_wait_for_jobs(execution):
 
     async def main():
         blocked = asyncio.create_task(execution.run(script.job("blocked")))
-        await settled()
-        assert await asyncio.wait_for(execution.aside(lambda: "aside"), 1.0) == "aside"
+        await until(lambda: script.begun == ["blocked"])
+        assert await asyncio.wait_for(execution.aside(lambda: "aside"), 60) == "aside"
         script.gate.set()
         await blocked
 
@@ -149,7 +157,7 @@ def test_short_work_is_bounded(execution):
 
     async def main():
         waiting = [asyncio.create_task(execution.aside(gate.wait)) for _ in range(64)]
-        await settled()
+        await asyncio.sleep(0)  # each begins, in this order
         with pytest.raises(OverloadedError, match="64 requests wait to be read"):
             await execution.aside(gate.wait)
         gate.set()
@@ -164,10 +172,11 @@ def test_closing_lets_queued_jobs_end():
 
     async def main():
         running = [asyncio.create_task(execution.run(script.job(str(number)))) for number in range(5)]
-        await settled()
-        threading.Timer(0.05, script.gate.set).start()
-        await asyncio.to_thread(execution.close)
-        await asyncio.gather(*running)
+        await until(lambda: execution.waiting == 4)
+        closing = asyncio.create_task(asyncio.to_thread(execution.close))
+        await asyncio.sleep(0.05)
+        script.gate.set()
+        await asyncio.gather(closing, *running)
 
     asyncio.run(main())
     assert script.steps == ["0", "1", "2", "3", "4"]

@@ -94,6 +94,7 @@ def test_an_endpoint_without_the_packages_is_refused_with_the_extra_to_install(m
         Traces("http://collector:4318")
 
 
+@pytest.mark.slow
 def test_a_service_without_the_packages_works():
     program = "import sys; sys.modules['opentelemetry.sdk'] = None; import service.server"
     subprocess.run([sys.executable, "-c", program], check=True)

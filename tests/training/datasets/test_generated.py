@@ -109,6 +109,7 @@ def test_the_correlation_moves_the_second_label_alone():
     assert not one["y2"].equals(other["y2"])
 
 
+@pytest.mark.slow
 def test_sines_bend_what_is_linear_without_them():
     def unexplained(log):
         """Share of the label's variance that no linear map of the inputs tells."""

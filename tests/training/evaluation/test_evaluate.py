@@ -42,18 +42,20 @@ def evaluation(trained, bundle):
 
 
 @pytest.fixture(scope="module")
-def poorer(trained, tmp_path_factory):
+def poorer(trained, made_once):
     """A bundle of the same tasks and rows with fewer features, hardly trained."""
-    folder = tmp_path_factory.mktemp("poorer")
     document = yaml.safe_load(Path(trained.recipe).read_text())
     dropped = ("quality", "tab", "views")
     document["features"] = [each for each in document["features"] if each["name"] not in dropped]
     document["data"]["tables"] = document["data"]["tables"][:2]
     document["training"]["epochs"] = 1
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(document))
-    recipe = load_recipe(str(folder / "recipe.yaml"))
-    train_bundle(recipe, trained.data, folder / "bundle", folder / "run", QUIET)
-    return load_bundle(folder / "bundle")
+
+    def train(folder):
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(document))
+        recipe = load_recipe(str(folder / "recipe.yaml"))
+        train_bundle(recipe, trained.data, folder / "bundle", folder / "run", QUIET)
+
+    return load_bundle(made_once("poorer", train) / "bundle")
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ def parts(*kinds):
     return {"name": "s-ple", "network": network, "encoder": encoder, "rows": rows, "provenance": PROVENANCE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kinds", "inputs"),
     [
@@ -101,6 +102,7 @@ def test_an_input_without_columns_is_left_out_of_the_graph(tmp_path, kinds, inpu
         np.testing.assert_allclose(np.stack([found["vtr"], found["vcr"]], axis=1), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_graph_does_not_know_where_it_was_made(tmp_path):
     """Or its hash, the bundle's version, would depend on the checkout's path."""
     write_bundle(tmp_path / "bundle", **parts("user numeric", "item categorical"))
@@ -109,6 +111,7 @@ def test_the_graph_does_not_know_where_it_was_made(tmp_path):
         assert checkout not in file.read_bytes(), file.name
 
 
+@pytest.mark.slow
 def test_large_tables_lie_beside_the_graph_and_count_for_the_version(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_LARGE_BYTES", 0)
     made = parts("user numeric", "item categorical")
@@ -174,6 +177,7 @@ def test_a_network_that_onnxruntime_runs_otherwise_leaves_the_old_bundle_serving
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "exported.onnx"]
 
 
+@pytest.mark.slow
 def test_what_a_crash_left_behind_is_no_obstacle(tmp_path, monkeypatch):
     made = parts("user numeric", "item categorical")
     for leftover in (".bundle.unfinished", ".bundle.previous"):
@@ -185,6 +189,7 @@ def test_what_a_crash_left_behind_is_no_obstacle(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_something_else_than_a_bundle_is_never_replaced(tmp_path, kind):
     there = tmp_path / "out"

@@ -141,6 +141,7 @@ def named(case):
     return getattr(case, "kind", case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "loss_weights", "updates"), MODELS + OTHERS[1:], ids=named)
 def test_a_step_makes_no_tensor_without_saying_where(model, loss_weights, updates):
     """What does not say where would lie on `meta` here, which mixes with nothing and holds no values."""

@@ -185,6 +185,7 @@ def scripted(monkeypatch, values):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("monitor", "values", "best", "stopped"),
     [
@@ -227,6 +228,7 @@ def test_the_monitored_loss_weighs_the_tasks(monkeypatch):
     assert outcome.best.monitored == 2.0
 
 
+@pytest.mark.slow
 def test_a_task_without_rows_in_most_batches_harms_nothing():
     masks = TRAIN.masks.copy()
     masks[3:, 1] = False
@@ -272,6 +274,7 @@ def test_the_averaged_weights_are_the_ones_judged_and_kept():
     )
 
 
+@pytest.mark.slow
 def test_a_gradient_clip_and_a_falling_step_change_the_way_and_not_the_goal():
     falling = [{"schedule": schedule} for schedule in ("linear", "cosine", "exponential")]
     for changed in ({"gradient_clip": 0.5}, {"weight_decay": 0.1}, *falling):
@@ -336,6 +339,7 @@ EVERYTHING = {
 DROPOUTS = {"dropout": 0.2, "embedding_dropout": 0.1, "id_dropout": 0.3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "dropouts"),
     [
@@ -387,6 +391,7 @@ def test_a_resumed_training_takes_only_the_steps_that_are_left():
     assert done == [(1, 1000), *((2, rows) for rows in (300, 600, 900, 1000))]
 
 
+@pytest.mark.slow
 def test_resuming_neither_stops_later_nor_earlier_for_want_of_patience(monkeypatch):
     verdicts = [0.5, 0.7, 0.6, 0.65, 0.9, 0.9]
     config = CONFIG.model_copy(update={"epochs": 6, "patience": 2, "checkpoint_seconds": 1e9})

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from training.metrics.calibration import by_length, by_prediction, calibration_error
@@ -46,7 +46,6 @@ def test_a_planted_bias_is_seen_where_it_is(planted):
     assert all(sure[5:])
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([0.1, 0.2, 0.2001, 0.7]), min_size=1, max_size=40))
 def test_rows_of_one_prediction_share_a_bin_and_every_row_is_in_one(values):
     predictions = np.array(values)

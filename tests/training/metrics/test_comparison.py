@@ -45,6 +45,7 @@ def test_a_regression_is_compared_by_squared_error():
     assert found["mse"].verdict == "better"
 
 
+@pytest.mark.slow
 def test_equal_models_are_told_apart_about_as_rarely_as_promised():
     """Of 40 pairs of equally noisy models, a 95 % interval decides about 2."""
     decided = {"auc": 0, "gauc": 0, "logloss": 0}

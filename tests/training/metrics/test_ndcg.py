@@ -7,9 +7,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.properties import examples
 from training.metrics.ndcg import GroupedNdcg
 
 # Few distinct scores and rewards, so that ties and worthless groups are common.
@@ -29,7 +30,7 @@ def literal_ndcg(scores, rewards, k):
     return sum(collected) / len(collected) / sum(gain / math.log2(r + 2) for r, gain in enumerate(ideal))
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(rows, st.integers(1, 4))
 def test_ndcg_is_the_share_of_the_best_orders_discounted_reward(rows, k):
     rows = [row for place, row in enumerate(rows) if sum(r[2] == row[2] for r in rows[:place]) < 5]

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from training.metrics.resampling import Resamples
@@ -41,14 +41,12 @@ def literal_auc(scores, labels):
     return sum(pairs) / len(pairs) if pairs else math.nan
 
 
-@settings(deadline=None)
 @given(rows)
 def test_auc_counts_pairs(rows):
     scores, labels, _ = arrays(rows)
     assert auc(scores, labels) == pytest.approx(literal_auc(scores, labels), nan_ok=True)
 
 
-@settings(deadline=None)
 @given(rows)
 def test_auc_within_groups_counts_the_pairs_of_each_group(rows):
     scores, labels, groups = arrays(rows)
@@ -66,7 +64,6 @@ def test_auc_within_groups_counts_the_pairs_of_each_group(rows):
     assert found.coverage == (total / len(rows) if rows else 0.0)
 
 
-@settings(deadline=None)
 @given(rows.filter(bool), st.data())
 def test_a_rows_weight_is_a_number_of_copies(rows, data):
     scores, labels, _ = arrays(rows)
@@ -75,7 +72,6 @@ def test_a_rows_weight_is_a_number_of_copies(rows, data):
     assert BinaryScorer(scores, labels).auc(weights) == pytest.approx(copied, nan_ok=True)
 
 
-@settings(deadline=None)
 @given(rows.filter(bool), st.data())
 def test_within_groups_too_a_rows_weight_is_a_number_of_copies(rows, data):
     scores, labels, groups = arrays(rows)

@@ -8,12 +8,13 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import FulcrumError
 from model.schema import DataSpec
 from model.schema.past import HistorySpec, PriorSpec
+from tests.support.properties import examples
 from training.preparation.past import Clock, history, prior_columns
 
 NUMBERS = st.none() | st.integers(0, 4).map(float)
@@ -75,7 +76,7 @@ def earlier(log, row, by, delay=0):
     ]
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(
     EVENTS,
     st.sampled_from([("user",), ("user", "tab")]),
@@ -116,7 +117,7 @@ def test_a_prior_is_made_of_the_rows_strictly_before_its_row(rows, by, delay_s, 
         assert mean == pytest.approx((total + smoothing * common) / (number + smoothing))
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(
     EVENTS, st.sampled_from([("user",), ("user", "tab")]), st.sampled_from([0, DELAY_S]), st.integers(1, 3)
 )
@@ -127,7 +128,7 @@ def test_a_history_is_made_of_the_rows_strictly_before_its_row(rows, by, delay_s
         assert values == [other["label"] for other in earlier(log, row, by, delay_s)][-last:]
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(EVENTS, st.integers(0, 8), st.data())
 def test_what_comes_later_changes_nothing(rows, now, data):
     log = log_of(rows)
@@ -142,7 +143,7 @@ def test_what_comes_later_changes_nothing(rows, now, data):
     assert last_of(log, where="counts")[:until] == last_of(changed, where="counts")[:until]
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(EVENTS, st.sampled_from([{}, {"half_life_days": 1e-4}, {"delay_s": DELAY_S}]))
 def test_who_asks_at_the_end_sees_what_the_next_row_would_see(rows, declared):
     log = log_of(rows)

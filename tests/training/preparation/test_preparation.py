@@ -7,12 +7,13 @@ from datetime import date, datetime
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.encoding import Encoder
 from model.errors import FulcrumError
 from model.schema import Schema
+from tests.support.properties import examples
 from training.datasets.source import LogSource, SourceTable
 from training.preparation.columns import key_strings
 from training.preparation.entities import prepare_entities
@@ -67,7 +68,7 @@ def timeless(**columns):
 # --- joining ---------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=80)
+@examples(80)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 6)), min_size=1, max_size=12),
     st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 6), st.none() | st.integers(0, 99)), max_size=12),
@@ -472,7 +473,7 @@ IMPRESSIONS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(
     IMPRESSIONS,
     st.sampled_from(["u1", "u2", "u3", "u9"]),
@@ -496,7 +497,7 @@ def test_what_is_published_is_what_the_next_impression_sees(rows, user, item):
         np.testing.assert_allclose(published.numeric[place], rows_of_side.numeric[-1], rtol=1e-6, atol=1e-7)
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(
     IMPRESSIONS,
     st.integers(0, 10),

@@ -38,6 +38,7 @@ def test_single_task_models_cost_the_sum_of_their_trunks():
     assert both.flops == 2 * alone.flops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "match"), [*((name, "flops") for name in sorted(Trunk.known)), ("mmoe", "parameters")]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -27,11 +28,15 @@ def _report(trained, out, *more):
 
 
 @pytest.fixture(scope="module")
-def made(trained, tmp_path_factory):
-    out = tmp_path_factory.mktemp("report") / "r"
-    result = _report(trained, out, *ARGUMENTS)
-    assert result.exit_code == 0, result.output
-    return out, result.output, orjson.loads((out / "report.json").read_bytes())
+def made(trained, made_once, tmp_path_factory):
+    def report(folder):
+        result = _report(trained, folder / "r", *ARGUMENTS)
+        assert result.exit_code == 0, result.output
+        (folder / "printed").write_text(result.output)
+
+    first = made_once("report", report)
+    out = shutil.copytree(first / "r", tmp_path_factory.mktemp("report") / "r")  # tests add to it
+    return out, (first / "printed").read_text(), orjson.loads((out / "report.json").read_bytes())
 
 
 def test_the_report_says_what_the_runs_give(made):

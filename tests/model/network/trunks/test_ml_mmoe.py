@@ -62,6 +62,7 @@ def test_a_row_alone_gives_what_it_gives_in_a_batch(levels: int) -> None:
     laws.a_row_alone_gives_what_it_gives_in_a_batch(*random_ml_mmoe(1, levels))
 
 
+@pytest.mark.slow
 def test_exported_it_gives_the_same(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = MLMMoEConfig(experts=3, expert=(16, 8), tower=(8,))

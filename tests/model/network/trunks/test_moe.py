@@ -47,6 +47,7 @@ def test_experts_side_by_side_learn_what_they_learn_one_by_one(seed: int) -> Non
     laws.learns_in_training_what_it_learns_in_evaluation(*random_moe(seed))
 
 
+@pytest.mark.slow
 def test_exported_it_gives_the_same(tmp_path: Path) -> None:
     torch.manual_seed(0)
     laws.exported_it_gives_the_same(MoE(SMALL, fields=(4, 6), tasks=heads("a", "b")), 10, tmp_path)

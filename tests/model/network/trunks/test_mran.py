@@ -89,6 +89,7 @@ def test_it_learns_in_training_what_it_learns_in_evaluation(seed: int) -> None:
     laws.learns_in_training_what_it_learns_in_evaluation(*random_mran(seed))
 
 
+@pytest.mark.slow
 def test_exported_it_gives_the_same(tmp_path: Path) -> None:
     torch.manual_seed(0)
     laws.exported_it_gives_the_same(MRAN(SMALL, fields=(1, 4, 5), tasks=heads("a", "b")), 10, tmp_path)

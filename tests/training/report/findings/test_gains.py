@@ -57,6 +57,7 @@ def test_intervals_are_those_of_the_definition(kind):
     assert found.by_seed == pytest.approx(by_hand)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("of_seeds", "of_users"), [(1.0, 0.1), (0.3, 1.0)])
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_intervals_hold_the_truth_about_as_often_as_they_say(seeds, of_seeds, of_users):
