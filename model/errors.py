@@ -114,7 +114,7 @@ def _problem(one: ErrorDetails, model: type[BaseModel], document: object, at: st
     above, parent = _walk(location[:-1], model, document, at)
     match one["type"]:
         case "extra_forbidden":
-            return Problem(path, f"unknown key; known keys are {_choice(location[-1], parent.keys())}")
+            return Problem(path, f"unknown key; known keys are {_choice(location[-1], parent.fields())}")
         case "missing":
             return Problem(path, "required, but absent")
         case "union_tag_invalid" | "union_tag_not_found":
@@ -151,11 +151,11 @@ _EXPECTED = {
     "less_than_equal": "a number of at most {le}",
     "literal_error": "{expected}",
     "string_type": "text",
-    "string_too_short": "text of at least {min_length} characters",
+    "string_too_short": "text of {min_length} or more characters",
     "string_too_long": "text of at most {max_length} characters",
     "string_pattern_mismatch": "text that matches {pattern}",
-    "too_short": "a list of at least {min_length}",
-    "too_long": "a list of at most {max_length}",
+    "too_short": "{min_length} or more values",
+    "too_long": "at most {max_length} values",
 }
 """What pydantic says in words of Python."""
 
@@ -200,7 +200,7 @@ class _Type:
         plain = (_Type.of(member).members[0] for member in self.members)
         return [member for member in plain if isinstance(member, type) and issubclass(member, BaseModel)]
 
-    def keys(self) -> list[str]:
+    def fields(self) -> list[str]:
         return list(dict.fromkeys(chain.from_iterable(model.model_fields for model in self.models())))
 
     def branches(self) -> dict[str, _Type]:
@@ -243,7 +243,7 @@ def _walk(location: Path, model: type[BaseModel], document: object, at: str) -> 
             here = here.branches().get(str(part), _ANY)
             continue
         here, value = here.child(part), _item(value, part)
-        name = value.get("name") if isinstance(value, Mapping) and "name" in here.keys() else None
+        name = value.get("name") if isinstance(value, Mapping) and "name" in here.fields() else None
         if isinstance(part, int) and isinstance(name, str) and name.isidentifier() and len(name) <= _SHOWN:
             part = name
         path = _joined(path, part)

@@ -6,4 +6,4 @@ __all__ = ["FusionError"]
 
 
 class FusionError(FulcrumError):
-    """A fusion config that cannot be used. The message is one line: where, what was expected, what was found."""
+    """A fusion config that cannot be used. One line: where, what was expected, what was found."""

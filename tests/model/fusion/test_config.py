@@ -210,7 +210,7 @@ def test_an_unknown_task_is_named_with_its_scene_and_what_the_bundle_has():
         (with_task("{weight: 1, clip: [0.5]}"), "clip[1]: required, but absent"),
         (
             with_task("{weight: 1, clip: [0.1, 0.2, 0.3]}"),
-            "clip: expected a list of at most 2, found a list of 3",
+            "clip: expected at most 2 values, found a list of 3",
         ),
         (with_task("{weight: 1, clip: 0.1}"), "clip: expected a list, found 0.1"),
         (with_length("log"), "scenes.default.video_len: expected a mapping, found 'log'"),
@@ -244,7 +244,7 @@ def test_an_unknown_task_is_named_with_its_scene_and_what_the_bundle_has():
         (with_length("{kind: lognormal, mode_s: 1, sigma: 0}"), "sigma: expected a number above 0, found 0"),
         (
             with_length("{kind: piecewise, points: []}"),
-            "points: expected a list of at least 1, found a list of 0",
+            "points: expected 1 or more values, found a list of 0",
         ),
         (
             with_length("{kind: piecewise, points: [[1, 1], [1, 2]]}"),
