@@ -20,4 +20,7 @@ def publish(
     from model.bundle import load_bundle
 
     published = publish_rows(load_bundle(bundle), data, to, progress)
-    answer.print(f"published {published.users:,} users and {published.items:,} items to {to}", soft_wrap=True)
+    answer.print(
+        f"published {published.users:,} users and {published.items:,} items to {published.target}",
+        soft_wrap=True,
+    )
