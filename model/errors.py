@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import chain
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -100,12 +99,18 @@ def problems(
         document: what was refused; without it, items of lists go by their index.
         at: the document's own path, if it is part of another.
     """
-    told = [one for one in error.errors(include_url=False) if one["type"] != "default_factory_not_called"]
+    told = [one for one in error.errors(include_url=False) if not _is_consequence(one)]
     # A misspelt key is also a missing one: the unknown key is what the user can see in the file.
     told.sort(key=lambda one: one["type"] != "extra_forbidden")
     some = told[:_MOST]
     found = list(dict.fromkeys(_problem(one, model, document, at) for one in some))
     return found, len(told) - len(some) + len(found)
+
+
+def _is_consequence(one: ErrorDetails) -> bool:
+    """Whether it follows from another problem: a list is too short without its bad values."""
+    long_enough = one["type"] == "too_short" and len(one["input"]) >= one["ctx"]["min_length"]
+    return long_enough or one["type"] == "default_factory_not_called"
 
 
 def _problem(one: ErrorDetails, model: type[BaseModel], document: object, at: str) -> Problem:
@@ -201,7 +206,7 @@ class _Type:
         return [member for member in plain if isinstance(member, type) and issubclass(member, BaseModel)]
 
     def fields(self) -> list[str]:
-        return list(dict.fromkeys(chain.from_iterable(model.model_fields for model in self.models())))
+        return [name for model in self.models() for name in model.model_fields]
 
     def branches(self) -> dict[str, _Type]:
         """The union's members by what pydantic calls them, which no document spells out."""
@@ -224,12 +229,10 @@ class _Type:
             field = models[0].model_fields.get(str(part))
             return _ANY if field is None else _Type.of(field.annotation, field, *field.metadata)
         types = get_args(member)
-        if not types:
-            return _ANY
-        if isinstance(part, str):
-            return _Type.of(types[-1])
-        fixed = get_origin(member) is tuple and types[-1] is not Ellipsis
-        return _Type.of(types[part] if fixed else types[0])
+        if isinstance(part, int) and types:
+            fixed = get_origin(member) is tuple and types[-1] is not Ellipsis
+            return _Type.of(types[part] if fixed else types[0])
+        return _Type.of(types[-1]) if types else _ANY
 
 
 _ANY = _Type((Any,))
@@ -237,17 +240,17 @@ _ANY = _Type((Any,))
 
 def _walk(location: Path, model: type[BaseModel], document: object, at: str) -> tuple[str, _Type]:
     """Where pydantic's location is in the document, and the type that belongs there."""
-    here, value, path = _Type.of(model), document, at
+    here, value = _Type.of(model), document
+    path: list[str | int] = [at] if at else []
     for part in location:
         if len(here.members) > 1:
             here = here.branches().get(str(part), _ANY)
             continue
         here, value = here.child(part), _item(value, part)
         name = value.get("name") if isinstance(value, Mapping) and "name" in here.fields() else None
-        if isinstance(part, int) and isinstance(name, str) and name.isidentifier() and len(name) <= _SHOWN:
-            part = name
-        path = _joined(path, part)
-    return path, here
+        named = isinstance(part, int) and isinstance(name, str) and name.isidentifier()
+        path.append(str(name) if named else part)
+    return dotted(path), here
 
 
 def _item(value: object, part: str | int) -> object:
@@ -262,15 +265,12 @@ def dotted(path: Path) -> str:
     """('scenes', 'feed', 'points', 2) as scenes.feed.points[2]."""
     text = ""
     for part in path:
-        text = _joined(text, part)
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            name = printable(part) if len(part) <= _SHOWN else shown(part)
+            text += f".{name}" if text else name
     return text
-
-
-def _joined(path: str, part: str | int) -> str:
-    if isinstance(part, int):
-        return f"{path}[{part}]"
-    name = printable(part) if len(part) <= _SHOWN else shown(part)
-    return f"{path}.{name}" if path else name
 
 
 def printable(name: str) -> str:

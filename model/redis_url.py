@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import parse_qsl
+
+from pydantic import PlainValidator
 
 from model.errors import FulcrumError, listed
 
-__all__ = ["RedisUrl", "folder_or_redis"]
+__all__ = ["FolderOrRedis", "RedisUrl", "folder_or_redis"]
 
 _SCHEMES = ("redis", "rediss", "unix")
 # "@" may stand in a user or password, and nowhere behind it: so no part of a password is taken for a path.
@@ -65,6 +68,9 @@ def folder_or_redis(place: str | Path | RedisUrl) -> Path | RedisUrl:
     if not place:
         raise FulcrumError("expected a folder or a Redis URL, found nothing")
     return Path(place)
+
+
+FolderOrRedis = Annotated[Path | RedisUrl, PlainValidator(folder_or_redis)]
 
 
 def _shown(url: str) -> str:

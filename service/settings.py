@@ -8,22 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import (
-    Field,
-    PlainValidator,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.cores import available_cores
 from model.errors import FulcrumError, Problem, and_more, problems
-from model.redis_url import RedisUrl, folder_or_redis
+from model.redis_url import FolderOrRedis
 from service.inference.providers import Provider
 
 __all__ = ["Settings", "load_settings"]
@@ -31,8 +23,6 @@ __all__ = ["Settings", "load_settings"]
 _PREFIX = "FULCRUM_"
 _OTEL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 """How all programs are told where traces go; followed where our own setting is absent."""
-
-FileOrRedis = Annotated[Path | RedisUrl, PlainValidator(folder_or_redis)]
 
 
 class Settings(BaseSettings):
@@ -43,6 +33,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
         validate_default=True,
         allow_inf_nan=False,
     )
@@ -52,7 +43,7 @@ class Settings(BaseSettings):
         default=None,
         description="Folder of bundles, in place of one: watched; the newest serves unless one is activated.",
     )
-    state: FileOrRedis | None = Field(
+    state: FolderOrRedis | None = Field(
         default=None,
         description="Where the version of the activated bundle is kept: a file, or redis://... for several "
         "hosts. Default: state.json in the folder of bundles.",
@@ -60,7 +51,7 @@ class Settings(BaseSettings):
     admin_token: SecretStr | None = Field(
         default=None, description="Bearer token for changes over HTTP; without one, there are none."
     )
-    features: FileOrRedis = Field(
+    features: FolderOrRedis = Field(
         description="Feature store written by `fulcrum publish`: a folder, redis://..., rediss://... or unix://..."
     )
     feature_timeout_ms: float = Field(

@@ -39,7 +39,6 @@ class Published:
     """What a publishing did.
 
     Attributes:
-        target: the store, to be shown: without a password.
         generation: its name; that of the publishing before where nothing changed.
         users: users of the data.
         items: items of the data.
@@ -47,7 +46,6 @@ class Published:
         seconds: that writing took, packing included.
     """
 
-    target: str
     generation: str
     users: int
     items: int
@@ -96,9 +94,7 @@ def publish(
         else:
             changed = _write(writer, tables, progress)
             generation = writer.finish(bool(changed))
-    return Published(
-        str(store), generation, rows["users"], rows["items"], changed, time.perf_counter() - began
-    )
+    return Published(generation, rows["users"], rows["items"], changed, time.perf_counter() - began)
 
 
 class _Rate(ProgressColumn):

@@ -183,7 +183,7 @@ def test_an_unknown_task_is_named_with_its_scene_and_what_the_bundle_has():
         (with_task("{}"), "scenes.default.tasks.vtr.weight: required, but absent"),
         (
             with_task("{wieght: 1}"),
-            "scenes.default.tasks.vtr.wieght: unknown key; known keys are weight, smoothing, clip; did you mean weight?",
+            "tasks.vtr.wieght: unknown key; known keys are weight, smoothing, clip; did you mean weight?",
         ),
         (
             with_task("{weight: '1'}"),

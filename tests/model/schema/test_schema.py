@@ -40,7 +40,7 @@ def test_a_schema_cannot_be_changed(parts):
             ("features", 0),
             "kind",
             "text",
-            "features.user_id.kind: unknown kind 'text'; the kinds are id, categorical, multi, sequence, numeric",
+            "features.user_id.kind: unknown kind 'text'; the kinds are id, categorical, multi, sequence, num",
         ),
         (("features", 0), "side", "video", "features.user_id.side: .*found 'video'"),
         (("features", 0), "name", "user id", r"features\[0\].name: expected letters.*found 'user id'"),
