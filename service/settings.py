@@ -6,6 +6,7 @@ Says what each is and in which unit; opens nothing. Nothing reads the environmen
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -13,13 +14,13 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.cores import available_cores
-from model.errors import FulcrumError, first_problem
+from model.errors import FulcrumError, Problem, and_more, problems
+from model.redis_url import FolderOrRedis
 from service.inference.providers import Provider
 
 __all__ = ["Settings", "load_settings"]
 
 _PREFIX = "FULCRUM_"
-_REDIS = ("redis://", "rediss://", "unix://")
 _OTEL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 """How all programs are told where traces go; followed where our own setting is absent."""
 
@@ -32,6 +33,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
         validate_default=True,
         allow_inf_nan=False,
     )
@@ -41,16 +43,15 @@ class Settings(BaseSettings):
         default=None,
         description="Folder of bundles, in place of one: watched; the newest serves unless one is activated.",
     )
-    state: str | None = Field(
+    state: FolderOrRedis | None = Field(
         default=None,
-        min_length=1,
         description="Where the version of the activated bundle is kept: a file, or redis://... for several "
         "hosts. Default: state.json in the folder of bundles.",
     )
     admin_token: SecretStr | None = Field(
         default=None, description="Bearer token for changes over HTTP; without one, there are none."
     )
-    features: str = Field(
+    features: FolderOrRedis = Field(
         description="Feature store written by `fulcrum publish`: a folder, redis://..., rediss://... or unix://..."
     )
     feature_timeout_ms: float = Field(
@@ -128,16 +129,6 @@ class Settings(BaseSettings):
         "OTEL_EXPORTER_OTLP_ENDPOINT says; where that is absent too, there are no traces.",
     )
 
-    @field_validator("features")
-    @classmethod
-    def _a_store(cls, features: str) -> str:
-        scheme, separator, _ = features.partition("://")
-        if separator and f"{scheme}://" not in _REDIS:
-            raise ValueError(f"{scheme}:// is no feature store; give a folder or {', '.join(_REDIS)}")
-        if not features:
-            raise ValueError("expected a folder or a Redis URL, found nothing")
-        return features
-
     @field_validator("threads", mode="before")
     @classmethod
     def _auto(cls, threads: Any, info: ValidationInfo) -> Any:
@@ -182,4 +173,14 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise FulcrumError(f"settings: {first_problem(error)}") from error
+        found, count = problems(error, Settings)
+        first = Problem(_as_given(found[0].path, given), found[0].message)
+        raise FulcrumError(f"settings: {first}{and_more(count)}") from None  # it holds what is secret
+
+
+def _as_given(name: str, given: Mapping[str, Any]) -> str:
+    """A setting as the user knows it: by option, by variable, or by both where it is absent."""
+    option, variable = f"--{name.replace('_', '-')}", _PREFIX + name.upper()
+    if not name or name in given:
+        return option if name else ""
+    return variable if os.environ.get(variable) else f"{option} or {variable}"

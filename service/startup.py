@@ -7,6 +7,7 @@ from importlib import import_module
 
 from model.bundle import Bundle
 from model.errors import FulcrumError
+from model.redis_url import RedisUrl
 from service.control.active import Control
 from service.control.bundles.catalog import Catalog
 from service.control.bundles.loading import Loader
@@ -77,9 +78,9 @@ class Service:
 
 def import_parts(settings: Settings) -> None:
     """Import what these settings need and others do not: before workers are forked, who then share it."""
-    if "://" in settings.features:
+    if isinstance(settings.features, RedisUrl):
         import_module("service.features.redis_store")
-    if settings.state is not None and "://" in settings.state:
+    if isinstance(settings.state, RedisUrl):
         import_module("service.control.state.redis")
 
 
@@ -105,7 +106,7 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
     if settings.models is not None:
         rollout = Rollout(
             Catalog(settings.models),
-            open_state(settings.state or str(settings.models / "state.json")),
+            open_state(settings.state or settings.models / "state.json"),
             loader,
             Trials(settings.provider, settings.variant, fleet.folder),
             fleet,

@@ -10,10 +10,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from model.document import read_document
-from model.errors import FulcrumError, first_problem, shown
+from model.errors import FulcrumError, checked
 from model.frozen import Frozen
 from model.network.config import TrunkConfig
 from model.network.trunks import network_config
@@ -189,6 +189,13 @@ class Recipe(Frozen):
         return self.data_schema.name
 
 
+class _Document(Schema):
+    """A recipe as its file spells it; which settings a network has depends on the network."""
+
+    network: dict[str, Any]
+    training: TrainingConfig
+
+
 def packaged_recipes() -> list[str]:
     """Names of the recipes that come with Fulcrum."""
     folder = resources.files("training") / "recipes"
@@ -221,34 +228,17 @@ def load_recipe(name: str, overrides: Sequence[str] = (), model: str | None = No
         document["network"] = _of_model(document.get("network"), model)
     for override in overrides:
         apply_override(document, override)
-    known = ("name", "data", "features", "tasks", "network", "training")
-    for key in document:
-        if key not in known:
-            raise FulcrumError(f"recipe {source}: unknown key {key!r}; the keys are {', '.join(known)}")
-    for key in ("network", "training"):
-        if key not in document:
-            raise FulcrumError(f"recipe {source}: {key}: required, but absent")
-        if not isinstance(document[key], dict):
-            raise FulcrumError(f"recipe {source}: {key}: expected keys, found {shown(document[key])}")
+    read = checked(_Document, document, f"recipe {source}")
+    schema = Schema(**{name: getattr(read, name) for name in Schema.model_fields})
     try:
-        schema = Schema.model_validate({key: document[key] for key in known[:4] if key in document})
-    except ValidationError as error:
-        raise FulcrumError(f"recipe {source}: {first_problem(error)}") from error
-    try:
-        network = network_config(document["network"])
+        network = network_config(read.network, at="network")
         network.check_tasks(schema.task_names)
-    except ValidationError as error:
-        raise FulcrumError(f"recipe {source}: network.{first_problem(error)}") from error
+    except FulcrumError as error:
+        raise FulcrumError(f"recipe {source}: {error}") from error
     except ValueError as error:
         raise FulcrumError(f"recipe {source}: network.{error}") from error
-    try:
-        training = TrainingConfig.model_validate(document["training"])
-    except ValidationError as error:
-        raise FulcrumError(f"recipe {source}: training.{first_problem(error)}") from error
-    try:
-        return Recipe(data_schema=schema, network=network, training=training)
-    except ValidationError as error:
-        raise FulcrumError(f"recipe {source}: {first_problem(error)}") from error
+    whole = {"data_schema": schema, "network": network, "training": read.training}
+    return checked(Recipe, whole, f"recipe {source}")
 
 
 def _of_model(network: Any, model: str) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def load_bundle(folder: Path) -> Bundle:
     try:
         schema = Schema.model_validate_json((folder / SCHEMA).read_bytes())
     except ValidationError as error:
-        raise FulcrumError(f"bundle {folder}: {SCHEMA}: {first_problem(error)}") from error
+        raise FulcrumError(f"bundle {folder}: {SCHEMA}: {first_problem(error, Schema)}") from error
     try:
         encoder = Encoder.from_json(schema, (folder / ENCODER).read_bytes())
     except FulcrumError as error:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import orjson
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from model.errors import FulcrumError, first_problem
+from model.errors import FulcrumError, checked
 from model.frozen import Frozen
 
 __all__ = [
@@ -151,10 +151,7 @@ def read_manifest(folder: Path) -> Manifest:
     found = document.get("format") if isinstance(document, dict) else None
     if found != 1:
         raise FulcrumError(f"bundle {folder}: {MANIFEST}: expected format 1, found {found!r}")
-    try:
-        return Manifest.model_validate(document)
-    except ValidationError as error:
-        raise FulcrumError(f"bundle {folder}: {MANIFEST}: {first_problem(error)}") from error
+    return checked(Manifest, document, f"bundle {folder}: {MANIFEST}")
 
 
 def _sum_line(text: bytes) -> bytes:

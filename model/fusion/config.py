@@ -11,20 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from model.document import MAX_BYTES, read_document
-from model.errors import FulcrumError, shown
-from model.fusion import errors
+from model.errors import FulcrumError, checked, dotted, listed, printable, shown
+from model.frozen import Frozen
 from model.fusion.errors import FusionError
 
 DEFAULT_SCENE = "default"
@@ -56,11 +47,7 @@ Weight = Annotated[Number, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
 Name = Annotated[str, AfterValidator(_plain_name)]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TaskTerm(_Settings):
+class TaskTerm(Frozen):
     """How one predicted behaviour p enters: `weight * log(clip(p) + smoothing)`."""
 
     weight: Weight
@@ -78,7 +65,7 @@ class TaskTerm(_Settings):
         return clip
 
 
-class _Length(_Settings):
+class _Length(Frozen):
     weight: Weight = 1.0
     """The exponent of f in the score. 0 leaves the video length out."""
     missing: Positive = 1.0
@@ -160,17 +147,9 @@ VideoLength = Annotated[
     NoLength | LogLength | SigmoidLength | PiecewiseLength | TableLength | LognormalLength,
     Field(discriminator="kind"),
 ]
-_KINDS: dict[str, type[_Length]] = {
-    "none": NoLength,
-    "log": LogLength,
-    "sigmoid": SigmoidLength,
-    "piecewise": PiecewiseLength,
-    "table": TableLength,
-    "lognormal": LognormalLength,
-}
 
 
-class SceneConfig(_Settings):
+class SceneConfig(Frozen):
     """The whole fusion of one scene; scenes inherit nothing from each other."""
 
     formula: str = "log_power"
@@ -183,13 +162,13 @@ class SceneConfig(_Settings):
     def _built(cls, formula: str) -> str:
         if formula in FORMULAS:
             return formula
-        built = errors.listed(FORMULAS)
+        built = listed(FORMULAS)
         if formula in FORMULAS_NOT_BUILT:
             raise ValueError(f"{formula} is not built yet; use {built}")
         raise ValueError(f"unknown formula {shown(formula)}; the formulas are {built}")
 
 
-class FusionConfig(_Settings):
+class FusionConfig(Frozen):
     """One version of the fusion: what `parse_fusion` gives and `version` names."""
 
     schema_version: Annotated[Literal[1], BeforeValidator(_version_number)]
@@ -199,7 +178,7 @@ class FusionConfig(_Settings):
     @classmethod
     def _has_default(cls, scenes: dict[str, SceneConfig]) -> dict[str, SceneConfig]:
         if DEFAULT_SCENE not in scenes:
-            found = errors.listed(list(scenes))
+            found = listed(list(scenes))
             raise ValueError(
                 f"no scene named {DEFAULT_SCENE}, which unknown scenes fall back to; found {found}"
             )
@@ -236,9 +215,7 @@ def parse_fusion(text: str, source: str | Path | None = None) -> FusionConfig:
             raise FusionError(
                 f"found {found} at the top level; expected a mapping with schema_version and scenes"
             )
-        return FusionConfig.model_validate(document)
-    except ValidationError as error:
-        raise FusionError(_titled(source) + errors.explain_invalid(error, _known_keys, _union_tags)) from None
+        return checked(FusionConfig, document)
     except FulcrumError as error:
         raise FusionError(f"{_titled(source)}{error}") from None
 
@@ -254,10 +231,10 @@ def check_tasks(config: FusionConfig, task_names: Sequence[str], source: str | P
     for scene_name, scene in config.scenes.items():
         for task in scene.tasks:
             if task not in task_names:
-                where = errors.dotted(("scenes", scene_name, "tasks"))
+                where = dotted(("scenes", scene_name, "tasks"))
                 raise FusionError(
                     f"{_titled(source)}unknown task {shown(task)} in {where}; "
-                    f"the bundle has {errors.listed(task_names)}"
+                    f"the bundle has {listed(task_names)}"
                 )
 
 
@@ -274,30 +251,10 @@ def version(config: FusionConfig) -> str:
 
 
 def _titled(source: str | Path | None) -> str:
-    return "fusion config: " if source is None else f"{errors.printable(str(source))}: fusion config: "
+    return "fusion config: " if source is None else f"{printable(str(source))}: fusion config: "
 
 
 def _refuse_unordered(values: Sequence[float], what: str) -> None:
     for before, after in pairwise(values):
         if before >= after:
             raise ValueError(f"{what} must increase strictly; {after} follows {before}")
-
-
-def _known_keys(path: errors.Path) -> Sequence[str]:
-    match path:
-        case ():
-            return list(FusionConfig.model_fields)
-        case ("scenes", _):
-            return list(SceneConfig.model_fields)
-        case ("scenes", _, "tasks", _):
-            return list(TaskTerm.model_fields)
-        case ("scenes", _, "video_len", str(kind)):
-            return sorted(_KINDS[kind].model_fields, key=lambda name: name != "kind")
-    return ()
-
-
-def _union_tags(path: errors.Path) -> Sequence[str]:
-    match path:
-        case ("scenes", _, "video_len"):
-            return list(_KINDS)
-    return ()

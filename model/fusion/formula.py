@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import listed
 from model.fusion.config import SceneConfig
 from model.fusion.duration import Floats, duration_factor
-from model.fusion.errors import FusionError, listed
+from model.fusion.errors import FusionError
 
 _LARGEST = np.finfo(np.float64).max
 

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
+
+from model.frozen import Frozen
 
 # Strict, so that `shared: yes` is an error and not one expert.
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -34,11 +36,7 @@ WidthsPerTask = Annotated[
 ]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ExpertCounts(_Frozen):
+class ExpertCounts(Frozen):
     """How many experts each extraction level has."""
 
     shared: Count = 2
@@ -47,7 +45,7 @@ class ExpertCounts(_Frozen):
     """Experts of one task alone: a count for every task, or a mapping that names each task."""
 
 
-class ExpertWidths(_Frozen):
+class ExpertWidths(Frozen):
     """Layer widths of the experts, first to last, where shared and task experts differ."""
 
     shared: Widths
@@ -66,7 +64,7 @@ class ExpertGroup:
     """Layer widths of each of them, first to last."""
 
 
-class TrunkConfig(_Frozen):
+class TrunkConfig(Frozen):
     """What every network can be told. A network's own config adds its `model`, a literal, and the rest."""
 
     model: str

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from model.frozen import Strict
 
 __all__ = ["FusionReport", "ModelReport", "ModelsReport", "Problem", "RankResponse", "Readiness"]
 
 
-class _Contract(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class ModelName(_Contract):
+class ModelName(Strict):
     """The bundle that predicted."""
 
     name: str
@@ -24,7 +22,7 @@ class ModelName(_Contract):
     variant: str
 
 
-class FusionName(_Contract):
+class FusionName(Strict):
     """The fusion config that scored."""
 
     revision: int | None = Field(description="Counts in a store; null for a file.")
@@ -33,7 +31,7 @@ class FusionName(_Contract):
     experiments: list[str]
 
 
-class TaskTerm(_Contract):
+class TaskTerm(Strict):
     """A task's part of the log-score: weight * log(clip(p) + smoothing)."""
 
     p: float
@@ -41,7 +39,7 @@ class TaskTerm(_Contract):
     term: float
 
 
-class LengthTerm(_Contract):
+class LengthTerm(Strict):
     """The video length's part of the log-score: weight * log(f)."""
 
     video_len: float | None = Field(description="Seconds; null where unknown.")
@@ -50,7 +48,7 @@ class LengthTerm(_Contract):
     term: float
 
 
-class RankedItem(_Contract):
+class RankedItem(Strict):
     """A candidate with its place."""
 
     id: str
@@ -66,7 +64,7 @@ class RankedItem(_Contract):
     )
 
 
-class RankResponse(_Contract):
+class RankResponse(Strict):
     """The candidates, best first; those without a score come last, in the given order."""
 
     request_id: str | None
@@ -82,7 +80,7 @@ class RankResponse(_Contract):
     items: list[RankedItem]
 
 
-class RejectedFusion(_Contract):
+class RejectedFusion(Strict):
     """What the fusion file holds now, refused."""
 
     error: str
@@ -90,7 +88,7 @@ class RejectedFusion(_Contract):
     sha256: str | None = Field(description="Of the file's bytes; null where there is no readable file.")
 
 
-class FusionReport(_Contract):
+class FusionReport(Strict):
     """The fusion config in force."""
 
     revision: int | None = Field(description="Counts in a store; null for a file.")
@@ -105,7 +103,7 @@ class FusionReport(_Contract):
     )
 
 
-class Workers(_Contract):
+class Workers(Strict):
     """The processes that answer."""
 
     wanted: int
@@ -113,7 +111,7 @@ class Workers(_Contract):
     replaced: int = Field(description="Died and were replaced since the start.")
 
 
-class Readiness(_Contract):
+class Readiness(Strict):
     """The service can rank."""
 
     status: Literal["ready"]
@@ -131,7 +129,7 @@ class Readiness(_Contract):
     )
 
 
-class ModelReport(_Contract):
+class ModelReport(Strict):
     """A bundle and what became of it."""
 
     name: str | None = Field(description="Recipe and network; null where the manifest cannot be read.")
@@ -145,7 +143,7 @@ class ModelReport(_Contract):
     workers: int = Field(description="Workers that serve it now.")
 
 
-class ModelsReport(_Contract):
+class ModelsReport(Strict):
     """The bundles at hand, the newest first."""
 
     active: str = Field(description="Version that the answering worker serves.")
@@ -154,18 +152,18 @@ class ModelsReport(_Contract):
     models: list[ModelReport]
 
 
-class FieldError(_Contract):
+class FieldError(Strict):
     """One value of the body and what is wrong with it."""
 
     field: str
     message: str
 
 
-class Problem(_Contract):
+class Problem(Strict):
     """An error, as `application/problem+json`."""
 
     type: str
     title: str
     status: int
     detail: str
-    errors: list[FieldError] = []
+    errors: list[FieldError] = Field(default=[])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+
+from model.errors import and_more, problems
 
 __all__ = [
     "BodyTooLargeError",
@@ -22,21 +23,7 @@ __all__ = [
     "StateUnavailableError",
     "UnauthorizedError",
     "invalid",
-    "shown",
 ]
-
-
-_EXPECTED = {
-    "model_type": "an object",
-    "dict_type": "an object",
-    "list_type": "a list",
-    "too_short": "at least {min_length}",
-    "too_long": "at most {max_length}",
-}
-"""What pydantic says in words of Python."""
-
-
-Path = Sequence[int | str]
 
 
 class ServiceError(Exception):
@@ -57,12 +44,15 @@ class FieldProblem:
 
 
 class InvalidRequestError(ServiceError):
-    """The body breaks the contract."""
+    """The body breaks the contract.
 
-    def __init__(self, *problems: FieldProblem) -> None:
+    Attributes:
+        problems: what is wrong, or the first of it where `count` is larger.
+    """
+
+    def __init__(self, *problems: FieldProblem, count: int = 1) -> None:
         self.problems = problems
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        super().__init__(f"{problems[0].field}: {problems[0].message}{more}")
+        super().__init__(f"{problems[0].field}: {problems[0].message}{and_more(count)}")
 
 
 class BodyTooLargeError(ServiceError):
@@ -113,48 +103,7 @@ class StateUnavailableError(ServiceError):
     """What was asked for could not be written down, so it was not done."""
 
 
-def invalid(error: ValidationError, known_keys: Callable[[Path], Sequence[str]]) -> InvalidRequestError:
-    """A failed validation in the caller's words; `known_keys` says which keys exist at a path."""
-    problems = []
-    for found in error.errors(include_url=False):
-        path, kind, message = found["loc"], found["type"], found["msg"]
-        if kind == "extra_forbidden":
-            message = f"unknown key; known keys are {', '.join(known_keys(path[:-1]))}"
-        elif kind == "missing":
-            message = "required, but absent"
-        elif kind in _EXPECTED:
-            message = (
-                f"expected {_EXPECTED[kind].format(**found.get('ctx', {}))}, found {shown(found['input'])}"
-            )
-        elif kind == "value_error":
-            message = message.removeprefix("Value error, ")
-        else:
-            message = f"{message[0].lower()}{message[1:]}, found {shown(found['input'])}"
-        problems.append(FieldProblem(_dotted(path), message))
-    return InvalidRequestError(*problems)
-
-
-def shown(value: object) -> str:
-    """A caller's value for a message: one line, never long."""
-    match value:
-        case dict():
-            return "an object"
-        case list():
-            return f"a list of {len(value)}"
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _dotted(path: Path) -> str:
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            name = part if len(part) <= 60 else f"{part[:57]}..."
-            text += f".{name}" if text else name
-    return text or "body"
+def invalid(error: ValidationError, model: type[BaseModel], document: object) -> InvalidRequestError:
+    """A failed validation of a body by `model`, in the caller's words."""
+    found, count = problems(error, model, document)
+    return InvalidRequestError(*(FieldProblem(one.path or "body", one.message) for one in found), count=count)

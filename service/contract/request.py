@@ -6,12 +6,13 @@ Knows nothing of a bundle: `overrides.py`, which does, checks names and kinds of
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import AfterValidator, Field, PlainValidator, ValidationError
 
-from service.contract.errors import FieldProblem, InvalidRequestError, Path, invalid, shown
+from model.errors import shown
+from model.frozen import Strict
+from service.contract.errors import FieldProblem, InvalidRequestError, invalid
 
 __all__ = ["Candidate", "RankRequest", "parse_rank_request"]
 
@@ -65,11 +66,7 @@ Feature = Annotated[
 Features = dict[str, Feature]
 
 
-class _Contract(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Candidate(_Contract):
+class Candidate(Strict):
     """A video to score."""
 
     id: Id = Field(description="The video's id, as in the feature store.")
@@ -86,7 +83,7 @@ class Candidate(_Contract):
     )
 
 
-class RankRequest(_Contract):
+class RankRequest(Strict):
     """A user, candidates, and how to rank them. Give exactly one of candidates and candidate_ids."""
 
     request_id: Id | None = Field(default=None, description="The caller's name of this request, echoed.")
@@ -125,14 +122,6 @@ class RankRequest(_Contract):
         return self.candidate_ids or []
 
 
-_KNOWN_KEYS: dict[int, type[_Contract]] = {0: RankRequest, 2: Candidate}
-
-
-def _known_keys(path: Path) -> Sequence[str]:
-    """By depth: the body itself, or candidates[i]."""
-    return list(_KNOWN_KEYS[len(path)].model_fields)
-
-
 def parse_rank_request(document: Any, max_candidates: int) -> RankRequest:
     """A JSON document as a request.
 
@@ -143,7 +132,7 @@ def parse_rank_request(document: Any, max_candidates: int) -> RankRequest:
     try:
         request = RankRequest.model_validate(document)
     except ValidationError as error:
-        raise invalid(error, _known_keys) from None
+        raise invalid(error, RankRequest, document) from None
     if (request.candidates is None) == (request.candidate_ids is None):
         found = "neither" if request.candidates is None else "both"
         raise InvalidRequestError(

@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from service.contract.errors import FieldProblem, InvalidRequestError, shown
+from model.errors import shown
+from service.contract.errors import FieldProblem, InvalidRequestError
 
 __all__ = ["count_written_keys", "read_json"]
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
@@ -23,10 +22,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from model.errors import FulcrumError
+from model.redis_url import RedisUrl
 from service.features.breaker import Breaker
 from service.features.store import Failure, StoreAwayError
 
-__all__ = ["Answer", "LinkError", "RedisLink", "shown_url"]
+__all__ = ["Answer", "LinkError", "RedisLink"]
 
 _PATIENCE = 4
 """An exchange may take this many times as long as a request waits for it, then its connection is closed."""
@@ -65,15 +65,12 @@ class RedisLink:
     """One process's connections to one Redis, for the stores of all bundles; opened by the first request.
 
     Args:
-        url: redis://, rediss:// or unix://.
+        url: of Redis.
         timeout_s: seconds that a request waits at most.
         connections: most connections.
-
-    Raises:
-        FulcrumError: the URL is none of Redis.
     """
 
-    def __init__(self, url: str, timeout_s: float, connections: int) -> None:
+    def __init__(self, url: RedisUrl, timeout_s: float, connections: int) -> None:
         self._url = url
         self._timeout_s = timeout_s
         self._connections = connections
@@ -81,10 +78,6 @@ class RedisLink:
         self._free = asyncio.Semaphore(connections)
         self._exchanges: set[asyncio.Task[Answer]] = set()
         self._client: Any = None  # redis.asyncio.Redis, whose own types leave values open
-        try:
-            self._new_client()
-        except (ValueError, TypeError) as error:
-            raise FulcrumError(f"feature store {shown_url(url)}: not a Redis URL ({error})") from error
 
     @property
     def healthy(self) -> bool:
@@ -122,7 +115,7 @@ class RedisLink:
         """
         try:
             with redis.Redis.from_url(
-                self._url,
+                self._url.secret,
                 socket_timeout=_CHECK_S,
                 socket_connect_timeout=_CHECK_S,
                 retry=redis.retry.Retry(NoBackoff(), 0),  # whoever asks, asks again
@@ -132,11 +125,11 @@ class RedisLink:
                 value = client.get(key)
         except (AuthenticationError, ResponseError) as error:
             raise FulcrumError(
-                f"feature store {shown_url(self._url)}: Redis refuses ({error}); mend the URL of --features"
+                f"feature store {self._url}: Redis refuses ({error}); mend the URL of --features"
             ) from error
         except (RedisError, OSError) as error:
             raise StoreAwayError(
-                f"feature store {shown_url(self._url)}: no answer from Redis ({error}); "
+                f"feature store {self._url}: no answer from Redis ({error}); "
                 "start it, or mend the URL of --features"
             ) from error
         return value if isinstance(value, bytes) else None
@@ -199,7 +192,7 @@ class RedisLink:
 
     def _new_client(self) -> redis.asyncio.Redis:
         pool = redis.asyncio.ConnectionPool.from_url(
-            self._url,
+            self._url.secret,
             max_connections=self._connections,
             socket_timeout=self._timeout_s * _PATIENCE,
             socket_connect_timeout=_CONNECT_S,
@@ -217,18 +210,11 @@ class RedisLink:
 
     def _succeeded(self) -> None:
         if self._breaker.open:
-            log.info("feature_store_back", store=shown_url(self._url))
+            log.info("feature_store_back", store=str(self._url))
         self._breaker.succeeded()
 
     def _failed(self, failure: Failure, why: str) -> None:
         was_open = self._breaker.open
         self._breaker.failed(failure)
         if self._breaker.open and not was_open:
-            log.error("feature_store_away", store=shown_url(self._url), reason=failure, error=why)
-
-
-def shown_url(url: str) -> str:
-    """The URL without its password and its options."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+            log.error("feature_store_away", store=str(self._url), reason=failure, error=why)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.encoding import Encoder
+from model.redis_url import RedisUrl
 from service.features.cache import ItemCache
 from service.features.embedded import EmbeddedStore
 from service.features.store import FeatureStore
@@ -27,7 +28,7 @@ class FeatureStores:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._link: RedisLink | None = None
-        if "://" in settings.features:
+        if isinstance(settings.features, RedisUrl):
             from service.features.redis_link import RedisLink  # whose client takes long to import
 
             self._link = RedisLink(
@@ -44,13 +45,13 @@ class FeatureStores:
         Raises:
             FulcrumError: they are not there, or the store cannot be read; says how to mend it.
         """
+        name = str(self._settings.features)
         if self._link is None:
-            return EmbeddedStore(Path(self._settings.features), encoder)
-        from service.features.redis_link import shown_url
+            return EmbeddedStore(Path(name), encoder)
         from service.features.redis_store import RedisStore
 
         cache = ItemCache(self._settings.feature_cache_items, self._settings.feature_cache_ttl_s)
-        return RedisStore(self._link, encoder, cache, shown_url(self._settings.features), await_redis)
+        return RedisStore(self._link, encoder, cache, name, await_redis)
 
     @property
     def healthy(self) -> bool:

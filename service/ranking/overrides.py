@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from model.encoding import EncodedRows, Encoder, FeatureEncoder, ListEncoder, NumericEncoder
 from model.encoding.columns import Rows
+from model.errors import dotted, shown
 from model.schema import Side
-from service.contract.errors import FieldProblem, InvalidRequestError, shown
+from service.contract.errors import FieldProblem, InvalidRequestError
 
 __all__ = ["encode_context", "override_items", "override_lengths", "override_user"]
 
@@ -108,7 +109,7 @@ def _check(encoder: Encoder, side: Side, values: Values, where: str) -> None:
     for name, value in values.items():
         feature = features.get(name)
         if feature is None:
-            raise InvalidRequestError(FieldProblem(f"{where}.{_short(name)}", _unknown(encoder, side, name)))
+            raise InvalidRequestError(FieldProblem(dotted((where, name)), _unknown(encoder, side, name)))
         expected = _expected(feature, value)
         if expected is not None:
             raise InvalidRequestError(
@@ -134,7 +135,3 @@ def _unknown(encoder: Encoder, side: Side, name: str) -> str:
         if name in encoder.sides[other].features:
             return f"not one of the {side} features; give it in {where}"
     return f"unknown {side} feature; the bundle has {', '.join(encoder.sides[side].features) or 'none'}"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 60 else f"{name[:57]}..."

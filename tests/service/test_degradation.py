@@ -14,6 +14,7 @@ from collections import Counter
 import httpx
 import pytest
 
+from model.redis_url import RedisUrl
 from model.store.packed import open_tables
 from service.ranking.ranker import share_of_features
 from tests.support.faulty_proxy import FaultyProxy
@@ -31,7 +32,7 @@ def filled(redis_server: RedisServer, world):
     tables = open_tables(world.features, encoder)[1]
 
     def publish() -> None:
-        writer = RedisWriter(redis_server.url, encoder)
+        writer = RedisWriter(RedisUrl(redis_server.url), encoder)
         for name, ids in (
             ("users", [f"u{row}" for row in range(40)]),
             ("items", [f"v{row}" for row in range(800)]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -27,18 +28,18 @@ def test_options_stand_over_the_environment_and_that_over_defaults(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"features": "http://localhost"}, "features: http:// is no feature store"),
-        ({"variant": ""}, "variant: string should have at least 1 character"),
-        ({"workers": 0}, "workers: input should be greater"),
+        ({"features": "http://localhost"}, "--features: not a Redis URL"),
+        ({"variant": ""}, "--variant: expected text of 1 or more characters"),
+        ({"workers": 0}, "--workers: expected a number of at least 1, found 0"),
         ({"models": "folder"}, "either bundle, a folder, or models"),
         ({"bundle": None}, "either bundle, a folder, or models"),
         ({"state": "file"}, "state says which of several bundles serves"),
-        ({"provider": "tpu"}, "provider: input should be"),
-        ({"port": 70_000}, "port: input should be less than"),
-        ({"threads": 0}, "threads: input should be greater"),
+        ({"provider": "tpu"}, "--provider: expected 'auto', "),
+        ({"port": 70_000}, "--port: expected a number of at most 65535, found 70000"),
+        ({"threads": 0}, "--threads: expected a number of at least 1, found 0"),
         ({"threads": "many"}, "threads: expected a whole number or auto, found 'many'"),
-        ({"max_candidates": 10}, "max_candidates: "),
-        ({"colour": 1}, "colour: "),
+        ({"max_candidates": 10}, "--max-candidates: "),
+        ({"colour": 1}, "--colour: unknown key; known keys are bundle, models,"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(given, says):
@@ -49,8 +50,28 @@ def test_what_cannot_be_is_refused_by_name(given, says):
 
 
 def test_a_missing_setting_is_named():
-    with pytest.raises(FulcrumError, match="features: required"):
+    with pytest.raises(FulcrumError, match="settings: --features or FULCRUM_FEATURES: required, but absent"):
         load_settings(bundle="bundle")
+
+
+def test_a_setting_of_the_environment_is_named_by_its_variable(monkeypatch):
+    monkeypatch.setenv("FULCRUM_THREADS", "0")
+    with pytest.raises(FulcrumError, match=r"^settings: FULCRUM_THREADS: expected a number of at least 1"):
+        load_settings(**NEEDED)
+
+
+def test_a_redis_url_that_cannot_be_read_is_refused_without_its_password(monkeypatch):
+    monkeypatch.setenv("FULCRUM_STATE", "redis://user:correct/horse@localhost")
+    with pytest.raises(FulcrumError, match="settings: FULCRUM_STATE: not a Redis URL") as refused:
+        load_settings(models="models", features="store")
+    text = "".join(traceback.format_exception(refused.value))
+    assert "correct" not in text
+    assert "horse" not in text
+
+
+def test_a_redis_password_does_not_show():
+    settings = load_settings(bundle="bundle", features="redis://user:correct@localhost/0")
+    assert "correct" not in f"{settings!r} {settings} {settings.model_dump()}"
 
 
 def test_what_the_environment_leaves_empty_is_not_set(monkeypatch):

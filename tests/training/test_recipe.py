@@ -53,10 +53,10 @@ def test_a_recipe_that_is_no_yaml_says_where(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "value", "match"),
     [
-        (["notes"], "x", "unknown key 'notes'; the keys are name, data, features, tasks, network, training"),
-        (["features", 0, "widht"], 4, r"features\[0\].*widht: unknown key"),
-        (["features", 0, "kind"], "bag", r"features\[0\]: .*'bag'"),
-        (["tasks", 0, "type"], "rank", r"tasks\[0\]: .*'rank'"),
+        (["notes"], "x", "notes: unknown key; known keys are name, data, features, tasks, network, training"),
+        (["features", 0, "widht"], 4, "features.user_id.widht: unknown key"),
+        (["features", 0, "kind"], "bag", "features.user_id.kind: unknown kind 'bag'"),
+        (["tasks", 0, "type"], "rank", "tasks.vtr.type: unknown type 'rank'"),
         (
             ["network", "model"],
             "transformer",
@@ -68,9 +68,9 @@ def test_a_recipe_that_is_no_yaml_says_where(tmp_path):
             {"vtx": 1},
             "network.experts.task: unknown task 'vtx'; .*vtr, vcr, shr",
         ),
-        (["network"], "ple", "network: expected keys, found 'ple'"),
-        (["training"], None, "training: expected keys, found empty"),
-        (["training", "epochs"], 0, "training.epochs: .*greater than or equal to 1, found 0"),
+        (["network"], "ple", "network: expected a mapping, found 'ple'"),
+        (["training"], None, "training: expected a mapping, found null"),
+        (["training", "epochs"], 0, "training.epochs: expected a number of at least 1, found 0"),
         (["training", "epoch"], 1, "training.epoch: unknown key"),
         (["training", "learning_rate"], "fast", "training.learning_rate: .*found 'fast'"),
         (["training", "average"], 1.0, "training.average: .*found 1"),
@@ -164,4 +164,4 @@ def test_the_model_option_takes_the_place_of_the_recipes_network(document, saved
     del document["network"]
     assert load_recipe(saved(document), model="ple").network.levels == 2
     document["network"] = ["ple"]
-    refused("network: expected keys, found a list of 1", saved(document))
+    refused("network: expected a mapping, found a list of 1", saved(document))

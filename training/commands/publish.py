@@ -18,6 +18,10 @@ def publish(
     with extra("training"):
         from training.publishing.publish import publish as publish_rows
     from model.bundle import load_bundle
+    from model.redis_url import folder_or_redis
 
     published = publish_rows(load_bundle(bundle), data, to, progress)
-    answer.print(f"published {published.users:,} users and {published.items:,} items to {to}", soft_wrap=True)
+    answer.print(
+        f"published {published.users:,} users and {published.items:,} items to {folder_or_redis(to)}",
+        soft_wrap=True,
+    )

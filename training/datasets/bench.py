@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from model.errors import FulcrumError, first_problem
+from model.errors import checked
 from model.frozen import Frozen
 from model.schema import DataSpec
 from training.datasets.source import LogSource, SourceTable
@@ -43,10 +43,7 @@ def read_bench(data: DataSpec, folder: Path | None) -> LogSource:
         FulcrumError: an unknown option.
     """
     del folder  # it has no files
-    try:
-        options = BenchOptions.model_validate(data.options)
-    except ValidationError as error:
-        raise FulcrumError(f"data.options.{first_problem(error)}") from error
+    options = checked(BenchOptions, data.options, at="data.options")
     random = np.random.default_rng(options.seed)
     users = random.integers(0, options.values, (options.users, USER_FEATURES))
     items = random.integers(0, options.values, (options.items, ITEM_FEATURES))

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from model.errors import FulcrumError, first_problem
+from model.errors import checked
 from model.frozen import Frozen
 from model.schema import DataSpec
 from training.datasets.source import LogSource
@@ -55,10 +55,7 @@ def read_correlated(data: DataSpec, folder: Path | None) -> LogSource:
         FulcrumError: an unknown option, or one out of range.
     """
     del folder  # it has no files
-    try:
-        options = CorrelatedOptions.model_validate(data.options)
-    except ValidationError as error:
-        raise FulcrumError(f"data.options.{first_problem(error)}") from error
+    options = checked(CorrelatedOptions, data.options, at="data.options")
     random = np.random.default_rng(options.seed)
     axes, _ = np.linalg.qr(random.normal(size=(DIMENSION, 2)))  # [100, 2], orthogonal columns of length 1
     frequencies, phases = random.normal(size=(2, options.terms))

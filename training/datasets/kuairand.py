@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 import polars as pl
-from pydantic import ValidationError
 
-from model.errors import FulcrumError, first_problem
+from model.errors import FulcrumError, checked
 from model.frozen import Frozen
 from model.schema import DataSpec
 from training.datasets.kuairand_priors import HISTORY_END_MS, HISTORY_START_MS, user_priors, video_priors
@@ -46,10 +45,7 @@ def read_kuairand(data: DataSpec, folder: Path | None) -> LogSource:
     """
     if folder is None or not folder.is_dir():
         raise FulcrumError(f"--data {folder}: expected a folder with KuaiRand's files")
-    try:
-        options = KuaiRandOptions.model_validate(data.options)
-    except ValidationError as error:
-        raise FulcrumError(f"data.options.{first_problem(error)}") from error
+    options = checked(KuaiRandOptions, data.options, at="data.options")
     standard = _files(folder, "log_standard_*")
     log_paths = standard if options.traffic == "standard" else _files(folder, "log_random_*")
     if not log_paths:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from model.errors import FulcrumError, first_problem
+from model.errors import checked
 from model.schema import DataSpec
 from training.datasets.source import LogSource, SourceTable
 from training.simulation import WorldConfig, simulate
@@ -21,10 +19,7 @@ def read_synthetic(data: DataSpec, folder: Path | None) -> LogSource:
         FulcrumError: an unknown option, or one out of range.
     """
     del folder  # it has no files
-    try:
-        config = WorldConfig.model_validate(data.options)
-    except ValidationError as error:
-        raise FulcrumError(f"data.options.{first_problem(error)}") from error
+    config = checked(WorldConfig, data.options, at="data.options")
     synthetic = simulate(config)
     tables = (
         SourceTable("users", synthetic.users, "user_id"),

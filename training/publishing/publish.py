@@ -19,13 +19,14 @@ from rich.text import Text
 
 from model.bundle import Bundle
 from model.errors import FulcrumError
+from model.redis_url import RedisUrl, folder_or_redis
 from model.schema import Side
 from model.store.packed import PackedLayout, TableName, current_generation, update_store
 from training.datasets import read_source
 from training.datasets.source import LogSource
 from training.preparation.columns import key_strings
 from training.preparation.entities import Entities, prepare_entities
-from training.publishing.redis_writer import RedisWriter, is_redis
+from training.publishing.redis_writer import RedisWriter
 
 __all__ = ["Published", "publish"]
 
@@ -72,12 +73,16 @@ def publish(
     Raises:
         FulcrumError: the data does not fit the bundle's schema, or the target cannot be written.
     """
-    if is_redis(target):
+    try:
+        store = folder_or_redis(target)
+    except FulcrumError as error:
+        raise FulcrumError(f"--to: {error}") from error
+    writer: RedisWriter | None = None
+    if isinstance(store, RedisUrl):
         ttl_s = None if ttl_days is None else max(1, round(ttl_days * 86_400))
-        writer: RedisWriter | None = RedisWriter(target, bundle.encoder, ttl_s)
+        writer = RedisWriter(store, bundle.encoder, ttl_s)
     else:
-        writer = None
-        _check_folder(target, ttl_days)
+        _check_folder(store, ttl_days)
     source = read_source(bundle.schema.data, folder)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -99,12 +104,10 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f} rows/s" if task.speed else "")
 
 
-def _check_folder(target: str, ttl_days: float | None) -> None:
-    if "://" in target:
-        raise FulcrumError(f"--to {target}: expected a folder, redis://, rediss:// or unix://")
+def _check_folder(target: Path, ttl_days: float | None) -> None:
     if ttl_days is not None:
         raise FulcrumError(f"--to {target}: rows in a folder do not expire; --ttl-days is for Redis")
-    if Path(target).exists() and not Path(target).is_dir():
+    if target.exists() and not target.is_dir():
         raise FulcrumError(f"--to {target}: expected a folder, found a file")
 
 

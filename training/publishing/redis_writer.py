@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -18,42 +17,37 @@ import redis
 
 from model.encoding import Encoder
 from model.errors import FulcrumError
+from model.redis_url import RedisUrl
 from model.store.packed import TableName, new_generation
 from model.store.redis_rows import RedisTable, generation_key
 
-__all__ = ["RedisWriter", "is_redis"]
+__all__ = ["RedisWriter"]
 
 _BATCH = 1000
 _TIMEOUT_S = 30.0
-_SCHEMES = ("redis", "rediss", "unix")
-
-
-def is_redis(target: str) -> bool:
-    """Whether a target of publishing is a Redis URL."""
-    return target.partition("://")[0] in _SCHEMES and "://" in target
 
 
 class RedisWriter:
     """Writes one encoder's rows.
 
     Args:
-        url: redis://, rediss:// or unix://.
+        url: of Redis.
         encoder: made the rows.
         ttl_s: seconds after which rows that are not published again vanish, None for never.
 
     Raises:
-        FulcrumError: the URL is none of Redis, or Redis does not answer.
+        FulcrumError: Redis does not answer.
     """
 
-    def __init__(self, url: str, encoder: Encoder, ttl_s: int | None = None) -> None:
+    def __init__(self, url: RedisUrl, encoder: Encoder, ttl_s: int | None = None) -> None:
         self._encoder = encoder
         self._ttl_s = ttl_s
-        self._shown = _without_password(url)
+        self._url = url
         self._generation_key = generation_key(encoder)
         with self._failing_clearly():
             # The client's own types leave values open.
             self._client: Any = redis.Redis.from_url(
-                url,
+                url.secret,
                 socket_timeout=_TIMEOUT_S,
                 socket_connect_timeout=_TIMEOUT_S,
                 driver_info=None,
@@ -125,13 +119,8 @@ class RedisWriter:
     def _failing_clearly(self) -> Iterator[None]:
         try:
             yield
-        except (redis.RedisError, OSError, ValueError) as error:
+        except (redis.RedisError, OSError) as error:
             raise FulcrumError(
-                f"--to {self._shown}: Redis refused or went away ({error}); what was written stays, "
+                f"--to {self._url}: Redis refused or went away ({error}); what was written stays, "
                 "publishing again completes it"
             ) from error
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

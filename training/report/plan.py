@@ -22,9 +22,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
-from model.errors import FulcrumError, first_problem
+from model.errors import FulcrumError
 from model.network.config import TrunkConfig
 from model.network.trunk import Trunk
 from model.network.trunks import network_config
@@ -236,8 +234,6 @@ def _config(recipe: Recipe, settings: Mapping[str, Any], name: str) -> TrunkConf
     try:
         config = network_config(settings)
         config.check_tasks(recipe.data_schema.task_names)
-    except ValidationError as error:
-        raise FulcrumError(f"network {name}: {first_problem(error)}") from error
     except ValueError as error:
         raise FulcrumError(f"network {name}: {error}") from error
     return config

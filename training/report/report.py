@@ -14,12 +14,11 @@ from typing import Any, cast
 
 import orjson
 import torch
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from model.encoding import Encoder
-from model.errors import FulcrumError, first_problem
+from model.errors import FulcrumError
 from model.network.config import TrunkConfig
 from model.network.embedding import SideSpec
 from model.network.heads import TaskHead
@@ -219,13 +218,9 @@ def _match(plan: Plan, shape: _Shape, match: Match, asked: Sequence[str]) -> _Ne
             )
         except ValueError as error:
             if name in (*asked, SINGLE, plan.own):
-                raise FulcrumError(f"network {name}: {_in_a_line(error)}") from error
-            left_out[name] = _in_a_line(error)
+                raise FulcrumError(f"network {name}: {error}") from error
+            left_out[name] = str(error)
     return _Networks(configs, budgets, target, left_out)
-
-
-def _in_a_line(error: ValueError) -> str:
-    return first_problem(error) if isinstance(error, ValidationError) else str(error)
 
 
 def _jobs(plan: Plan, shape: _Shape, networks: _Networks, minutes: float, folder: Path) -> list[Job]:

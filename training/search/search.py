@@ -18,12 +18,12 @@ import numpy as np
 import optuna
 import optuna.storages.journal as journal
 import orjson
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 from rich.console import Console
 
 from model.document import read_document
 from model.encoding import Encoder
-from model.errors import FulcrumError, first_problem
+from model.errors import FulcrumError, checked
 from model.frozen import Frozen
 from model.schema import Schema
 from training.fitting.device import training_device
@@ -61,13 +61,25 @@ class Choices(Frozen):
     choices: Annotated[tuple[Any, ...], Field(min_length=2)]
 
 
+Values = Annotated[
+    Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")],
+    Discriminator(
+        lambda value: (
+            "choices"
+            if isinstance(value, Choices) or (isinstance(value, Mapping) and "choices" in value)
+            else "range"
+        )
+    ),
+]
+
+
 class SearchSpace(Frozen):
     """What is searched, and by what a trial is judged."""
 
     objective: Annotated[dict[str, float], Field(min_length=1)]
     """What is made as large as it can be: validation metrics (`TASK.METRIC`) times these weights, summed. A
     metric of which less is better has a negative weight."""
-    parameters: Annotated[dict[str, Range | Choices], Field(min_length=1)]
+    parameters: Annotated[dict[str, Values], Field(min_length=1)]
     """By dotted key, as `--set` takes them."""
     fixed: dict[str, Any] = Field(default_factory=dict)
     """Overrides of all trials: another split, say, so that the recipe's own validation stays unseen."""
@@ -104,13 +116,11 @@ def load_space(path: Path) -> SearchSpace:
     """
     try:
         document = read_document(path.read_text(encoding="utf-8"))
-        return SearchSpace.model_validate(document)
+        return checked(SearchSpace, document)
     except OSError as error:
         raise FulcrumError(f"search space {path}: cannot be read ({error.strerror})") from error
     except FulcrumError as error:
         raise FulcrumError(f"search space {path}: {error}") from error
-    except ValidationError as error:
-        raise FulcrumError(f"search space {path}: {first_problem(error)}") from error
 
 
 def search(

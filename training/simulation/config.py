@@ -1,15 +1,12 @@
 """Every dial of the synthetic world, with its meaning and unit. Knows nothing about how a dial is used."""
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from model.frozen import Frozen
 from training.simulation.topics import TOPICS
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class RewardWeights(_Frozen):
+class RewardWeights(Frozen):
     """The planted reward of one impression: the weighted sum of what the viewer did with it.
 
     A session's reward is the sum over its impressions. The defaults let watching, sharing and commenting
@@ -26,7 +23,7 @@ class RewardWeights(_Frozen):
     """Reward of a comment."""
 
 
-class ResponseConfig(_Frozen):
+class ResponseConfig(Frozen):
     """How viewers respond. The watched share of a video is log-normal: shifts are in log watch ratio.
 
     Clicks, likes, shares and comments are logistic: their bases and effects are in log-odds.
@@ -64,7 +61,7 @@ class ResponseConfig(_Frozen):
     """Log-odds of a comment for a viewer who enters."""
 
 
-class WorldConfig(_Frozen):
+class WorldConfig(Frozen):
     """One world and the log taken from it. Equal configs make equal worlds, tables and logs."""
 
     seed: int = Field(default=7, ge=0)

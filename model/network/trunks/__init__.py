@@ -8,6 +8,7 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from model.errors import FulcrumError, checked, listed, shown
 from model.network.config import TrunkConfig
 from model.network.heads import TaskHead
 from model.network.trunk import Trunk
@@ -16,17 +17,21 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 
-def network_config(document: Mapping[str, Any]) -> TrunkConfig:
+def network_config(document: Mapping[str, Any], at: str = "") -> TrunkConfig:
     """The config that a recipe's `network:` describes; PLE's where it names no `model`.
 
+    Args:
+        document: the settings.
+        at: their path in the recipe, for errors.
+
     Raises:
-        ValueError: there is no such network.
-        ValidationError: what else is wrong, and where.
+        FulcrumError: there is no such network, or what else is wrong, and where.
     """
     name = document.get("model", "ple")
     if not isinstance(name, str) or name not in Trunk.known:
-        raise ValueError(f"model: unknown network {name!r}; there are {', '.join(sorted(Trunk.known))}")
-    return Trunk.known[name].config.model_validate(document)
+        where = f"{at}.model" if at else "model"
+        raise FulcrumError(f"{where}: unknown network {shown(name)}; there are {listed(sorted(Trunk.known))}")
+    return checked(Trunk.known[name].config, document, at=at)
 
 
 def build_trunk(config: TrunkConfig, *, fields: Sequence[int], tasks: Sequence[TaskHead]) -> Trunk:

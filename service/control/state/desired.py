@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Annotated, Literal, Protocol
 
 import orjson
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import StringConstraints
 
-from model.errors import FulcrumError, first_problem
+from model.errors import FulcrumError, checked
+from model.frozen import Frozen
 
 __all__ = ["Desired", "StateError", "StateStore", "parse_desired"]
 
@@ -24,10 +25,8 @@ class StateError(FulcrumError):
     """The desired state cannot be read or written now."""
 
 
-class Desired(BaseModel):
+class Desired(Frozen):
     """The document."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     bundle: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
@@ -65,8 +64,8 @@ def parse_desired(content: bytes | str, source: str) -> Desired:
     if len(content) > MAX_BYTES:
         raise StateError(f"{source}: more than {MAX_BYTES} bytes")
     try:
-        return Desired.model_validate(orjson.loads(content))
+        return checked(Desired, orjson.loads(content))
     except orjson.JSONDecodeError as error:
         raise StateError(f"{source}: not JSON ({error})") from error
-    except ValidationError as error:
-        raise StateError(f"{source}: {first_problem(error)}") from error
+    except FulcrumError as error:
+        raise StateError(f"{source}: {error}") from error

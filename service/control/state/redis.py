@@ -6,6 +6,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from model.redis_url import RedisUrl
 from service.control.state.desired import Desired, StateError, parse_desired
 
 __all__ = ["KEY", "RedisState"]
@@ -19,24 +20,21 @@ _TIMEOUT_S = 0.5
 class RedisState:
     """The desired state in Redis, for several hosts."""
 
-    def __init__(self, url: str) -> None:
-        try:
-            # One short try: the next poll is the retry.
-            self._redis = redis.Redis.from_url(
-                url,
-                socket_timeout=_TIMEOUT_S,
-                socket_connect_timeout=_TIMEOUT_S,
-                retry=Retry(NoBackoff(), 0),
-                protocol=2,
-            )
-        except ValueError as error:
-            raise StateError(f"state: {error}") from error
-        self._url = url.rpartition("@")[2]  # without a password
+    def __init__(self, url: RedisUrl) -> None:
+        self._url = url
+        # One short try: the next poll is the retry.
+        self._redis = redis.Redis.from_url(
+            url.secret,
+            socket_timeout=_TIMEOUT_S,
+            socket_connect_timeout=_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
 
     @property
     def name(self) -> str:
         """For messages."""
-        return f"state {KEY} in redis {self._url}"
+        return f"state {KEY} in {self._url}"
 
     def read(self) -> Desired:
         """What is wanted."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from model.encoding import Encoder
+from model.redis_url import RedisUrl
 from model.store.packed import open_tables
 from service.features.stores import FeatureStores
 from service.settings import Settings
@@ -28,7 +29,7 @@ def publish(world, encoder) -> Callable[..., str]:
 
     def publish(url: str, ids: dict[str, list[str]] | None = None) -> str:
         tables = open_tables(world.features, encoder)[1]
-        writer, changed = RedisWriter(url, encoder), 0
+        writer, changed = RedisWriter(RedisUrl(url), encoder), 0
         for name, keys in (ids or IDS).items():
             table = tables[name]
             for _, news in writer.write(name, keys, table.records[table.find(keys)]):

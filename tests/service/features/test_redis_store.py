@@ -181,11 +181,6 @@ def test_a_redis_that_refuses_is_not_awaited(stores, encoder, redis_server):
         redis_server.client.config_set("requirepass", "")
 
 
-def test_a_url_of_something_else_is_refused(open_store):
-    with pytest.raises(FulcrumError, match="not a Redis URL"):
-        open_store("redis://localhost:port/0")
-
-
 @pytest.mark.parametrize(
     ("fault", "reasons", "timeout_ms"),
     [

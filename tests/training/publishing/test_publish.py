@@ -138,7 +138,7 @@ def test_a_target_that_cannot_be_is_refused(bundle, trained, tmp_path):
     with pytest.raises(FulcrumError, match=r"--to redis://127.0.0.1:1/0: .*[Cc]onnect") as refused:
         publish(bundle, trained.data, "redis://someone:secret@127.0.0.1:1/0", QUIET)
     assert "secret" not in str(refused.value)
-    with pytest.raises(FulcrumError, match=r"--to ftp://x: expected a folder, redis://"):
+    with pytest.raises(FulcrumError, match="--to: not a Redis URL; expected redis://"):
         publish(bundle, trained.data, "ftp://x", QUIET)
     with pytest.raises(FulcrumError, match=r"rows in a folder do not expire"):
         publish(bundle, trained.data, str(tmp_path / "store"), QUIET, ttl_days=1)

@@ -15,6 +15,7 @@ import yaml
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
+from model.redis_url import RedisUrl
 from model.store.packed import open_tables, write_store
 from service.control.active import Control
 from service.control.bundles.catalog import Catalog, Model
@@ -172,7 +173,7 @@ def redis_site(site, redis_server, monkeypatch):
     monkeypatch.setattr("service.control.bundles.rollout._AGAIN_S", 0.0)
     monkeypatch.setattr("service.features.redis_store._SEEK_S", 0.0)
     encoder = site.world.load().encoder
-    writer = RedisWriter(redis_server.url, encoder)
+    writer = RedisWriter(RedisUrl(redis_server.url), encoder)
     for name, table in open_tables(site.features, encoder)[1].items():
         list(writer.write(name, ["u1"] if name == "users" else ["v1"], table.records[:1]))
     writer.finish(changed=True)

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from model.redis_url import RedisUrl
 from service.contract.answers import ModelsReport
 from service.control.state.file import FileState
 from service.control.state.redis import RedisState
@@ -207,7 +208,7 @@ def test_a_pointer_in_redis_is_followed_and_its_absence_survived(world, models, 
         httpx.Client(base_url=service.url) as http,
     ):
         old, new = report(http)["old"]["version"], report(http)["new"]["version"]
-        state = RedisState(redis_server.url)
+        state = RedisState(RedisUrl(redis_server.url))
         state.write(state.read().model_copy(update={"bundle": old}))
         wait_until(lambda: http.get("/readyz").json()["bundles"] == {old: 2})
         redis_server.freeze()
