@@ -36,6 +36,7 @@ from model.bundle import (
 )
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
+from model.cores import available_cores
 from model.errors import FulcrumError
 from model.fusion import DEFAULT_SCENE, load_fusion
 from training.datasets import read_source
@@ -46,7 +47,6 @@ from training.export.variant_gate import Request, VariantGate, judge_orders, jud
 from training.preparation.preparation import PreparedLog, prepare_log
 from training.rows.batches import EncodedLog
 from training.rows.material import encode_rows
-from training.threads import usable_cores
 
 __all__ = ["quantize_bundle"]
 
@@ -86,7 +86,7 @@ def quantize_bundle(
         graph = open_graph(copy / NETWORK)
         names = [value.name for value in graph.graph.input]
         batches = _batches(bundle, log, calibrating, names, console)
-        quantize(graph, observe(graph, batches, copy, usable_cores()))
+        quantize(graph, observe(graph, batches, copy, available_cores()))
         onnx.save_model(graph, str(path))
         gate, tolerance, speedup = _judge(bundle, path, log, judged, console)
         passed = not gate.failures
@@ -157,7 +157,7 @@ def _judge(
     bundle: Bundle, path: Path, log: PreparedLog, rows: npt.NDArray[np.int64], console: Console
 ) -> tuple[VariantGate, dict[str, float], float]:
     """The gate, the largest difference by task, and how much faster the variant is."""
-    exact, variant = (NetworkSession(file, threads=usable_cores()) for file in (bundle.network_path, path))
+    exact, variant = (NetworkSession(file, threads=available_cores()) for file in (bundle.network_path, path))
     held_out = encode_rows(bundle.encoder, log, rows)
     before, after = (predict_log(session, held_out, console) for session in (exact, variant))
     with console.status("resampling users"):

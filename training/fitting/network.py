@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 
+from model.cores import available_cores
 from model.encoding import CategoricalEncoder, Encoder, ListEncoder
 from model.network.config import TrunkConfig
 from model.network.embedding import FieldSpec, SideSpec, TableSpec
@@ -26,7 +27,6 @@ from model.schema import (
 from training.fitting.device import multiply_exactly, training_device
 from training.fitting.memory import keep_freed_memory
 from training.recipe import Recipe, TrainingConfig
-from training.threads import usable_cores
 
 __all__ = ["fresh_network", "seeded_network", "side_spec", "task_heads"]
 
@@ -51,7 +51,7 @@ def seeded_network(
     """
     device = training_device(training)
     torch.manual_seed(training.seed)
-    torch.set_num_threads(training.threads or usable_cores())
+    torch.set_num_threads(training.threads or available_cores())
     keep_freed_memory()
     multiply_exactly()
     # Drawn on the CPU, so that a network begins the same wherever it is trained.

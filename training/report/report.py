@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from model.cores import available_cores
 from model.encoding import Encoder
 from model.errors import FulcrumError, first_problem
 from model.network.config import TrunkConfig
@@ -37,7 +38,6 @@ from training.report.workers import carry_out_all
 from training.rows.batches import EncodedLog
 from training.rows.material import material_in_memory
 from training.runs.environment import environment
-from training.threads import usable_cores
 
 __all__ = ["make_report"]
 
@@ -142,7 +142,7 @@ def make_report(
         if missing:
             save_rows(folder.rows, train, validation)
             try:
-                _carry_out(missing, folder, jobs or usable_cores(), console)
+                _carry_out(missing, folder, jobs or available_cores(), console)
             finally:
                 shutil.rmtree(folder.rows, ignore_errors=True)
         console.print("Comparing")

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from model.bundle import Bundle
 from model.bundle.session import NetworkSession
+from model.cores import available_cores
 from model.errors import FulcrumError
 from model.network.network import RankingNetwork
 from training.evaluation.predicting import predict_log
@@ -26,7 +27,6 @@ from training.preparation.preparation import same_rows
 from training.recipe import Recipe
 from training.rows.batches import EncodedLog
 from training.rows.material import Material
-from training.threads import usable_cores
 
 __all__ = ["Gate", "pass_gate"]
 
@@ -92,7 +92,7 @@ def pass_gate(
     """
     parts: list[EncodedLog] = []
     theirs: dict[str, list[Any]] = {}
-    session = NetworkSession(bundle.network_path, threads=usable_cores())
+    session = NetworkSession(bundle.network_path, threads=available_cores())
     for log, other in material.held_out(bundle.schema):
         if not same_rows(recipe.data_schema, log, bundle.schema, other):
             raise FulcrumError(

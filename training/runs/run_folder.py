@@ -23,12 +23,12 @@ import orjson
 import torch
 from pydantic import ValidationError
 
+from model.cores import available_cores
 from model.errors import FulcrumError
 from training.fitting.device import device_name, training_device
 from training.recipe import Recipe
 from training.runs.differences import differences
 from training.runs.environment import environment
-from training.threads import usable_cores
 
 __all__ = ["RunFolder", "check_startable"]
 
@@ -110,7 +110,7 @@ class RunFolder:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         surroundings = environment() | {
             "device": device_name(training_device(recipe.training)),
-            "threads": str(recipe.training.threads or usable_cores()),
+            "threads": str(recipe.training.threads or available_cores()),
         }
         if not self.resumed:
             # Whatever lies here belongs to no run, and must not be taken for this one's.
