@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from model.cores import available_cores
 from model.encoding import Encoder
 from model.errors import FulcrumError, first_problem
+from model.files import replace_file
 from model.network.config import TrunkConfig
 from model.network.embedding import SideSpec
 from model.network.heads import TaskHead
@@ -171,7 +172,7 @@ def make_report(
             "seconds": round(time.monotonic() - began, 1),
         }
         text = orjson.dumps(finite(found), option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
-        (out / "report.json").write_bytes(text)
+        replace_file(out / "report.json", text)
         written: dict[str, Any] = orjson.loads(text)
         write_page(written, out / "report.html")
         return written

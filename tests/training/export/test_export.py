@@ -18,7 +18,7 @@ from model.network.embedding import FieldSpec, SideSpec, TableSpec
 from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig
 from model.schema import Schema
-from training import export
+from training.export import export
 from training.export.export import write_bundle
 from training.fitting.network import side_spec, task_heads
 from training.rows.batches import EncodedLog

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from model.files import replace_file
 from training.report.findings.findings import DASH, seesaw, signed
 from training.report.pictures.gains import gain_picture
 from training.report.pictures.picture import Grid, interval, metric_name
@@ -25,9 +26,7 @@ __all__ = ["costs", "render", "write_page"]
 
 def write_page(report: Mapping[str, Any], path: Path) -> None:
     """Write the page of what `report.json` holds."""
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(render(report), encoding="utf-8")
-    unfinished.replace(path)
+    replace_file(path, render(report).encode())
 
 
 def render(report: Mapping[str, Any]) -> str:
