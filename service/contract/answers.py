@@ -33,7 +33,7 @@ class FusionName(_Contract):
     experiments: list[str]
 
 
-class TaskTerm(_Contract):
+class TaskContribution(_Contract):
     """A task's part of the log-score: weight * log(clip(p) + smoothing)."""
 
     p: float
@@ -41,7 +41,7 @@ class TaskTerm(_Contract):
     term: float
 
 
-class LengthTerm(_Contract):
+class LengthContribution(_Contract):
     """The video length's part of the log-score: weight * log(f)."""
 
     video_len: float | None = Field(description="Seconds; null where unknown.")
@@ -61,7 +61,7 @@ class RankedItem(_Contract):
     )
     predictions: dict[str, float] | None = Field(default=None, description="By task; null if unscored.")
     log_score: float | None = Field(default=None, description="With explain: the sum of the terms.")
-    terms: dict[str, TaskTerm | LengthTerm] | None = Field(
+    terms: dict[str, TaskContribution | LengthContribution] | None = Field(
         default=None, description="With explain: by task, and video_len."
     )
 
@@ -82,7 +82,7 @@ class RankResponse(_Contract):
     items: list[RankedItem]
 
 
-class RejectedFusion(_Contract):
+class RejectionReport(_Contract):
     """What the fusion file holds now, refused."""
 
     error: str
@@ -100,7 +100,7 @@ class FusionReport(_Contract):
     scenes: list[str]
     config: dict[str, Any] = Field(description="The parsed config, defaults filled in.")
     left_out: dict[str, list[str]] = Field(description="By scene: tasks of the bundle with weight 0.")
-    rejected: RejectedFusion | None = Field(
+    rejected: RejectionReport | None = Field(
         description="A newer content of the file that was refused; null once a good one replaced it."
     )
 

@@ -10,7 +10,7 @@ import torch
 from model.cores import available_cores
 from model.encoding import CategoricalEncoder, Encoder, ListEncoder
 from model.network.config import TrunkConfig
-from model.network.embedding import FieldSpec, SideSpec, TableSpec
+from model.network.embedding import EmbeddingSpec, FieldSpec, SideSpec
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork, build_network
 from model.network.thresholds import Ordinal
@@ -70,7 +70,7 @@ def _field(encoder: Encoder, spec: EmbeddedFeature) -> FieldSpec:
     feature = cast(CategoricalEncoder | ListEncoder, encoder.features[spec.name])
     schema = encoder.schema
     owner = schema.owner(spec)
-    table = TableSpec(owner.name, feature.vocabulary.cardinality, schema.width(spec), _is_entity(owner))
+    table = EmbeddingSpec(owner.name, feature.vocabulary.cardinality, schema.width(spec), _is_entity(owner))
     if isinstance(spec, MultiFeature):
         return FieldSpec(spec.name, table, spec.max_values, spec.pool)
     if isinstance(spec, SequenceFeature):

@@ -28,11 +28,11 @@ from training.recipe import Recipe
 from training.rows.batches import EncodedLog
 from training.rows.material import Material
 
-__all__ = ["Gate", "pass_gate"]
+__all__ = ["RegressionGate", "pass_gate"]
 
 
 @dataclass(frozen=True)
-class Gate:
+class RegressionGate:
     """The outcome, metric by metric.
 
     Attributes:
@@ -84,7 +84,7 @@ class Gate:
 
 def pass_gate(
     network: RankingNetwork, material: Material, recipe: Recipe, bundle: Bundle, console: Console
-) -> Gate:
+) -> RegressionGate:
     """Compare a trained network with a bundle on the validation rows.
 
     Raises:
@@ -132,7 +132,7 @@ def pass_gate(
             f"--gate {bundle.path}: no task in common: it has {', '.join(kinds)}, "
             f"the recipe {', '.join(recipe.data_schema.task_names)}"
         )
-    return Gate(bundle.version, found, margins)
+    return RegressionGate(bundle.version, found, margins)
 
 
 def _margins(recipe: Recipe, task: str, kind: str) -> dict[str, float]:

@@ -14,7 +14,7 @@ import torch
 
 from model.encoding import EncodedRows
 from model.errors import FulcrumError
-from model.network.embedding import FieldSpec, SideSpec, TableSpec
+from model.network.embedding import EmbeddingSpec, FieldSpec, SideSpec
 from model.network.heads import TaskHead
 from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig
@@ -65,7 +65,7 @@ TRAIN, VALIDATION = planted(1000, 1), planted(300, 2)
 def network(seed=5, **changed):
     torch.manual_seed(seed)
     config = PLEConfig(levels=1, expert=(16,), tower=(8,), **changed)
-    user = SideSpec((FieldSpec("user", TableSpec("user", 6, 4, "id_dropout" in changed)),))
+    user = SideSpec((FieldSpec("user", EmbeddingSpec("user", 6, 4, "id_dropout" in changed)),))
     return build_network(config, user=user, item=SideSpec(numeric=1), tasks=HEADS)
 
 
@@ -452,7 +452,7 @@ def test_the_checkpoint_of_another_network_is_refused():
     torch.manual_seed(1)
     other = build_network(
         PLEConfig(levels=2, expert=(16,), tower=(8,)),
-        user=SideSpec((FieldSpec("user", TableSpec("user", 6, 4)),)),
+        user=SideSpec((FieldSpec("user", EmbeddingSpec("user", 6, 4)),)),
         item=SideSpec(numeric=1),
         tasks=HEADS,
     )

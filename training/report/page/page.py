@@ -16,7 +16,7 @@ from markupsafe import Markup
 from model.files import replace_file
 from training.report.findings.findings import DASH, seesaw, signed
 from training.report.pictures.gains import gain_picture
-from training.report.pictures.picture import Grid, interval, metric_name
+from training.report.pictures.picture import Grid, interval_text, metric_name
 from training.report.pictures.seesaw import seesaw_pictures
 from training.report.pictures.small_multiples import calibration_pictures, curve_pictures
 from training.report.pictures.utilisation import utilisation_pictures
@@ -156,7 +156,7 @@ def _comparisons(report: Mapping[str, Any]) -> Grid | None:
             one["against"],
             task,
             signed(of["gain"]),
-            interval(of),
+            interval_text(of),
             of["verdict"],
             str(of["seeds"]),
         )
