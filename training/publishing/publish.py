@@ -51,15 +51,8 @@ class Published:
     changed: int
     seconds: float
 
-    @property
-    def rows_per_second(self) -> float:
-        """Rows compared and written a second."""
-        return (self.users + self.items) / max(self.seconds, 1e-9)
 
-
-def publish(
-    bundle: Bundle, folder: Path | None, target: str, console: Console, ttl_days: float | None = None
-) -> Published:
+def publish(bundle: Bundle, folder: Path | None, target: str, console: Console) -> Published:
     """Encode all users and items of a data set and bring a store up to date with them.
 
     Args:
@@ -67,17 +60,15 @@ def publish(
         folder: `--data`; None where the data set needs none.
         target: the store's folder, or a Redis URL.
         console: where progress goes.
-        ttl_days: days after which a row in Redis vanishes unless it is published again; None for never.
 
     Raises:
         FulcrumError: the data does not fit the bundle's schema, or the target cannot be written.
     """
     if is_redis(target):
-        ttl_s = None if ttl_days is None else max(1, round(ttl_days * 86_400))
-        writer: RedisWriter | None = RedisWriter(target, bundle.encoder, ttl_s)
+        writer: RedisWriter | None = RedisWriter(target, bundle.encoder)
     else:
         writer = None
-        _check_folder(target, ttl_days)
+        _check_folder(target)
     source = read_source(bundle.schema.data, folder)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -99,11 +90,9 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f} rows/s" if task.speed else "")
 
 
-def _check_folder(target: str, ttl_days: float | None) -> None:
+def _check_folder(target: str) -> None:
     if "://" in target:
         raise FulcrumError(f"--to {target}: expected a folder, redis://, rediss:// or unix://")
-    if ttl_days is not None:
-        raise FulcrumError(f"--to {target}: rows in a folder do not expire; --ttl-days is for Redis")
     if Path(target).exists() and not Path(target).is_dir():
         raise FulcrumError(f"--to {target}: expected a folder, found a file")
 
