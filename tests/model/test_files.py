@@ -98,6 +98,7 @@ def test_a_fresh_folder_holds_nothing_of_what_a_killed_process_left(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "new"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [True, False])
 def test_a_lock_that_another_process_holds_is_not_taken_until_that_process_dies(tmp_path, folder):
     path = tmp_path if folder else tmp_path / ".lock"
