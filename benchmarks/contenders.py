@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from model.encoding import EncodedRows
 from model.network.config import ExpertCounts
-from model.network.embedding import FieldSpec, SideSpec, TableSpec
+from model.network.embedding import EmbeddingSpec, FieldSpec, SideSpec
 from model.network.heads import TaskHead
 from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig
@@ -114,7 +114,7 @@ class Fulcrum:
         sides = [
             SideSpec(
                 tuple(
-                    FieldSpec(f"f{place}", TableSpec(f"f{place}", problem.values, 16))
+                    FieldSpec(f"f{place}", EmbeddingSpec(f"f{place}", problem.values, 16))
                     for place in range(start, start + half)
                 )
             )

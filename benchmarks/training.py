@@ -27,7 +27,7 @@ from rich.table import Table
 
 from benchmarks.contender_process import scores
 from benchmarks.contenders import COMPILED, CONTENDERS, TASKS, Peak, Problem, make_rows
-from training.threads import usable_cores
+from model.cores import available_cores
 
 OUT = Path("build/bench/training.json")
 PLOT = Path("docs/training.svg")
@@ -141,7 +141,7 @@ def share(problem: Problem, speed: Speed, peak: Speed) -> float:
 
 
 @app.command()
-def speed(turns: int = 15, steps: int = 4, threads: int = usable_cores()) -> None:
+def speed(turns: int = 15, steps: int = 4, threads: int = available_cores()) -> None:
     """Samples a second, peak memory and share of the cores' peak; with one thread, of processor time."""
     problem = Problem(threads=threads)
     speeds = measure(problem, list(CONTENDERS), turns, steps)
@@ -164,13 +164,13 @@ def speed(turns: int = 15, steps: int = 4, threads: int = usable_cores()) -> Non
         )
     console.print(table)
     keep(
-        "speed" if threads == usable_cores() else f"speed with {threads}",
+        "speed" if threads == available_cores() else f"speed with {threads}",
         {name: problem.batch / each.median for name, each in speeds.items()},
     )
 
 
 @app.command()
-def growth(turns: int = 6, steps: int = 3, threads: int = usable_cores()) -> None:
+def growth(turns: int = 6, steps: int = 3, threads: int = available_cores()) -> None:
     """Samples a second by rows of the tables, by features and by experts."""
     start = Problem(rows=60_000, judged=1_000, threads=threads)
     table = Table("", *(name for name in GROWTH if name != "GEMM"))
@@ -199,7 +199,7 @@ def growth(turns: int = 6, steps: int = 3, threads: int = usable_cores()) -> Non
 
 
 @app.command()
-def compiled(turns: int = 8, steps: int = 3, threads: int = usable_cores()) -> None:
+def compiled(turns: int = 8, steps: int = 3, threads: int = available_cores()) -> None:
     """Samples a second with torch.compile, which needs a C++ compiler and minutes before the first turn."""
     plain = [name.removesuffix(", compiled") for name in COMPILED]
     names = [name for pair in zip(plain, COMPILED, strict=True) for name in pair]
@@ -249,7 +249,7 @@ def quality(
     rate: float = 3e-3,
     values: int = 20,
     target: float = 0.85,
-    threads: int = usable_cores(),
+    threads: int = available_cores(),
     peers: bool = True,
 ) -> None:
     """AUC and error after an epoch over seeds, and training until the binary tasks' mean AUC is `target`."""

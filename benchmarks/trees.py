@@ -21,6 +21,7 @@ from rich.table import Table
 
 from model.bundle import load_bundle
 from model.bundle.session import NetworkSession
+from model.cores import available_cores
 from model.encoding import EncodedRows, Encoder
 from model.schema import Side
 from training.datasets import read_source
@@ -28,7 +29,6 @@ from training.evaluation.predicting import predict_log
 from training.metrics.comparison import compare_task
 from training.preparation.preparation import prepare_log
 from training.rows.material import encode_log
-from training.threads import usable_cores
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -58,7 +58,7 @@ def main(bundle_path: Path, data: Annotated[Path | None, typer.Option("--data")]
     encoded = encode_log(bundle.encoder, log)
     x, categorical = _table(bundle.encoder, encoded.user, encoded.item)
     held_out = encoded.take(log.validation)
-    ours = predict_log(NetworkSession(bundle.network_path, threads=usable_cores()), held_out, console)
+    ours = predict_log(NetworkSession(bundle.network_path, threads=available_cores()), held_out, console)
     table = Table("task", "metric", bundle.manifest.name, "LightGBM", "difference, paired [95 %]", "")
     for place, task in enumerate(schema.tasks):
         rows, inside = log.train & log.masks[:, place], held_out.masks[:, place]

@@ -36,6 +36,7 @@ from benchmarks.rig import FULCRUM, HOME, console, make_bundle
 from model.bundle import Bundle, load_bundle
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
+from model.cores import available_cores
 from model.store.packed import current_generation, open_tables, write_store
 from service.inference.crew import Crew
 from tests.support.service_process import ServiceProcess, serving
@@ -136,7 +137,7 @@ def inference(
 ) -> None:
     """Print what the network alone does, by how it uses the cores: one caller, and as many as cores."""
     bundle = load_bundle(_bundle())
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     alone, crew = NetworkSession(bundle.network_path), Crew(cores)
     kinds: dict[str, Callable[[NetworkInputs], object]] = {
         "one thread a run": alone.predict,

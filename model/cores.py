@@ -1,4 +1,4 @@
-"""How many cores this process may use: its CPU affinity and its cgroup's quota. Knows nothing of threads."""
+"""How many cores this process may use: its CPU affinity and its cgroups' quotas. Knows nothing of threads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ __all__ = ["available_cores"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
+_V2: tuple[str, ...] = ("cpu.max",)
+_V1: tuple[str, ...] = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
 
 
 def available_cores(cgroups: Path = _CGROUPS, own_cgroup: Path = _OWN_CGROUP) -> int:
@@ -22,23 +24,34 @@ def available_cores(cgroups: Path = _CGROUPS, own_cgroup: Path = _OWN_CGROUP) ->
 
 
 def _quota(cgroups: Path, own_cgroup: Path) -> float:
-    """Cores by the tightest `cpu.max` (cgroup v2) on the way from our own group up to the root."""
+    """Cores by the tightest quota on the way from our own groups up to the root, in cgroup v2 and v1."""
     try:
         lines = own_cgroup.read_text().splitlines()
     except OSError:
         return math.inf
-    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
-    group = cgroups / own
-    quotas = [_read_quota(group)]
-    while group != cgroups and cgroups in group.parents:
-        group = group.parent
-        quotas.append(_read_quota(group))
+    quotas = [math.inf]
+    for line in lines:
+        _, controllers, own = line.split(":", 2)
+        if not controllers:
+            root, files = cgroups, _V2
+        elif "cpu" in controllers.split(","):
+            root, files = cgroups / "cpu", _V1
+        else:
+            continue
+        group = root / own.lstrip("/")
+        # A container may see its own group as the root, under a path of the host's that is not there.
+        quotas += [
+            _read_quota(folder, files)
+            for folder in (group, *group.parents)
+            if root in (folder, *folder.parents)
+        ]
     return min(quotas)
 
 
-def _read_quota(group: Path) -> float:
+def _read_quota(group: Path, files: tuple[str, ...]) -> float:
+    """Cores; infinite where the group sets no quota (`max`, or -1 in v1)."""
     try:
-        quota, period = (group / "cpu.max").read_text().split()
-        return math.inf if quota == "max" else int(quota) / int(period)
+        quota, period = " ".join((group / file).read_text() for file in files).split()
+        return math.inf if quota in ("max", "-1") else int(quota) / int(period)
     except (OSError, ValueError, ZeroDivisionError):
         return math.inf

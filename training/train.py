@@ -32,7 +32,7 @@ from training.metrics.task_metrics import finite
 from training.recipe import Recipe
 from training.rows.material import Material, material_in_memory, streamed_material
 from training.runs.curves import Curves, check_installed
-from training.runs.regression_gate import Gate, pass_gate
+from training.runs.regression_gate import RegressionGate, pass_gate
 from training.runs.run_folder import RunFolder, check_startable
 from training.runs.warm_start import WarmStart, open_bundle
 
@@ -156,7 +156,7 @@ def _as_fitted(fitted: Encoder) -> Encoder:
     return fitted
 
 
-def _check_gate(gate: Gate, rival: Path, run: Path, console: Console, *, force: bool) -> None:
+def _check_gate(gate: RegressionGate, rival: Path, run: Path, console: Console, *, force: bool) -> None:
     failures = gate.failures()
     if failures and not force:
         raise FulcrumError(

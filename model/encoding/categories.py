@@ -36,9 +36,9 @@ __all__ = [
     "CategoricalEncoder",
     "ListEncoder",
     "Vocabulary",
+    "as_lists",
     "canonical",
     "counted",
-    "listed",
 ]
 
 MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
@@ -196,11 +196,11 @@ class ListEncoder:
     @classmethod
     def fit(cls, spec: ListFeature, column: RawColumn) -> Self:
         """With a vocabulary of all elements of the training split's lists."""
-        return cls(spec, Vocabulary.fit(spec, *counted(listed(column, spec.separator))))
+        return cls(spec, Vocabulary.fit(spec, *counted(as_lists(column, spec.separator))))
 
     def encode(self, column: RawColumn) -> npt.NDArray[np.int64]:
         """Embedding indices of each row: [R, L]."""
-        lists = listed(column, self.separator)
+        lists = as_lists(column, self.separator)
         elements = lists.elements.spread(self.vocabulary.find(lists.elements.values))
         present = elements != MISSING
         before = np.concatenate([[0], np.cumsum(present)])
@@ -222,7 +222,7 @@ class ListEncoder:
         return own | {"max_values": self.columns, "separator": self.separator}
 
 
-def listed(column: RawColumn, separator: str | None) -> ListColumn:
+def as_lists(column: RawColumn, separator: str | None) -> ListColumn:
     """A column of raw values, each a list, text or nothing, as lists.
 
     Without a separator, and of other types than text, a value that is no list counts as the only one of its.

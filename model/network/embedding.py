@@ -25,7 +25,7 @@ Pool = Literal["mean", "sum", "max", "attention"]
 
 
 @dataclass(frozen=True)
-class TableSpec:
+class EmbeddingSpec:
     """An embedding table."""
 
     name: str
@@ -44,7 +44,7 @@ class FieldSpec:
 
     name: str
     """Its name among the fields of its side."""
-    table: TableSpec
+    table: EmbeddingSpec
     """Where its embeddings lie."""
     values: int | None = None
     """Id columns of a list of values; None for a single value."""
@@ -92,9 +92,9 @@ class EmbeddingTables(nn.Module):
         ValueError: a size is not positive, or specs of one name differ.
     """
 
-    def __init__(self, specs: Sequence[TableSpec], *, id_dropout: float = 0.0) -> None:
+    def __init__(self, specs: Sequence[EmbeddingSpec], *, id_dropout: float = 0.0) -> None:
         super().__init__()
-        self.specs: dict[str, TableSpec] = {}
+        self.specs: dict[str, EmbeddingSpec] = {}
         for spec in specs:
             if spec.rows < 1 or spec.width < 1:
                 raise ValueError(f"table {spec.name!r}: rows and width must be at least 1; got {spec}")

@@ -14,13 +14,11 @@ of HTTP.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -31,6 +29,7 @@ import numpy.typing as npt
 from model.encoding import EncodedRows, Encoder, SideEncoder
 from model.encoding.key_index import KeyIndex
 from model.errors import FulcrumError
+from model.files import FileLock, replace_file
 
 __all__ = [
     "PackedLayout",
@@ -142,7 +141,8 @@ def write_store(root: Path, encoder: Encoder, tables: Iterable[_Rows]) -> Path:
             _write_table(folder, name, KeyIndex.build(keys), records)
         return True
 
-    with _locked(home):
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home):
         return cast(Path, _add_generation(home, write))
 
 
@@ -178,7 +178,8 @@ def update_store(root: Path, encoder: Encoder, tables: Iterable[_Rows]) -> dict[
                 _link_table(folder, name, home / generation)
         return not held or any(changed.values())
 
-    with _locked(home):
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home):  # one publishing at a time
         _add_generation(home, write)
     return changed
 
@@ -201,18 +202,6 @@ def _held(root: Path, encoder: Encoder) -> tuple[str | None, dict[TableName, Pac
         return None, {}
 
 
-@contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    """One publishing at a time; a second waits."""
-    home.mkdir(parents=True, exist_ok=True)
-    handle = os.open(home, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _add_generation(home: Path, write: Callable[[Path], bool]) -> Path | None:
     """Let `write` fill a folder and make it current; None where it says that there is nothing to keep."""
     for killed in home.glob(".unfinished-*"):
@@ -229,9 +218,7 @@ def _add_generation(home: Path, write: Callable[[Path], bool]) -> Path | None:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     previous = _current(home)
-    pointer = home / f".CURRENT-{generation}"
-    pointer.write_text(generation)
-    pointer.replace(home / "CURRENT")
+    replace_file(home / "CURRENT", generation.encode())
     for old in home.iterdir():
         # A reader that opened the previous generation goes on reading its maps; older ones go.
         if old.is_dir() and old.name not in {generation, previous} and not old.name.startswith("."):

@@ -31,7 +31,7 @@ class FusionName(Strict):
     experiments: list[str]
 
 
-class TaskTerm(Strict):
+class TaskContribution(Strict):
     """A task's part of the log-score: weight * log(clip(p) + smoothing)."""
 
     p: float
@@ -39,7 +39,7 @@ class TaskTerm(Strict):
     term: float
 
 
-class LengthTerm(Strict):
+class LengthContribution(Strict):
     """The video length's part of the log-score: weight * log(f)."""
 
     video_len: float | None = Field(description="Seconds; null where unknown.")
@@ -59,7 +59,7 @@ class RankedItem(Strict):
     )
     predictions: dict[str, float] | None = Field(default=None, description="By task; null if unscored.")
     log_score: float | None = Field(default=None, description="With explain: the sum of the terms.")
-    terms: dict[str, TaskTerm | LengthTerm] | None = Field(
+    terms: dict[str, TaskContribution | LengthContribution] | None = Field(
         default=None, description="With explain: by task, and video_len."
     )
 
@@ -80,7 +80,7 @@ class RankResponse(Strict):
     items: list[RankedItem]
 
 
-class RejectedFusion(Strict):
+class RejectionReport(Strict):
     """What the fusion file holds now, refused."""
 
     error: str
@@ -98,7 +98,7 @@ class FusionReport(Strict):
     scenes: list[str]
     config: dict[str, Any] = Field(description="The parsed config, defaults filled in.")
     left_out: dict[str, list[str]] = Field(description="By scene: tasks of the bundle with weight 0.")
-    rejected: RejectedFusion | None = Field(
+    rejected: RejectionReport | None = Field(
         description="A newer content of the file that was refused; null once a good one replaced it."
     )
 

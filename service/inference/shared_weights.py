@@ -10,16 +10,14 @@ one run on one machine, so that nothing stale is ever found. Knows neither bundl
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 
 from model.bundle.session import NetworkSession, write_prepared
 from model.errors import FulcrumError
+from model.files import FileLock, fresh_folder
 
 __all__ = ["SharedWeights"]
 
@@ -48,7 +46,8 @@ class SharedWeights:
         home = self._folder / checksum[:32]
         try:
             self._folder.mkdir(exist_ok=True)
-            with self._turn():
+            # One worker at a time, so that no file goes while another is about to map it.
+            with FileLock(self._folder / "lock"):
                 if not home.exists():
                     self._write(network, home)
                 return NetworkSession(home / _NETWORK, prepared=True)
@@ -57,18 +56,8 @@ class SharedWeights:
             return None
 
     def _write(self, network: Path, home: Path) -> None:
-        """Write whole, or not at all. Networks before it go: who has mapped them, keeps them."""
+        """Networks before it go: who has mapped them, keeps them."""
         for old in self._folder.glob("*/"):
             shutil.rmtree(old, ignore_errors=True)
-        unfinished = home.with_suffix(".unfinished")
-        unfinished.mkdir()
-        write_prepared(network, unfinished / _NETWORK)
-        unfinished.rename(home)
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One worker at a time, so that no file goes while another is about to map it; the system lets go for
-        one that dies."""
-        with (self._folder / "lock").open("w") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            yield
+        with fresh_folder(home) as fresh:
+            write_prepared(network, fresh / _NETWORK)

@@ -22,7 +22,7 @@ from typing import Any
 
 import orjson
 
-from model.files import now, replace_file
+from model.files import replace_file
 
 __all__ = ["Fleet", "Headcount", "WorkerReport", "report_path", "write_headcount"]
 
@@ -35,8 +35,6 @@ class WorkerReport:
 
     Attributes:
         worker: its place, from 0; a replacement takes the place of the one it replaces.
-        pid: its process.
-        since: when it took this place; UTC, ISO 8601.
         ready: whether it answers requests.
         bundle: version of the bundle it serves, None before the first.
         previous: version it served before, None if none.
@@ -47,8 +45,6 @@ class WorkerReport:
     """
 
     worker: int
-    pid: int
-    since: str
     ready: bool = False
     bundle: str | None = None
     previous: str | None = None
@@ -81,7 +77,7 @@ class Fleet:
 
     def __init__(self, folder: Path | None = None, worker: int = 0) -> None:
         self.folder = folder
-        self._own = WorkerReport(worker, os.getpid(), now())
+        self._own = WorkerReport(worker)
         self._lock = threading.Lock()
         self._write()
 

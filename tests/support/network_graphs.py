@@ -11,7 +11,7 @@ import onnxruntime as ort
 import torch
 from onnx import helper
 
-from model.network.embedding import FieldSpec, SideSpec, TableSpec
+from model.network.embedding import EmbeddingSpec, FieldSpec, SideSpec
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork, build_network
 from model.network.trunks import network_config
@@ -19,9 +19,9 @@ from training.export.export import export_graph
 
 IDS, NUMBERS, VALUES = 9, 2, 3
 SHAPES = ((1, 1), (1, 40), (3, 40), (40, 40), (4, 1))
-PLAIN = SideSpec((FieldSpec("u", TableSpec("u", IDS, 5)),), numeric=NUMBERS)
-ITEM = SideSpec((FieldSpec("i", TableSpec("i", IDS, 6)),), numeric=NUMBERS)
-HISTORY = FieldSpec("h", TableSpec("i", IDS, 6), values=VALUES, pool="attention", query="i")
+PLAIN = SideSpec((FieldSpec("u", EmbeddingSpec("u", IDS, 5)),), numeric=NUMBERS)
+ITEM = SideSpec((FieldSpec("i", EmbeddingSpec("i", IDS, 6)),), numeric=NUMBERS)
+HISTORY = FieldSpec("h", EmbeddingSpec("i", IDS, 6), values=VALUES, pool="attention", query="i")
 USER = SideSpec((*PLAIN.fields, HISTORY), NUMBERS)
 
 

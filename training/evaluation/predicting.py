@@ -12,9 +12,9 @@ from rich.progress import track
 from model.bundle import Bundle
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
+from model.cores import available_cores
 from training.evaluation.judged import Predictions
 from training.rows.batches import EncodedLog
-from training.threads import usable_cores
 
 __all__ = ["bundle_predictions", "named", "predict_log"]
 
@@ -45,4 +45,4 @@ def named(bundle: Bundle) -> dict[str, str]:
 
 def bundle_predictions(network: Path, rows: EncodedLog, console: Console) -> Predictions:
     """Predictions by task of a bundle's network, on all cores."""
-    return predict_log(NetworkSession(network, threads=usable_cores()), rows, console)
+    return predict_log(NetworkSession(network, threads=available_cores()), rows, console)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -37,6 +36,7 @@ from model.bundle.inputs import INPUTS, NetworkInputs
 from model.bundle.session import NetworkSession
 from model.encoding import Encoder
 from model.errors import FulcrumError
+from model.files import fresh_folder
 from model.fusion import canonical, default_fusion
 from model.network.network import RankingNetwork
 from training.export.lowering import lower
@@ -49,7 +49,6 @@ __all__ = [
     "PARITY_TOLERANCE",
     "check_replaceable",
     "export_graph",
-    "put_bundle",
     "write_bundle",
 ]
 
@@ -83,23 +82,19 @@ def write_bundle(
         FulcrumError: onnxruntime and torch differ, or something else stands at `folder`.
     """
     check_replaceable(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.parent / f".{folder.name}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    try:
-        export_graph(network, unfinished / NETWORK)
-        parity = _check_parity(network, unfinished / NETWORK, rows)
+    with fresh_folder(folder) as fresh:
+        export_graph(network, fresh / NETWORK)
+        parity = _check_parity(network, fresh / NETWORK, rows)
         schema = encoder.schema
-        (unfinished / SCHEMA).write_text(schema.model_dump_json(indent=2), encoding="utf-8")
-        (unfinished / ENCODER).write_bytes(encoder.to_json())
-        (unfinished / FUSION).write_bytes(canonical(default_fusion(schema.task_names)))
+        (fresh / SCHEMA).write_text(schema.model_dump_json(indent=2), encoding="utf-8")
+        (fresh / ENCODER).write_bytes(encoder.to_json())
+        (fresh / FUSION).write_bytes(canonical(default_fusion(schema.task_names)))
         # By name and not from the graph, whose initialisers are what the exporter's optimizer made of them.
-        np.savez(unfinished / WEIGHTS, allow_pickle=False, **kept_weights(network))
+        np.savez(fresh / WEIGHTS, allow_pickle=False, **kept_weights(network))
         inputs = _inputs(rows, _SAMPLE_ROWS, users=4)
-        Sample(inputs, _torch_predictions(network, inputs)).save(unfinished / SAMPLE)
-        manifest = write_manifest(
-            unfinished,
+        Sample(inputs, _torch_predictions(network, inputs)).save(fresh / SAMPLE)
+        return write_manifest(
+            fresh,
             name=name,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             tasks=[{"name": head.name, "type": head.kind, "bounds": head.bounds} for head in network.heads],
@@ -108,11 +103,6 @@ def write_bundle(
             environment=environment(),
             **provenance,
         )
-        put_bundle(unfinished, folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    return manifest
 
 
 def check_replaceable(folder: Path) -> None:
@@ -121,16 +111,6 @@ def check_replaceable(folder: Path) -> None:
         if folder.is_dir() and not any(folder.iterdir()):
             return
         raise FulcrumError(f"--out {folder}: there is something else than a bundle; name another folder")
-
-
-def put_bundle(finished: Path, folder: Path) -> None:
-    """Put a finished folder in its place, where another may stand."""
-    previous = folder.parent / f".{folder.name}.previous"
-    shutil.rmtree(previous, ignore_errors=True)
-    if folder.exists():
-        folder.rename(previous)
-    finished.rename(folder)
-    shutil.rmtree(previous, ignore_errors=True)
 
 
 class _Served(nn.Module):

@@ -30,7 +30,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, external_data_h
 from model.errors import FulcrumError
 from training.export.graphs import constant, constants, drop_unread, make_node, plain_gemm, producers, rewrite
 
-__all__ = ["INT8", "Range", "observe", "open_graph", "quantize"]
+__all__ = ["INT8", "ActivationRange", "observe", "open_graph", "quantize"]
 
 INT8 = "int8"
 """Name of the variant."""
@@ -46,7 +46,7 @@ _LEAST = 1e-6
 
 
 @dataclass(frozen=True)
-class Range:
+class ActivationRange:
     """What calibration saw of a value.
 
     Attributes:
@@ -57,9 +57,9 @@ class Range:
     low: npt.NDArray[np.float32]
     high: npt.NDArray[np.float32]
 
-    def joined(self, other: Range) -> Range:
+    def joined(self, other: ActivationRange) -> ActivationRange:
         """Of both."""
-        return Range(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
+        return ActivationRange(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
 
 def open_graph(path: Path) -> ModelProto:
@@ -79,7 +79,7 @@ def observe(
     batches: Iterable[Mapping[str, npt.NDArray[np.generic]]],
     folder: Path,
     threads: int = 1,
-) -> dict[str, Range]:
+) -> dict[str, ActivationRange]:
     """Run a float32 graph, and note what its wide products read.
 
     Args:
@@ -110,15 +110,15 @@ def observe(
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     finally:
         path.unlink()
-    seen: dict[str, Range] = {}
+    seen: dict[str, ActivationRange] = {}
     for batch in batches:
         for name, value in zip(names, session.run(names, dict(batch)), strict=True):
-            found = Range(value.min(axis=0), value.max(axis=0))
+            found = ActivationRange(value.min(axis=0), value.max(axis=0))
             seen[name] = seen[name].joined(found) if name in seen else found
     return seen
 
 
-def quantize(model: ModelProto, ranges: Mapping[str, Range]) -> None:
+def quantize(model: ModelProto, ranges: Mapping[str, ActivationRange]) -> None:
     """Rewrite a float32 graph, in place.
 
     Args:
@@ -189,7 +189,9 @@ class _Input:
     nodes: tuple[NodeProto, ...]
 
     @classmethod
-    def of(cls, graph: GraphProto, made_by: Mapping[str, NodeProto], name: str, found: Range) -> _Input:
+    def of(
+        cls, graph: GraphProto, made_by: Mapping[str, NodeProto], name: str, found: ActivationRange
+    ) -> _Input:
         source = made_by.get(name)  # None for an input of the graph
         rounded, scale, zero = f"{name}.int8", f"{name}.scale", f"{name}.zero"
         if found.low.min() >= 0.0:

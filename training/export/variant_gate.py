@@ -10,7 +10,7 @@ Shapes: n rows, N candidates of a request.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,12 @@ from rich.table import Table
 
 from model.fusion import SceneConfig, score, top_k
 from model.schema import TaskSpec
+from training.evaluation.judged import Predictions
 from training.metrics.comparison import compare_task
 from training.rows.batches import EncodedLog
 
 __all__ = ["Check", "K", "Request", "VariantGate", "judge_orders", "judge_tasks"]
 
-Predictions = Mapping[str, npt.NDArray[np.float32]]
 
 K = 50
 """Places of a ranking whose worth counts."""

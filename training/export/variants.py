@@ -13,7 +13,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,17 +35,17 @@ from model.bundle import (
 )
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
+from model.cores import available_cores
 from model.errors import FulcrumError
+from model.files import fresh_folder
 from model.fusion import DEFAULT_SCENE, load_fusion
 from training.datasets import read_source
 from training.evaluation.predicting import predict_log
-from training.export.export import put_bundle
 from training.export.quantization import INT8, observe, open_graph, quantize
 from training.export.variant_gate import Request, VariantGate, judge_orders, judge_tasks
 from training.preparation.preparation import PreparedLog, prepare_log
 from training.rows.batches import EncodedLog
 from training.rows.material import encode_rows
-from training.threads import usable_cores
 
 __all__ = ["quantize_bundle"]
 
@@ -81,12 +80,13 @@ def quantize_bundle(
         f"Calibrating on {few:,} of {len(calibrating):,} rows, judging on {len(judged):,} "
         + ("of the validation split" if own else "of other users")
     )
-    with _copy(bundle) as copy:
+    with fresh_folder(bundle.path) as copy:
+        _copy_files(bundle, copy)
         path = copy / f"network.{INT8}.onnx"
         graph = open_graph(copy / NETWORK)
         names = [value.name for value in graph.graph.input]
         batches = _batches(bundle, log, calibrating, names, console)
-        quantize(graph, observe(graph, batches, copy, usable_cores()))
+        quantize(graph, observe(graph, batches, copy, available_cores()))
         onnx.save_model(graph, str(path))
         gate, tolerance, speedup = _judge(bundle, path, log, judged, console)
         passed = not gate.failures
@@ -103,22 +103,12 @@ def quantize_bundle(
             path.unlink()
         write_manifest(copy, **_fields(bundle.manifest, entry))
         load_bundle(copy)
-        put_bundle(copy, bundle.path)
     return entry, gate
 
 
-@contextmanager
-def _copy(bundle: Bundle) -> Iterator[Path]:
-    """A folder beside the bundle's with its files, to become the bundle; it is taken away if it does not."""
-    copy = bundle.path.parent / f".{bundle.path.name}.unfinished"
-    shutil.rmtree(copy, ignore_errors=True)
-    copy.mkdir()
-    try:
-        for name in [*bundle.manifest.files, *MANIFEST_FILES]:
-            (_link if name in (NETWORK_DATA, WEIGHTS) else shutil.copy2)(bundle.path / name, copy / name)
-        yield copy
-    finally:
-        shutil.rmtree(copy, ignore_errors=True)
+def _copy_files(bundle: Bundle, copy: Path) -> None:
+    for name in [*bundle.manifest.files, *MANIFEST_FILES]:
+        (_link if name in (NETWORK_DATA, WEIGHTS) else shutil.copy2)(bundle.path / name, copy / name)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -157,7 +147,7 @@ def _judge(
     bundle: Bundle, path: Path, log: PreparedLog, rows: npt.NDArray[np.int64], console: Console
 ) -> tuple[VariantGate, dict[str, float], float]:
     """The gate, the largest difference by task, and how much faster the variant is."""
-    exact, variant = (NetworkSession(file, threads=usable_cores()) for file in (bundle.network_path, path))
+    exact, variant = (NetworkSession(file, threads=available_cores()) for file in (bundle.network_path, path))
     held_out = encode_rows(bundle.encoder, log, rows)
     before, after = (predict_log(session, held_out, console) for session in (exact, variant))
     with console.status("resampling users"):

@@ -7,9 +7,10 @@ from typing import cast
 
 import torch
 
+from model.cores import available_cores
 from model.encoding import CategoricalEncoder, Encoder, ListEncoder
 from model.network.config import TrunkConfig
-from model.network.embedding import FieldSpec, SideSpec, TableSpec
+from model.network.embedding import EmbeddingSpec, FieldSpec, SideSpec
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork, build_network
 from model.network.thresholds import Ordinal
@@ -26,7 +27,6 @@ from model.schema import (
 from training.fitting.device import multiply_exactly, training_device
 from training.fitting.memory import keep_freed_memory
 from training.recipe import Recipe, TrainingConfig
-from training.threads import usable_cores
 
 __all__ = ["fresh_network", "seeded_network", "side_spec", "task_heads"]
 
@@ -51,7 +51,7 @@ def seeded_network(
     """
     device = training_device(training)
     torch.manual_seed(training.seed)
-    torch.set_num_threads(training.threads or usable_cores())
+    torch.set_num_threads(training.threads or available_cores())
     keep_freed_memory()
     multiply_exactly()
     # Drawn on the CPU, so that a network begins the same wherever it is trained.
@@ -70,7 +70,7 @@ def _field(encoder: Encoder, spec: EmbeddedFeature) -> FieldSpec:
     feature = cast(CategoricalEncoder | ListEncoder, encoder.features[spec.name])
     schema = encoder.schema
     owner = schema.owner(spec)
-    table = TableSpec(owner.name, feature.vocabulary.cardinality, schema.width(spec), _is_entity(owner))
+    table = EmbeddingSpec(owner.name, feature.vocabulary.cardinality, schema.width(spec), _is_entity(owner))
     if isinstance(spec, MultiFeature):
         return FieldSpec(spec.name, table, spec.max_values, spec.pool)
     if isinstance(spec, SequenceFeature):

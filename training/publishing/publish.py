@@ -52,15 +52,8 @@ class Published:
     changed: int
     seconds: float
 
-    @property
-    def rows_per_second(self) -> float:
-        """Rows compared and written a second."""
-        return (self.users + self.items) / max(self.seconds, 1e-9)
 
-
-def publish(
-    bundle: Bundle, folder: Path | None, target: str, console: Console, ttl_days: float | None = None
-) -> Published:
+def publish(bundle: Bundle, folder: Path | None, target: str, console: Console) -> Published:
     """Encode all users and items of a data set and bring a store up to date with them.
 
     Args:
@@ -68,7 +61,6 @@ def publish(
         folder: `--data`; None where the data set needs none.
         target: the store's folder, or a Redis URL.
         console: where progress goes.
-        ttl_days: days after which a row in Redis vanishes unless it is published again; None for never.
 
     Raises:
         FulcrumError: the data does not fit the bundle's schema, or the target cannot be written.
@@ -79,10 +71,9 @@ def publish(
         raise FulcrumError(f"--to: {error}") from error
     writer: RedisWriter | None = None
     if isinstance(store, RedisUrl):
-        ttl_s = None if ttl_days is None else max(1, round(ttl_days * 86_400))
-        writer = RedisWriter(store, bundle.encoder, ttl_s)
+        writer = RedisWriter(store, bundle.encoder)
     else:
-        _check_folder(store, ttl_days)
+        _check_folder(store)
     source = read_source(bundle.schema.data, folder)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -104,9 +95,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f} rows/s" if task.speed else "")
 
 
-def _check_folder(target: Path, ttl_days: float | None) -> None:
-    if ttl_days is not None:
-        raise FulcrumError(f"--to {target}: rows in a folder do not expire; --ttl-days is for Redis")
+def _check_folder(target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise FulcrumError(f"--to {target}: expected a folder, found a file")
 

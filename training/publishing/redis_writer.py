@@ -33,15 +33,13 @@ class RedisWriter:
     Args:
         url: of Redis.
         encoder: made the rows.
-        ttl_s: seconds after which rows that are not published again vanish, None for never.
 
     Raises:
         FulcrumError: Redis does not answer.
     """
 
-    def __init__(self, url: RedisUrl, encoder: Encoder, ttl_s: int | None = None) -> None:
+    def __init__(self, url: RedisUrl, encoder: Encoder) -> None:
         self._encoder = encoder
-        self._ttl_s = ttl_s
         self._url = url
         self._generation_key = generation_key(encoder)
         with self._failing_clearly():
@@ -54,7 +52,6 @@ class RedisWriter:
                 protocol=2,
             )
             self._generation = self._held_generation()
-            self._expired = self._generation is not None and self._client.ttl(self._generation_key) >= 0
 
     def write(
         self,
@@ -83,7 +80,6 @@ class RedisWriter:
                 }
                 if news:
                     self._client.mset(news)
-                self._set_age(keys)
                 yield len(keys), len(news)
 
     def finish(self, changed: bool) -> str:
@@ -96,24 +92,12 @@ class RedisWriter:
             if changed or self._generation is None:
                 self._generation = new_generation()
                 self._client.set(self._generation_key, self._generation)
-            self._set_age([self._generation_key])
             self._client.close()
         return self._generation
 
     def _held_generation(self) -> str | None:
         held = self._client.mget([self._generation_key])[0]  # None of a wrong type, too
         return held.decode("ascii", "replace") if isinstance(held, bytes) else None
-
-    def _set_age(self, keys: Sequence[bytes]) -> None:
-        if self._ttl_s is None and not self._expired:
-            return
-        with self._client.pipeline(transaction=False) as pipeline:
-            for key in keys:
-                if self._ttl_s is None:
-                    pipeline.persist(key)
-                else:
-                    pipeline.expire(key, self._ttl_s)
-            pipeline.execute()
 
     @contextmanager
     def _failing_clearly(self) -> Iterator[None]:

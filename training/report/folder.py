@@ -10,8 +10,6 @@ Knows nothing about how runs come about.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import numpy.typing as npt
 import orjson
 
 from model.errors import FulcrumError
+from model.files import FileLock, replace_file
 from training.report.run import Job, paths
 from training.runs.differences import differences
 
@@ -39,7 +38,7 @@ class ReportFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: int | None = None
+        self._lock = FileLock(path / _LOCK)
 
     @property
     def runs(self) -> Path:
@@ -69,7 +68,10 @@ class ReportFolder:
         ):
             raise FulcrumError(f"--out {self.path}: it holds something else; name another folder")
         self.path.mkdir(parents=True, exist_ok=True)
-        self._take()
+        if not self._lock.take():
+            raise FulcrumError(
+                f"--out {self.path}: another process is making it; wait for that, or name another folder"
+            )
         here: dict[str, Any] = orjson.loads(orjson.dumps(plan))
         there: dict[str, Any] = orjson.loads(file.read_bytes()) if file.exists() else {}
         known = {key: value for key, value in here.items() if key in there}
@@ -80,15 +82,11 @@ class ReportFolder:
                 f"--out {self.path}: it holds a report of another recipe or other data: "
                 f"{'; '.join(found[:_NAMED])}{more}; name another folder"
             )
-        unfinished = file.with_suffix(".unfinished")
-        unfinished.write_bytes(orjson.dumps({**there, **here}, option=orjson.OPT_INDENT_2))
-        unfinished.replace(file)
+        replace_file(file, orjson.dumps({**there, **here}, option=orjson.OPT_INDENT_2))
 
     def release(self) -> None:
         """Let another process work in it."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def record(self, job: Job) -> dict[str, Any] | None:
         """The record of a run that is done, as this job would do it; None where it is yet to be done.
@@ -111,13 +109,3 @@ class ReportFolder:
         with np.load(paths(self.runs, name)[1], allow_pickle=False) as file:
             found: npt.NDArray[np.float32] = file["predictions"]
         return found
-
-    def _take(self) -> None:
-        self._lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self.release()
-            raise FulcrumError(
-                f"--out {self.path}: another process is making it; wait for that, or name another folder"
-            ) from None

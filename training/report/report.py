@@ -17,8 +17,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from model.cores import available_cores
 from model.encoding import Encoder
 from model.errors import FulcrumError
+from model.files import replace_file
 from model.network.config import TrunkConfig
 from model.network.embedding import SideSpec
 from model.network.heads import TaskHead
@@ -36,7 +38,6 @@ from training.report.workers import carry_out_all
 from training.rows.batches import EncodedLog
 from training.rows.material import material_in_memory
 from training.runs.environment import environment
-from training.threads import usable_cores
 
 __all__ = ["make_report"]
 
@@ -141,7 +142,7 @@ def make_report(
         if missing:
             save_rows(folder.rows, train, validation)
             try:
-                _carry_out(missing, folder, jobs or usable_cores(), console)
+                _carry_out(missing, folder, jobs or available_cores(), console)
             finally:
                 shutil.rmtree(folder.rows, ignore_errors=True)
         console.print("Comparing")
@@ -170,7 +171,7 @@ def make_report(
             "seconds": round(time.monotonic() - began, 1),
         }
         text = orjson.dumps(finite(found), option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
-        (out / "report.json").write_bytes(text)
+        replace_file(out / "report.json", text)
         written: dict[str, Any] = orjson.loads(text)
         write_page(written, out / "report.html")
         return written

@@ -20,6 +20,7 @@ import numpy as np
 import orjson
 import torch
 
+from model.files import fresh_file, replace_file
 from model.network.config import TrunkConfig
 from model.network.embedding import SideSpec
 from model.network.heads import TaskHead
@@ -231,11 +232,7 @@ def _write(job: Job, record: dict[str, Any], predictions: Any) -> None:
     said, predicted = paths(job.folder, job.name)
     job.folder.mkdir(parents=True, exist_ok=True)
     if record["status"] == "finished":
-        unfinished = predicted.with_suffix(".unfinished")
-        with unfinished.open("wb") as file:
+        with fresh_file(predicted) as fresh, fresh.open("wb") as file:
             np.savez_compressed(file, predictions=predictions)
-        unfinished.replace(predicted)
-    unfinished = said.with_suffix(".unfinished")
     options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
-    unfinished.write_bytes(orjson.dumps(finite(record), option=options))
-    unfinished.replace(said)
+    replace_file(said, orjson.dumps(finite(record), option=options))

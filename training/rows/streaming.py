@@ -8,8 +8,6 @@ cache.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,6 +20,7 @@ import polars as pl
 
 from model.encoding import Encoder
 from model.errors import FulcrumError
+from model.files import fresh_folder
 from model.schema import LastSplit, RuleSplit, Schema
 from training.datasets.source import LogSource, LogStream
 from training.preparation.expressions import column_names, evaluated, floats
@@ -200,9 +199,7 @@ def encode_stream(
     Raises:
         FulcrumError: bad data, as in `prepare_log`; or a split is empty, or a task has nothing to learn from.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with fresh_folder(folder) as fresh:
         summary, labels = TrainingSummary(schema, seed), _Labels(schema)
         for chunk in log.chunks("fitting the encoder", on_rows):
             labels.add(chunk)
@@ -211,7 +208,7 @@ def encode_stream(
         encoder = grow(Encoder.fit(schema, summary.columns()))
         del summary
         writers = {
-            split: RowWriter(unfinished / f"{split}.rows", judged=split == "validation") for split in _SPLITS
+            split: RowWriter(fresh / f"{split}.rows", judged=split == "validation") for split in _SPLITS
         }
         shown: dict[str, Any] = {}
         for chunk in log.chunks("encoding", on_rows):
@@ -232,13 +229,8 @@ def encode_stream(
             "label_means": labels.means(),
             "example": shown,
         }
-        (unfinished / _ENCODER).write_bytes(encoder.to_json())
-        (unfinished / _NOTES).write_bytes(orjson.dumps(notes, option=orjson.OPT_INDENT_2))
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+        (fresh / _ENCODER).write_bytes(encoder.to_json())
+        (fresh / _NOTES).write_bytes(orjson.dumps(notes, option=orjson.OPT_INDENT_2))
 
 
 class _Labels:

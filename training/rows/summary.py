@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from model.encoding.categories import canonical, counted, listed
+from model.encoding.categories import as_lists, canonical, counted
 from model.encoding.columns import Column, ListColumn, RawColumn
 from model.encoding.numbers import as_numbers
 from model.schema import EmbeddedFeature, ListFeature, Schema
@@ -72,7 +72,7 @@ class TrainingSummary:
         for name, counts in self._counts.items():
             column = columns[name].take(rows)
             if name in self._separators:
-                column = listed(column, self._separators[name])
+                column = as_lists(column, self._separators[name])
             _count(column, counts)
         self._sample.add(columns, rows)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from importlib import metadata
+
+from model.cores import available_cores
 
 __all__ = ["environment"]
 
@@ -17,5 +18,5 @@ def environment() -> dict[str, str]:
         "python": sys.version.split()[0],
         **{name: metadata.version(name) for name in packages},
         "platform": platform.platform(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(available_cores()),
     }

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from model.bundle import Bundle
 from model.bundle.session import NetworkSession
+from model.cores import available_cores
 from model.errors import FulcrumError
 from model.network.network import RankingNetwork
 from training.evaluation.predicting import predict_log
@@ -26,13 +27,12 @@ from training.preparation.preparation import same_rows
 from training.recipe import Recipe
 from training.rows.batches import EncodedLog
 from training.rows.material import Material
-from training.threads import usable_cores
 
-__all__ = ["Gate", "pass_gate"]
+__all__ = ["RegressionGate", "pass_gate"]
 
 
 @dataclass(frozen=True)
-class Gate:
+class RegressionGate:
     """The outcome, metric by metric.
 
     Attributes:
@@ -84,7 +84,7 @@ class Gate:
 
 def pass_gate(
     network: RankingNetwork, material: Material, recipe: Recipe, bundle: Bundle, console: Console
-) -> Gate:
+) -> RegressionGate:
     """Compare a trained network with a bundle on the validation rows.
 
     Raises:
@@ -92,7 +92,7 @@ def pass_gate(
     """
     parts: list[EncodedLog] = []
     theirs: dict[str, list[Any]] = {}
-    session = NetworkSession(bundle.network_path, threads=usable_cores())
+    session = NetworkSession(bundle.network_path, threads=available_cores())
     for log, other in material.held_out(bundle.schema):
         if not same_rows(recipe.data_schema, log, bundle.schema, other):
             raise FulcrumError(
@@ -132,7 +132,7 @@ def pass_gate(
             f"--gate {bundle.path}: no task in common: it has {', '.join(kinds)}, "
             f"the recipe {', '.join(recipe.data_schema.task_names)}"
         )
-    return Gate(bundle.version, found, margins)
+    return RegressionGate(bundle.version, found, margins)
 
 
 def _margins(recipe: Recipe, task: str, kind: str) -> dict[str, float]:

@@ -11,8 +11,6 @@ Knows nothing about how training goes, nor what a checkpoint holds.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import weakref
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,12 +21,13 @@ import orjson
 import torch
 from pydantic import ValidationError
 
+from model.cores import available_cores
 from model.errors import FulcrumError
+from model.files import FileLock, fresh_file, replace_file
 from training.fitting.device import device_name, training_device
 from training.recipe import Recipe
 from training.runs.differences import differences
 from training.runs.environment import environment
-from training.threads import usable_cores
 
 __all__ = ["RunFolder", "check_startable"]
 
@@ -97,8 +96,13 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.changes: list[str] = []
-        self.close = weakref.finalize(self, os.close, _lock(path))
+        lock = FileLock(path)
+        if not lock.take():
+            raise FulcrumError(f"--run {path}: another process is at this run; wait for it or end it")
+        self.close = weakref.finalize(self, lock.release)
         try:
+            for left in path.glob(".*.pt-*"):  # by a process that was killed while it saved
+                left.unlink()
             check_startable(path, recipe, resume=resume)
             self.resumed = (path / _RUN).exists()
             self._open(recipe, data_fingerprint, started_from)
@@ -110,7 +114,7 @@ class RunFolder:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         surroundings = environment() | {
             "device": device_name(training_device(recipe.training)),
-            "threads": str(recipe.training.threads or usable_cores()),
+            "threads": str(recipe.training.threads or available_cores()),
         }
         if not self.resumed:
             # Whatever lies here belongs to no run, and must not be taken for this one's.
@@ -187,42 +191,18 @@ class RunFolder:
     def return_to(self, epochs: Sequence[Mapping[str, Any]], weights: Mapping[str, torch.Tensor]) -> None:
         """Let the folder hold these epochs and best weights, and nothing of later ones: they come again."""
         lines = b"".join(orjson.dumps(epoch, option=orjson.OPT_APPEND_NEWLINE) for epoch in epochs)
-        self._replace(_METRICS, lines)
+        replace_file(self.path / _METRICS, lines)
         if weights:
             self.keep(weights)
         else:
             (self.path / _BEST).unlink(missing_ok=True)
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        self._replace(name, orjson.dumps(content, option=orjson.OPT_INDENT_2))
-
-    def _replace(self, name: str, content: bytes) -> None:
-        unfinished = self.path / f".{name}"
-        unfinished.write_bytes(content)
-        unfinished.replace(self.path / name)
+        replace_file(self.path / name, orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
     def _save(self, name: str, content: Mapping[str, Any]) -> None:
-        unfinished = self.path / f".{name}"
-        torch.save(dict(content), unfinished)
-        with unfinished.open("rb") as file:
-            # Else a power cut may leave the new name on blocks that were never written.
-            os.fsync(file.fileno())
-        unfinished.replace(self.path / name)
-
-
-def _lock(folder: Path) -> int:
-    """Hold the folder for this process: a descriptor to be closed, which the system does for a killed one."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise FulcrumError(
-            f"--run {folder}: another process is at this run; wait for it or end it"
-        ) from error
-    except OSError:
-        pass  # A file system without locks: no worse than before.
-    return descriptor
+        with fresh_file(self.path / name, durable=True) as fresh, fresh.open("wb") as file:
+            torch.save(dict(content), file)
 
 
 def _decisive(recipe: Recipe) -> dict[str, Any]:

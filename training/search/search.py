@@ -24,6 +24,7 @@ from rich.console import Console
 from model.document import read_document
 from model.encoding import Encoder
 from model.errors import FulcrumError, checked
+from model.files import replace_file
 from model.frozen import Frozen
 from model.schema import Schema
 from training.fitting.device import training_device
@@ -262,7 +263,7 @@ def _claim(folder: Path, own: Recipe, space: SearchSpace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _SPACE
     if not path.exists():
-        path.write_bytes(text)
+        replace_file(path, text)
     elif path.read_bytes() != text:
         raise FulcrumError(
             f"--run {folder}: it holds a search of another recipe or space ({path} says which); "

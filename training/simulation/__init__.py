@@ -5,7 +5,7 @@ Knows nothing about networks, encoders or fusion; it makes tables and answers wh
 
 from training.simulation.behaviour import Behaviour, Impressions, Truth
 from training.simulation.config import ResponseConfig, RewardWeights, WorldConfig
-from training.simulation.log import SyntheticData, session_rewards, simulate, simulate_log
+from training.simulation.log import SyntheticData, simulate, simulate_log
 from training.simulation.policy import Policy, noisy_interest
 from training.simulation.tables import items_table, users_table
 from training.simulation.world import World
@@ -22,7 +22,6 @@ __all__ = [
     "WorldConfig",
     "items_table",
     "noisy_interest",
-    "session_rewards",
     "simulate",
     "simulate_log",
     "users_table",

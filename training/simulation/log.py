@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from training.simulation.behaviour import TABS, Impressions
-from training.simulation.config import RewardWeights, WorldConfig
+from training.simulation.config import WorldConfig
 from training.simulation.policy import Policy, noisy_interest
 from training.simulation.population import IntArray
 from training.simulation.tables import items_table, users_table
@@ -112,19 +112,6 @@ def simulate_log(
             "is_comment": did.is_comment.astype(np.int8),
         }
     ).sort("time_ms", maintain_order=True)
-
-
-def session_rewards(log: pl.DataFrame, weights: RewardWeights) -> pl.DataFrame:
-    """The realised reward of each session, in order of start: session_id (text), reward (float64)."""
-    seconds = pl.col("play_time_ms") / 1000.0
-    completion = (pl.col("play_time_ms") / pl.col("duration_ms")).clip(0.0, 1.0)
-    reward = (
-        weights.watch_s * seconds
-        + weights.completion * completion
-        + weights.share * pl.col("is_share")
-        + weights.comment * pl.col("is_comment")
-    )
-    return log.group_by("session_id", maintain_order=True).agg(reward.sum().alias("reward"))
 
 
 def _sessions(world: World, requests: int, rng: np.random.Generator) -> _Sessions:

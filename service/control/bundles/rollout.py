@@ -9,12 +9,11 @@ swap one after the other, so that all but one answer at full speed.
 
 from __future__ import annotations
 
-import fcntl
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +22,7 @@ import structlog
 
 from model.bundle import Bundle, load_bundle
 from model.errors import FulcrumError
+from model.files import FileLock
 from model.fusion import FusionError
 from service.control.active import Control
 from service.control.bundles.catalog import Catalog, Model, Signature
@@ -339,15 +339,10 @@ class Rollout:
     def _tell(self) -> None:
         self._fleet.report(refused={str(path): refusal.reason for path, refusal in self._refusals.items()})
 
-    @contextmanager
-    def _in_turn(self) -> Iterator[None]:
-        """One worker at a time; the system lets go for a worker that dies."""
-        if self._fleet.folder is None:
-            yield
-            return
-        with (self._fleet.folder / "swap.lock").open("w") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            yield
+    def _in_turn(self) -> AbstractContextManager[None]:
+        """One worker at a time."""
+        folder = self._fleet.folder
+        return nullcontext() if folder is None else FileLock(folder / "swap.lock")
 
 
 def _version(model: Model) -> str:

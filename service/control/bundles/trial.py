@@ -7,7 +7,6 @@ A network is a program of a sort: checksums say that nobody damaged it on the wa
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import math
 import os
@@ -20,7 +19,7 @@ from typing import cast
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
-from model.files import replace_file
+from model.files import FileLock, replace_file
 from service.control.bundles.catalog import Model
 from service.inference.engine import Engine
 from service.inference.providers import Provider, choose
@@ -67,8 +66,7 @@ class Trials:
         """The outcome of whichever worker tried first."""
         name = hashlib.sha256(f"{model.path} {model.signature}".encode()).hexdigest()
         outcome = folder / f"trial-{name[:32]}"
-        with (folder / "trial.lock").open("w") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
+        with FileLock(folder / "trial.lock"):
             if not outcome.exists():
                 replace_file(outcome, _try(model.path, self._provider, self._variant).encode())
             return outcome.read_text()

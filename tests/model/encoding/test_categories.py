@@ -13,8 +13,8 @@ from model.encoding.categories import (
     UNKNOWN,
     CategoricalEncoder,
     ListEncoder,
+    as_lists,
     canonical,
-    listed,
 )
 from model.encoding.columns import Column, ListColumn
 from model.schema.features import CategoricalFeature, MultiFeature, SequenceFeature
@@ -101,7 +101,7 @@ def test_the_vocabulary_counts_each_element_of_a_list():
     ],
 )
 def test_a_raw_value_is_a_list_or_text_that_parts_into_one(value, separator, expected):
-    lists = listed(Column([["x"], value], np.array([1, 0, 1])), separator)
+    lists = as_lists(Column([["x"], value], np.array([1, 0, 1])), separator)
     assert [lists.value(row) for row in range(3)] == [expected, ["x"], expected]
 
 

@@ -6,15 +6,15 @@ from hypothesis import strategies as st
 from model.network.embedding import (
     INITIAL_ENTITY_STD,
     INITIAL_STD,
+    EmbeddingSpec,
     EmbeddingTables,
     FeatureEmbedding,
     FieldSpec,
     SideSpec,
-    TableSpec,
     pool,
 )
 
-FIRST, SECOND = TableSpec("first", 5, 2), TableSpec("second", 9, 4)
+FIRST, SECOND = EmbeddingSpec("first", 5, 2), EmbeddingSpec("second", 9, 4)
 
 
 def joined(
@@ -42,7 +42,7 @@ def test_a_row_is_its_embeddings_in_order_and_then_its_numbers() -> None:
 
 
 @pytest.mark.parametrize(("tables", "numeric"), [((), 3), ((FIRST, SECOND), 0), ((), 0)])
-def test_either_kind_of_feature_may_be_absent(tables: tuple[TableSpec, ...], numeric: int) -> None:
+def test_either_kind_of_feature_may_be_absent(tables: tuple[EmbeddingSpec, ...], numeric: int) -> None:
     spec = SideSpec(tuple(FieldSpec(table.name, table) for table in tables), numeric)
     ids = torch.zeros(6, len(tables), dtype=torch.int64)
     out = joined(spec, EmbeddingTables(tables), ids, torch.ones(6, numeric))
@@ -52,7 +52,9 @@ def test_either_kind_of_feature_may_be_absent(tables: tuple[TableSpec, ...], num
 
 def test_tables_start_small_and_normal_and_those_of_entities_smaller() -> None:
     torch.manual_seed(0)
-    tables = EmbeddingTables([TableSpec("tag", 20_000, 8), TableSpec("video", 20_000, 8, entity=True)])
+    tables = EmbeddingTables(
+        [EmbeddingSpec("tag", 20_000, 8), EmbeddingSpec("video", 20_000, 8, entity=True)]
+    )
     for name, std in (("tag", INITIAL_STD), ("video", INITIAL_ENTITY_STD)):
         assert tables.weight(name).mean().item() == pytest.approx(0.0, abs=0.001)
         assert tables.weight(name).std().item() == pytest.approx(std, rel=0.01)
@@ -65,7 +67,7 @@ def test_a_missing_and_an_unknown_value_start_by_saying_nothing() -> None:
 
 def test_dropout_spares_the_numbers_and_rests_in_evaluation() -> None:
     torch.manual_seed(0)
-    wide = TableSpec("wide", 3, 50)
+    wide = EmbeddingSpec("wide", 3, 50)
     layer = FeatureEmbedding(SideSpec((FieldSpec("wide", wide),), 50), dropout=0.9)
     found = layer.look_up(EmbeddingTables([wide]), torch.full((20, 1), 2))
     numeric = torch.ones(20, 50)
@@ -124,7 +126,7 @@ def test_lists_are_pooled_over_what_they_hold_and_an_empty_one_is_missing() -> N
 
 def test_entities_are_unknown_at_times_within_a_list_too_and_gaps_stay_gaps() -> None:
     torch.manual_seed(0)
-    tables = EmbeddingTables([TableSpec("video", 9, 1, entity=True)], id_dropout=0.5)
+    tables = EmbeddingTables([EmbeddingSpec("video", 9, 1, entity=True)], id_dropout=0.5)
     with torch.no_grad():
         tables.weight("video").copy_(torch.arange(9.0)[:, None])
     ids = torch.tensor([[5, 6, 0, 1]]).expand(1000, 4)
@@ -137,8 +139,8 @@ def test_entities_are_unknown_at_times_within_a_list_too_and_gaps_stay_gaps() ->
 
 def test_sizes_and_tables_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="table 'a': rows and width must be at least 1"):
-        EmbeddingTables([TableSpec("a", 0, 4)])
+        EmbeddingTables([EmbeddingSpec("a", 0, 4)])
     with pytest.raises(ValueError, match="two tables are named 'a'"):
-        EmbeddingTables([TableSpec("a", 3, 4), TableSpec("a", 4, 4)])
+        EmbeddingTables([EmbeddingSpec("a", 3, 4), EmbeddingSpec("a", 4, 4)])
     with pytest.raises(ValueError, match="numeric must be at least 0; got -1"):
         FeatureEmbedding(SideSpec((), -1))

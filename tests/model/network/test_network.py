@@ -5,15 +5,15 @@ import onnxruntime
 import pytest
 import torch
 
-from model.network.embedding import FieldSpec, SideSpec, TableSpec
+from model.network.embedding import EmbeddingSpec, FieldSpec, SideSpec
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork, build_network
 from model.network.trunks.ple import PLEConfig
 
 HEADS = (TaskHead("vtr", "binary"), TaskHead("vcr", "regression", (0.0, 1.0)), TaskHead("shr", "binary"))
-VIDEO, TAG = TableSpec("video", 11, 6, entity=True), TableSpec("tag", 7, 4)
+VIDEO, TAG = EmbeddingSpec("video", 11, 6, entity=True), EmbeddingSpec("tag", 7, 4)
 PLAIN_USER = SideSpec(
-    (FieldSpec("user", TableSpec("user", 9, 4)), FieldSpec("city", TableSpec("city", 5, 3)))
+    (FieldSpec("user", EmbeddingSpec("user", 9, 4)), FieldSpec("city", EmbeddingSpec("city", 5, 3)))
 )
 USER = SideSpec(
     (

@@ -80,7 +80,7 @@ def test_a_network_is_written_once_and_goes_with_the_next_while_its_users_go_on(
 
 
 def test_what_a_killed_writer_left_is_cleared_away(bundle, shared, tmp_path):
-    left = tmp_path / "weights" / f"{checksum(bundle)[:32]}.unfinished"
+    left = tmp_path / "weights" / f".{checksum(bundle)[:32]}.unfinished"
     left.mkdir(parents=True)
     (left / "network.data").write_bytes(b"half")
     assert shared.session(bundle.network_path, checksum(bundle))

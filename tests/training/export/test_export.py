@@ -14,11 +14,11 @@ from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
 from model.encoding import Column, Encoder
 from model.errors import FulcrumError
-from model.network.embedding import FieldSpec, SideSpec, TableSpec
+from model.network.embedding import EmbeddingSpec, FieldSpec, SideSpec
 from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig
 from model.schema import Schema
-from training import export
+from training.export import export
 from training.export.export import write_bundle
 from training.fitting.network import side_spec, task_heads
 from training.rows.batches import EncodedLog
@@ -119,7 +119,7 @@ def test_large_tables_lie_beside_the_graph_and_count_for_the_version(tmp_path, m
     made["network"] = build_network(
         PLEConfig(levels=1, expert=(8,), tower=()),
         user=side_spec(made["encoder"], "user", "context"),
-        item=SideSpec((FieldSpec("f", TableSpec("f", 20_000, 8)),)),
+        item=SideSpec((FieldSpec("f", EmbeddingSpec("f", 20_000, 8)),)),
         tasks=made["network"].heads,
     )
     write_bundle(tmp_path / "bundle", **made)

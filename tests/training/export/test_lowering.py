@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from model.network.embedding import FieldSpec, SideSpec, TableSpec
+from model.network.embedding import EmbeddingSpec, FieldSpec, SideSpec
 from model.network.trunk import Trunk
 from tests.support.network_graphs import (
     IDS,
@@ -88,7 +88,7 @@ def test_gates_add_experts_up_without_copying_them_side_by_side(graphs):
 
 
 def field(name: str, width: int, table: str | None = None) -> FieldSpec:
-    return FieldSpec(name, TableSpec(table or name, IDS, width))
+    return FieldSpec(name, EmbeddingSpec(table or name, IDS, width))
 
 
 MANY_OF_USER = SideSpec(tuple(field(f"u{place}", 4) for place in range(3)), NUMBERS)

@@ -14,7 +14,7 @@ from model.errors import FulcrumError
 from model.network.trunk import Trunk
 from tests.support import network_graphs
 from tests.support.processor import exact_bytes
-from training.export.quantization import Range, observe, open_graph, quantize
+from training.export.quantization import ActivationRange, observe, open_graph, quantize
 
 USER, ITEM, HIDDEN, LAST = 40, 48, 64, 32
 
@@ -84,7 +84,7 @@ def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray], *names: str) -> li
     return session.run(list(names) or None, feeds)
 
 
-def quantized(model: onnx.ModelProto, folder: Path) -> tuple[onnx.ModelProto, dict[str, Range]]:
+def quantized(model: onnx.ModelProto, folder: Path) -> tuple[onnx.ModelProto, dict[str, ActivationRange]]:
     ranges = observe(model, [rows(300, seed) for seed in (5, 6)], folder)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

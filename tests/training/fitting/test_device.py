@@ -15,7 +15,7 @@ from rich.console import Console
 
 from model.encoding import EncodedRows
 from model.errors import FulcrumError
-from model.network.embedding import FieldSpec, SideSpec, TableSpec
+from model.network.embedding import EmbeddingSpec, FieldSpec, SideSpec
 from model.network.heads import TaskHead
 from model.network.network import build_network
 from model.network.trunk import Trunk
@@ -73,10 +73,10 @@ def network(model="ple", **changed):
     """With every kind of field; `RANDOM` adds every random choice."""
     torch.manual_seed(5)
     config = network_config({"model": model, **changed})
-    videos = TableSpec("video", 20, 4, entity=True)
+    videos = EmbeddingSpec("video", 20, 4, entity=True)
     user = SideSpec(
         (
-            FieldSpec("user", TableSpec("user", 8, 4, entity=True)),
+            FieldSpec("user", EmbeddingSpec("user", 8, 4, entity=True)),
             FieldSpec("liked", videos, 3, "mean"),
             FieldSpec("watched", videos, 3, "attention", "video"),
         )

@@ -14,12 +14,11 @@ import torch
 
 from model.encoding import EncodedRows
 from model.errors import FulcrumError
-from model.network.embedding import FieldSpec, SideSpec, TableSpec
+from model.network.embedding import EmbeddingSpec, FieldSpec, SideSpec
 from model.network.heads import TaskHead
 from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig
 from training.fitting import trainer
-from training.fitting.optimizer import rate_share
 from training.fitting.trainer import fit, predict_rows
 from training.metrics.task_metrics import auc
 from training.recipe import (
@@ -65,7 +64,7 @@ TRAIN, VALIDATION = planted(1000, 1), planted(300, 2)
 def network(seed=5, **changed):
     torch.manual_seed(seed)
     config = PLEConfig(levels=1, expert=(16,), tower=(8,), **changed)
-    user = SideSpec((FieldSpec("user", TableSpec("user", 6, 4, "id_dropout" in changed)),))
+    user = SideSpec((FieldSpec("user", EmbeddingSpec("user", 6, 4, "id_dropout" in changed)),))
     return build_network(config, user=user, item=SideSpec(numeric=1), tasks=HEADS)
 
 
@@ -146,14 +145,6 @@ def test_bfloat16_learns_the_same_and_leaves_float32_weights():
     weights = outcome.network.state_dict()
     assert {weight.dtype for weight in weights.values()} == {torch.float32}
     assert not equal(weights, trained()[0].network.state_dict())
-
-
-def test_auto_is_the_precision_that_the_processor_is_fast_in(monkeypatch):
-    for has, name in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        auto, named = (trained(precision=precision, epochs=1)[0] for precision in ("auto", name))
-        assert equal(auto.network.state_dict(), named.network.state_dict())
 
 
 @pytest.mark.parametrize("changed", [{}, {"average": 0.9, "id_weight_decay": 1.0, "gradient_clip": 0.5}])
@@ -279,21 +270,6 @@ def test_a_gradient_clip_and_a_falling_step_change_the_way_and_not_the_goal():
     falling = [{"schedule": schedule} for schedule in ("linear", "cosine", "exponential")]
     for changed in ({"gradient_clip": 0.5}, {"weight_decay": 0.1}, *falling):
         assert trained(**changed)[0].best.validation["vtr"]["auc"] > 0.95
-
-
-@pytest.mark.parametrize(
-    ("schedule", "middle", "last"),
-    [("constant", 1.0, 1.0), ("linear", 0.505, 0.01), ("cosine", 0.505, 0.01), ("exponential", 0.1, 0.01)],
-)
-def test_a_schedule_falls_to_a_hundredth_after_the_rise(schedule, middle, last):
-    config = CONFIG.model_copy(update={"schedule": schedule, "warmup": 0.1})
-    rates = [rate_share(config, step, 100) for step in range(101)]
-    # The rise takes a tenth of the steps, none of them with a rate of zero.
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[50] == pytest.approx(middle)
-    assert rates[100] == pytest.approx(last)
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[10] == pytest.approx(rate_share(CONFIG.model_copy(update={"schedule": schedule}), 10, 100))
 
 
 def test_weight_decay_of_embeddings_leaves_the_other_weights_rule_alone():
@@ -457,7 +433,7 @@ def test_the_checkpoint_of_another_network_is_refused():
     torch.manual_seed(1)
     other = build_network(
         PLEConfig(levels=2, expert=(16,), tower=(8,)),
-        user=SideSpec((FieldSpec("user", TableSpec("user", 6, 4)),)),
+        user=SideSpec((FieldSpec("user", EmbeddingSpec("user", 6, 4)),)),
         item=SideSpec(numeric=1),
         tasks=HEADS,
     )

@@ -140,8 +140,6 @@ def test_a_target_that_cannot_be_is_refused(bundle, trained, tmp_path):
     assert "secret" not in str(refused.value)
     with pytest.raises(FulcrumError, match="--to: not a Redis URL; expected redis://"):
         publish(bundle, trained.data, "ftp://x", QUIET)
-    with pytest.raises(FulcrumError, match=r"rows in a folder do not expire"):
-        publish(bundle, trained.data, str(tmp_path / "store"), QUIET, ttl_days=1)
     (tmp_path / "file").write_text("precious")
     with pytest.raises(FulcrumError, match=r"--to .*file: expected a folder, found a file"):
         publish(bundle, trained.data, str(tmp_path / "file"), QUIET)

@@ -130,21 +130,6 @@ def test_a_first_publishing_that_dies_leaves_no_generation_and_another_completes
     assert len(state()) == 102
 
 
-def test_rows_with_an_age_expire_unless_published_again_and_may_lose_it(redis_server, bundle, trained):
-    client = redis_server.client
-
-    def ages():
-        return {client.ttl(key) for key in client.keys("*")}
-
-    publish(bundle, trained.data, redis_server.url, QUIET, ttl_days=2)
-    assert ages() <= {2 * 86_400, 2 * 86_400 - 1}
-    client.expire(RedisTable(bundle.encoder, "users").key("1"), 5)
-    assert publish(bundle, trained.data, redis_server.url, QUIET, ttl_days=3).changed == 0
-    assert ages() <= {3 * 86_400, 3 * 86_400 - 1}
-    publish(bundle, trained.data, redis_server.url, QUIET)
-    assert ages() == {-1}
-
-
 def test_a_redis_that_takes_nothing_is_said_in_one_line(redis_server, bundle, trained):
     redis_server.client.config_set("maxmemory", "1")
     try:

@@ -25,8 +25,8 @@ def test_weights_that_fail_to_be_written_leave_the_former_ones(tmp_path, monkeyp
     folder = RunFolder(tmp_path, load_recipe("demo"), "data")
     folder.keep({"weight": torch.ones(2)})
 
-    def crash(_, path):
-        path.write_bytes(b"half")
+    def crash(_, file):
+        file.write(b"half")
         raise OSError("no space left on device")
 
     monkeypatch.setattr(torch, "save", crash)
@@ -123,9 +123,9 @@ def test_a_checkpoint_that_fails_to_be_written_leaves_the_former_one(tmp_path, m
     folder.checkpoint({"step": 1})
     save = torch.save
 
-    def tear(state, path):
-        save(state, path)
-        path.write_bytes(path.read_bytes()[:100])
+    def tear(state, file):
+        save(state, file)
+        file.truncate(100)
         raise OSError("no space left on device")
 
     with monkeypatch.context() as torn:
@@ -181,3 +181,10 @@ def test_a_machine_that_differs_is_named(tmp_path):
     (tmp_path / "run.json").write_bytes(orjson.dumps(run))
     (change,) = begun(tmp_path, "training.threads=1", resume=True).changes
     assert change == f"torch is '1.0' there and '{torch.__version__}' here"
+
+
+def test_half_a_checkpoint_that_a_killed_process_left_goes_when_the_run_goes_on(tmp_path):
+    begun(tmp_path).close()
+    (tmp_path / ".checkpoint.pt-123").write_bytes(b"half")
+    begun(tmp_path, resume=True).close()
+    assert not (tmp_path / ".checkpoint.pt-123").exists()

@@ -5,11 +5,9 @@ import polars as pl
 import pytest
 
 from training.simulation import (
-    RewardWeights,
     SyntheticData,
     World,
     WorldConfig,
-    session_rewards,
     simulate,
     simulate_log,
 )
@@ -196,18 +194,3 @@ def test_another_policy_may_choose_what_is_shown() -> None:
 
     log = simulate_log(World.create(SMALL), policy=always_the_first)
     assert (log["video_id"] == "v" + log["position"].cast(pl.String)).all()
-
-
-def test_a_session_is_worth_the_sum_of_its_impressions() -> None:
-    log = pl.DataFrame(
-        {
-            "session_id": ["s0", "s0", "s1"],
-            "play_time_ms": [5_000, 30_000, 0],
-            "duration_ms": [10_000, 20_000, 8_000],
-            "is_share": [0, 1, 0],
-            "is_comment": [0, 1, 0],
-        }
-    )
-    rewards = session_rewards(log, RewardWeights(watch_s=0.1, completion=2.0, share=10.0, comment=100.0))
-    assert rewards["session_id"].to_list() == ["s0", "s1"]
-    assert rewards["reward"].to_list() == pytest.approx([0.5 + 1.0 + 3.0 + 2.0 + 110.0, 0.0])

@@ -13,9 +13,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from model.files import replace_file
 from training.report.findings.findings import DASH, seesaw, signed
 from training.report.pictures.gains import gain_picture
-from training.report.pictures.picture import Grid, interval, metric_name
+from training.report.pictures.picture import Grid, interval_text, metric_name
 from training.report.pictures.seesaw import seesaw_pictures
 from training.report.pictures.small_multiples import calibration_pictures, curve_pictures
 from training.report.pictures.utilisation import utilisation_pictures
@@ -25,9 +26,7 @@ __all__ = ["costs", "render", "write_page"]
 
 def write_page(report: Mapping[str, Any], path: Path) -> None:
     """Write the page of what `report.json` holds."""
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(render(report), encoding="utf-8")
-    unfinished.replace(path)
+    replace_file(path, render(report).encode())
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -157,7 +156,7 @@ def _comparisons(report: Mapping[str, Any]) -> Grid | None:
             one["against"],
             task,
             signed(of["gain"]),
-            interval(of),
+            interval_text(of),
             of["verdict"],
             str(of["seeds"]),
         )

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from training.report.findings.findings import signed
-from training.report.pictures.picture import FAR, Grid, Picture, cells, listed, metric_name, tick
+from training.report.pictures.picture import FAR, Grid, Picture, cells, in_words, metric_name, tick
 from training.report.pictures.svg import BETTER, INK, MUTED, PAPER, WORSE, drawn, tidy
 
 __all__ = ["gain_picture"]
@@ -79,7 +79,7 @@ def gain_picture(report: Mapping[str, Any], against: str) -> Picture | None:
         "the mean "
         "rank over tasks. A number at the edge stands for a network that is far outside.",
         f"Dot plot of the gains of {len(order)} networks over {other} on "
-        f"{listed([task['name'] for task in tasks])}. "
+        f"{in_words([task['name'] for task in tasks])}. "
         + " ".join(_spoken_gains(task, gains) for task in tasks),
         drawn(f"gain-{against.replace('_', '-')}", (wide, high), draw),
         Grid(tuple(head), tuple(rows)),
@@ -149,5 +149,5 @@ def _spoken_gains(task: Mapping[str, Any], gains: Mapping[str, Any]) -> str:
         verdict: [name for name, of in gains.items() if of[task["name"]]["verdict"] == verdict]
         for verdict in ("better", "worse")
     }
-    better, worse = listed(sides["better"]), listed(sides["worse"])
+    better, worse = in_words(sides["better"]), in_words(sides["worse"])
     return f"On {task['name']}, surely better: {better}; surely worse: {worse}."

@@ -8,7 +8,7 @@ from typing import Any
 
 from training.report.findings.findings import DASH, MINUS, signed
 
-__all__ = ["FAR", "Grid", "Picture", "cells", "interval", "listed", "metric_name", "padded", "tick"]
+__all__ = ["FAR", "Grid", "Picture", "cells", "in_words", "interval_text", "metric_name", "padded", "tick"]
 
 FAR = 6.0
 """What is beyond so many medians is not given room on an axis."""
@@ -48,7 +48,7 @@ def metric_name(task: Mapping[str, Any]) -> str:
     return "AUC" if task["metric"] == "auc" else "MSE"
 
 
-def interval(of: Mapping[str, Any]) -> str:
+def interval_text(of: Mapping[str, Any]) -> str:
     """`[-.0003, +.0012]`."""
     low, high = of["interval"]
     return f"[{signed(low)}, {signed(high)}]"
@@ -56,10 +56,10 @@ def interval(of: Mapping[str, Any]) -> str:
 
 def cells(of: Mapping[str, Any]) -> tuple[str, str, str]:
     """A gain, its interval and its verdict."""
-    return signed(of["gain"]), interval(of), of["verdict"]
+    return signed(of["gain"]), interval_text(of), of["verdict"]
 
 
-def listed(names: Sequence[str]) -> str:
+def in_words(names: Sequence[str]) -> str:
     """Names in a sentence."""
     if not names:
         return "none"

@@ -1,0 +1,122 @@
+"""Expressions: evaluated row by row, and refused with the field they stand in."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from model.errors import FulcrumError
+from model.schema import Schema
+from tests.support.small_log import LOG, NUMBER, prepared
+from training.datasets.source import LogSource
+from training.preparation.expressions import column_names, floats
+from training.preparation.preparation import prepare_log
+
+
+@pytest.mark.parametrize(
+    ("declared", "match"),
+    [
+        ({}, "features.score: column 'score' is not in the data; there is user, item, time, label"),
+        ({"user": "viewer"}, "data: column 'viewer' is not in the data"),
+        ({"time": "at"}, "data.time: column 'at' is not in the data"),
+        ({"group": "session"}, "data: column 'session' is not in the data"),
+        ({"video_len": {"column": "length"}}, "data.video_len: column 'length' is not in the data"),
+        ({"keep": "is_rand = 0"}, "data.keep: column 'is_rand' is not in the data"),
+        ({"split": {"train": "day < 3", "validation": "label = 1"}}, "data.split.train: column 'day' is not"),
+        ({"features": [{**NUMBER, "expr": "likes / 2"}]}, "features.score.expr: column 'likes' is not in"),
+        (
+            {"tasks": [{"name": "vtr", "type": "binary", "label": "watched > 7"}]},
+            "tasks.vtr.label: column 'watched' is not",
+        ),
+        (
+            {"tasks": [{"name": "vtr", "type": "binary", "label": "label", "where": "entered"}]},
+            "tasks.vtr.where: column 'entered' is not",
+        ),
+    ],
+)
+def test_a_missing_column_is_named_with_its_field_and_what_there_is(declared, match):
+    log = LOG if not declared else LOG.with_columns(score=0.5)
+    with pytest.raises(FulcrumError, match=match):
+        prepared(log, **declared)
+
+
+@pytest.mark.parametrize(
+    "text", ["label +", "label, time", "nothing_like_it(label)", "user + ", "upper(time)"]
+)
+def test_an_expression_that_means_nothing_is_refused_with_its_field(text):
+    with pytest.raises(FulcrumError, match=r"tasks\.vtr\.label: "):
+        prepared(LOG.with_columns(score=0.5), tasks=[{"name": "vtr", "type": "regression", "label": text}])
+
+
+@pytest.mark.parametrize(
+    ("declared", "match"),
+    [
+        ({"keep": "cast(word as int) = 1"}, "data.keep: .*fails on this data"),
+        (
+            {"features": [{**NUMBER, "expr": "cast(word as int)"}]},
+            "features.score.expr: .*fails on this data",
+        ),
+        (
+            {"tasks": [{"name": "vtr", "type": "binary", "label": "cast(word as int)"}]},
+            "tasks.vtr.label: .*fails on this data",
+        ),
+        (
+            {"tasks": [{"name": "vtr", "type": "binary", "label": "word"}]},
+            "tasks.vtr.label: 'word' gives String, expected numbers or truth values",
+        ),
+    ],
+)
+def test_an_expression_that_fails_on_a_value_is_refused_with_its_field(declared, match):
+    with pytest.raises(FulcrumError, match=match) as error:
+        prepared(LOG.with_columns(score=0.5, word=pl.lit("w")), **declared)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("expr", ["avg(watched)", "watched - max(watched)"])
+def test_a_feature_that_looks_at_other_rows_is_refused(expr):
+    log = pl.DataFrame({"u": ["a"] * 6, "t": range(6), "watched": [1.0, 5.0, 2.0, 9.0, 4.0, 3.0]})
+    schema = Schema.model_validate(
+        {
+            "name": "n",
+            "data": {"user": "u", "time": "t", "split": {"last": 0.3}},
+            "features": [{"name": "f", "side": "context", "kind": "numeric", "expr": expr}],
+            "tasks": [{"name": "vtr", "type": "binary", "label": "watched > 3"}],
+        }
+    )
+    with pytest.raises(FulcrumError, match=r"features\.f\.expr: .* gives a row another value"):
+        prepare_log(schema, LogSource(log, (), "test"))
+
+
+FRAME = pl.DataFrame({"user": ["a", "b", "b"], "n": [1, None, 3], "flag": [True, False, None]})
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a + b * a", {"a", "b"}),
+        ("case when a > 1 then b else 0 end", {"a", "b"}),
+        ("1 + 1", set()),
+        ("user", {"user"}),  # SQL's own word, and a column's name
+        ("a +", set()),
+    ],
+)
+def test_an_expression_names_the_columns_that_it_reads(text, names):
+    assert column_names(text) == names
+
+
+def test_numbers_and_truth_values_become_floats_and_nothing_becomes_nan():
+    np.testing.assert_array_equal(floats(FRAME, "n", "f"), [1.0, np.nan, 3.0])
+    np.testing.assert_array_equal(floats(FRAME, "flag", "f"), [1.0, 0.0, np.nan])
+    np.testing.assert_array_equal(floats(FRAME, "7", "f"), [7.0] * 3)
+
+
+def test_text_is_no_number_and_is_refused_with_its_field():
+    with pytest.raises(FulcrumError, match=r"tasks\.vtr\.label: 'user' gives String, expected numbers"):
+        floats(FRAME, "user", "tasks.vtr.label")
+
+
+def test_only_where_asked_must_a_row_not_know_others():
+    assert floats(FRAME, "n - max(n)", "f").tolist()[0] == -2.0
+    with pytest.raises(FulcrumError, match="f: 'n - max\\(n\\)' gives a row another value"):
+        floats(FRAME, "n - max(n)", "f", alone=True)
