@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.fusion.config import SceneConfig
-from model.fusion.duration import Floats, duration_factor
 from model.fusion.errors import FusionError, listed
+from model.fusion.lengths import Floats, duration_factor
 
 _LARGEST = np.finfo(np.float64).max
 

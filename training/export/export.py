@@ -37,7 +37,7 @@ from model.bundle.inputs import INPUTS, NetworkInputs
 from model.bundle.session import NetworkSession
 from model.encoding import Encoder
 from model.errors import FulcrumError
-from model.fusion import canonical, default_fusion
+from model.fusion import canonical_json, default_fusion
 from model.network.network import RankingNetwork
 from training.export.lowering import lower
 from training.rows.batches import EncodedLog
@@ -93,7 +93,7 @@ def write_bundle(
         schema = encoder.schema
         (unfinished / SCHEMA).write_text(schema.model_dump_json(indent=2), encoding="utf-8")
         (unfinished / ENCODER).write_bytes(encoder.to_json())
-        (unfinished / FUSION).write_bytes(canonical(default_fusion(schema.task_names)))
+        (unfinished / FUSION).write_bytes(canonical_json(default_fusion(schema.task_names)))
         # By name and not from the graph, whose initialisers are what the exporter's optimizer made of them.
         np.savez(unfinished / WEIGHTS, allow_pickle=False, **kept_weights(network))
         inputs = _inputs(rows, _SAMPLE_ROWS, users=4)

@@ -11,17 +11,14 @@ from hypothesis.extra.numpy import arrays
 
 from model.fusion import (
     FusionError,
-    LogLength,
-    LognormalLength,
-    NoLength,
     SceneConfig,
-    SigmoidLength,
     TaskTerm,
     duration_factor,
     explain,
     score,
     top_k,
 )
+from model.fusion.lengths import LogLength, LognormalLength, NoLength, SigmoidLength
 
 TASKS = ("vtr", "vcr", "shr", "cmr")
 EXTREMES = (0.0, 5e-324, 2.2e-308, 1e-300, 1e-45, 1e-12, 1e-6, 0.5, 1 - 2**-53, 1.0)
