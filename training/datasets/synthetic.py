@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pydantic import ValidationError
-
-from model.errors import FulcrumError, first_problem
 from model.schema import DataSpec
+from training.datasets.reader import reader
 from training.datasets.source import LogSource, SourceTable
 from training.simulation import WorldConfig, simulate
 
 __all__ = ["read_synthetic"]
 
 
-def read_synthetic(data: DataSpec, folder: Path | None) -> LogSource:
-    """Simulate the log of a world; `data.options` are the fields of `WorldConfig`.
-
-    Raises:
-        FulcrumError: an unknown option, or one out of range.
-    """
-    del folder  # it has no files
-    try:
-        config = WorldConfig.model_validate(data.options)
-    except ValidationError as error:
-        raise FulcrumError(f"data.options.{first_problem(error)}") from error
+@reader("synthetic", options=WorldConfig)
+def read_synthetic(_data: DataSpec, _folder: None, config: WorldConfig) -> LogSource:
+    """Simulate the log of a world."""
     synthetic = simulate(config)
     tables = (
         SourceTable("users", synthetic.users, "user_id"),
