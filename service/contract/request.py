@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from service.contract.errors import FieldProblem, InvalidRequestError, Path, invalid, shown
+from service.contract.fields import FieldName
 
 __all__ = ["Candidate", "RankRequest", "parse_rank_request"]
 
@@ -101,7 +102,7 @@ class RankRequest(_Contract):
         description="Milliseconds from arrival; candidates not scored by then come back unscored.",
     )
     explain: bool = Field(default=False, description="Give each item's log-score and its terms.")
-    fields: list[Literal["predictions"]] = Field(
+    fields: list[FieldName] = Field(
         default=["predictions"], description="What each item carries beside id, rank, score and status."
     )
     context: Features = Field(default_factory=dict, description="Context features by name.")
