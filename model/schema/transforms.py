@@ -32,15 +32,6 @@ class Transform(NamedTuple):
     fit: Callable[[Floats], list[float]] | None = None
 
 
-def _log1p(numbers: Floats, _: Sequence[float] | None) -> Floats:
-    return np.sign(numbers) * np.log1p(np.abs(numbers))
-
-
-def _quantiles(numbers: Floats) -> list[float]:
-    quantiles: list[float] = np.quantile(numbers, np.linspace(0.0, 1.0, _QUANTILES)).tolist()
-    return quantiles
-
-
 def _to_normal(numbers: Floats, fitted: Sequence[float] | None) -> Floats:
     """Rank among the quantiles, mapped onto a normal deviate by the logistic approximation.
 
@@ -57,9 +48,9 @@ def _to_normal(numbers: Floats, fitted: Sequence[float] | None) -> Floats:
 
 
 TRANSFORMS = {
-    "none": Transform(lambda numbers, _: numbers),
-    "log1p": Transform(_log1p),
-    "quantile": Transform(_to_normal, _quantiles),
+    "none": Transform(lambda x, _: x),
+    "log1p": Transform(lambda x, _: np.sign(x) * np.log1p(np.abs(x))),
+    "quantile": Transform(_to_normal, lambda x: np.quantile(x, np.linspace(0.0, 1.0, _QUANTILES)).tolist()),
 }
 """All of them; docs/recipes.md describes each."""
 

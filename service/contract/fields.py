@@ -20,26 +20,12 @@ __all__ = ["COLUMNS", "Best", "FieldName", "ItemFields", "asked"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Best:
-    """The best candidates, best first.
+    """The best candidates, best first: `predictions` by task, `video_len_s` in seconds, NaN where unknown."""
 
-    Attributes:
-        scores: [k].
-        default: whether they were scored without stored features [k].
-        predictions: by task [k].
-        video_len_s: their lengths in seconds, NaN where unknown [k].
-    """
-
-    scores: Sequence[float]
-    default: Sequence[bool]
-    predictions: Mapping[str, npt.NDArray[np.float32]]
-    video_len_s: npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Column:
-    """How a field is filled: its value for each of the best, in their order; an unscored item has null."""
-
-    of: Callable[[Best], Iterable[Any]]
+    scores: Sequence[float]  # [k]
+    default: Sequence[bool]  # [k], whether it was scored without stored features
+    predictions: Mapping[str, npt.NDArray[np.float32]]  # [k]
+    video_len_s: npt.NDArray[np.float64]  # [k]
 
 
 def _predictions(best: Best) -> Iterable[dict[str, float]]:
@@ -49,16 +35,15 @@ def _predictions(best: Best) -> Iterable[dict[str, float]]:
 
 
 class ItemFields(BaseModel):
-    """The fields by name, each with its type, how it is filled and its description."""
+    """The fields, each annotated with what fills it: values for the best [k]. Unscored items have null."""
 
-    predictions: Annotated[dict[str, float] | None, _Column(_predictions)] = Field(
+    predictions: Annotated[dict[str, float] | None, _predictions] = Field(
         default=None, description="By task; null if unscored."
     )
 
 
-COLUMNS = {
-    name: next(part.of for part in field.metadata if isinstance(part, _Column))
-    for name, field in ItemFields.model_fields.items()
+COLUMNS: dict[str, Callable[[Best], Iterable[Any]]] = {
+    name: field.metadata[0] for name, field in ItemFields.model_fields.items()
 }
 """What fills each field, in the order in which items have them."""
 

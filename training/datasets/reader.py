@@ -19,8 +19,6 @@ from training.datasets.source import LogSource, LogStream
 __all__ = ["READERS", "Reader", "reader"]
 
 Read = Callable[[DataSpec, Any, Any], LogSource]
-"""Takes the recipe's data part, the folder (a Path to one that exists; None where the reader needs none) and
-an instance of the reader's options."""
 Stream = Callable[[DataSpec, Any, Any], LogStream]
 
 
@@ -29,7 +27,7 @@ class Reader:
     """How a data set is read.
 
     Attributes:
-        read: the whole of it.
+        read: takes the recipe's data part, the folder (a Path; None where none is needed) and the options.
         needs: what the folder `--data` must hold, for errors; None for a data set that needs no files.
         options: the fields of `data.options`; `Frozen` has none.
         stream: opens it to be read piece by piece; None where it needs the whole log in memory.
