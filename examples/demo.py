@@ -19,9 +19,11 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from model.terminal import print_table
 from training.simulation import SyntheticData, WorldConfig, simulate
 
 HOME = Path("build/demo")
+CONFIG = Path("deploy/fusion/fusion.yaml")
 BUNDLE, STORE, FUSION = HOME / "bundle", HOME / "features", HOME / "fusion.yaml"
 CANDIDATES, SHOWN = 60, 8
 OLD, NEW = "shr: {weight: 0.1}", "shr: {weight: 1.0}"
@@ -34,12 +36,14 @@ def main() -> None:
     """The whole way once."""
     started = time.monotonic()
     HOME.mkdir(parents=True, exist_ok=True)
+    shutil.copy(CONFIG, FUSION)
+    if OLD not in FUSION.read_text():
+        sys.exit(f"the demo stopped: it changes {OLD}, which {CONFIG} has no longer; git restores the file")
     step(1, "Train PLE on a synthetic short-video world and export it")
     fulcrum("train", "--recipe", "demo", "--out", str(BUNDLE), "--run", str(fresh(HOME / "run")))
     step(2, "Publish users and videos into a feature store")
     fulcrum("publish", str(BUNDLE), "--to", str(STORE))
     step(3, "Serve the bundle over HTTP")
-    shutil.copy(Path(__file__).with_name("fusion.yaml"), FUSION)
     world = simulate(WorldConfig())
     request = a_request(world)
     with served() as client:
@@ -144,16 +148,15 @@ def rank(client: httpx.Client, request: dict[str, Any]) -> dict[str, Any]:
 
 def show(ranked: dict[str, Any], world: SyntheticData) -> None:
     """The best few: each prediction with the term it gives, which sum to the log-score."""
-    table = Table(
-        "", "id", "video", "vtr (term)", "vcr (term)", "shr (term)", "cmr (term)", "f(length)", "sum"
-    )
+    tasks = list(ranked["items"][0]["predictions"])
+    headers = ["", "id", "video", *(f"{task} (term)" for task in tasks), "f(length)", "sum"]
+    names, rows = titles(world), []
     for item in ranked["items"][:SHOWN]:
         *terms, length = item["terms"].values()
         cells = [f"{term['p']:.3f} ({term['term']:+.2f})" for term in terms]
-        cells.append(f"{length['f']:.2f} ({length['term']:+.2f})")
-        name = titles(world)[item["id"]]
-        table.add_row(str(item["rank"]), item["id"], name, *cells, f"{item['log_score']:.2f}")
-    console.print(table)
+        cells += [f"{length['f']:.2f} ({length['term']:+.2f})", f"{item['log_score']:.2f}"]
+        rows.append([str(item["rank"]), item["id"], names[item["id"]], *cells])
+    print_table(console, headers, rows, keys=3)
     model, fusion = ranked["model"], ranked["fusion"]
     console.print(
         f"[dim]{len(ranked['items'])} ranked in {ranked['took_ms']:.1f} ms by {model['name']} "
@@ -169,8 +172,12 @@ def titles(world: SyntheticData) -> dict[str, str]:
 
 def change_weight(client: httpx.Client) -> None:
     """Edit the file and wait until the service says that the edit is in force."""
-    old = client.get("/v1/fusion").json()["version"]
-    FUSION.write_text(FUSION.read_text().replace(OLD, NEW))
+    old, text = client.get("/v1/fusion").json()["version"], FUSION.read_text()
+    if OLD not in text:
+        sys.exit(
+            f"the demo stopped: deploy/fusion/fusion.yaml was edited and has no {OLD!r} to change; restore it"
+        )
+    FUSION.write_text(text.replace(OLD, NEW))
     seconds = wait_until("the edit is in force", lambda: client.get("/v1/fusion").json()["version"] != old)
     console.print(f"In force after {seconds:.2f} s, without a restart and without retraining.")
 

@@ -7,19 +7,33 @@ be slow, and could not serve where there is no torch.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from model.errors import FulcrumError
 
-__all__ = ["BundlePath", "Data", "Json", "Sets", "answer", "escape", "extra", "print_json", "progress"]
+__all__ = [
+    "BundlePath",
+    "Data",
+    "Json",
+    "Sets",
+    "answer",
+    "escape",
+    "extra",
+    "print_json",
+    "print_table",
+    "progress",
+]
 
 progress = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
 answer = Console(width=None if sys.stdout.isatty() else 120)
@@ -42,6 +56,29 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 def print_json(value: Any) -> None:
     """Print one JSON object on stdout."""
     print(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode())  # noqa: T201
+
+
+def print_table(
+    console: Console, headers: Sequence[str], rows: Sequence[Sequence[str | Text]], keys: int
+) -> None:
+    """Print a table; where the console is too narrow for all columns, several below each other.
+
+    Args:
+        console: where to.
+        headers: of the columns.
+        rows: a cell per column each.
+        keys: the first so many columns name the rows, and each table begins with them.
+    """
+    unbounded, start = console.options.update(max_width=sys.maxsize), keys
+    while start < len(headers):
+        for stop in range(len(headers), start, -1):
+            table = Table(*headers[:keys], *headers[start:stop], box=box.SIMPLE_HEAD, padding=(0, 1))
+            for row in rows:
+                table.add_row(*row[:keys], *row[start:stop])
+            if console.measure(table, options=unbounded).maximum <= console.width:
+                break
+        console.print(table)
+        start = stop
 
 
 @contextmanager

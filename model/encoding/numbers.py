@@ -23,13 +23,13 @@ import numpy.typing as npt
 
 from model.encoding.columns import Column
 from model.schema.features import NumericFeature
+from model.schema.transforms import TRANSFORMS
 
 __all__ = ["CLIP", "NumericEncoder", "as_numbers"]
 
 CLIP = 5.0
 """Standardised numbers stay within so many standard deviations."""
 
-_QUANTILES = 257
 _LARGEST, _SMALLEST = 1e100, 1e-100  # beyond one counts as it, below the other as 0: squares stay finite
 _ROUNDING = 1e-12  # a deviation below this share of the mean is rounding, not scale
 
@@ -59,25 +59,25 @@ class NumericEncoder:
     """Numbers to standardised float32 columns: the value, and where training saw gaps, a missing flag."""
 
     def __init__(
-        self, spec: NumericFeature, mean: float, std: float, flag: bool, quantiles: Sequence[float] | None
+        self, spec: NumericFeature, mean: float, std: float, flag: bool, fitted: Sequence[float] | None
     ) -> None:
         self.name = spec.name
         self.transform = spec.transform
         self.mean = mean
         self.std = std
         self.flag = flag
-        self.quantiles = quantiles
+        self.fitted = fitted
 
     @classmethod
     def fit(cls, spec: NumericFeature, column: Column) -> Self:
-        """Mean, deviation and quantiles of the training split's finite values."""
+        """Mean and deviation of the training split's finite values, and what the transform keeps of them."""
         numbers = column.spread(as_numbers(column.values))
         present = numbers[~np.isnan(numbers)]
         encoder = cls(spec, 0.0, 1.0, bool(len(present) < len(numbers)), None)
         if not len(present):
             return encoder
-        if spec.transform == "quantile":
-            encoder.quantiles = np.quantile(present, np.linspace(0.0, 1.0, _QUANTILES)).tolist()
+        if (fit := TRANSFORMS[spec.transform].fit) is not None:
+            encoder.fitted = fit(present)
         moved = encoder._transformed(present)
         encoder.mean = float(moved.mean())
         deviation = float(moved.std())
@@ -99,31 +99,13 @@ class NumericEncoder:
         return column.spread(encoded.astype(np.float32))
 
     def _transformed(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        if self.transform == "log1p":
-            return np.sign(numbers) * np.log1p(np.abs(numbers))
-        if self.transform == "quantile" and self.quantiles is not None:
-            return _to_normal(numbers, np.asarray(self.quantiles))
-        return numbers
+        return TRANSFORMS[self.transform].apply(numbers, self.fitted)
 
     def state(self) -> dict[str, Any]:
-        """What `encoder.json` keeps."""
-        return {"mean": self.mean, "std": self.std, "flag": self.flag, "quantiles": self.quantiles}
+        """What `encoder.json` keeps; under `quantiles`, whatever the transform fitted."""
+        return {"mean": self.mean, "std": self.std, "flag": self.flag, "quantiles": self.fitted}
 
     @classmethod
     def from_state(cls, spec: NumericFeature, state: Mapping[str, Any]) -> Self:
         """The inverse of `state`."""
         return cls(spec, state["mean"], state["std"], state["flag"], state["quantiles"])
-
-
-def _to_normal(
-    numbers: npt.NDArray[np.float64], quantiles: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Rank among the quantiles, mapped onto a normal deviate by the logistic approximation.
-
-    Where several quantiles are equal, the rank is the middle of their run: interpolation from both ends.
-    """
-    grid = np.linspace(0.0, 1.0, len(quantiles))
-    from_left = np.interp(numbers, quantiles, grid)
-    from_right = 1.0 - np.interp(-numbers, -quantiles[::-1], grid)
-    rank = np.clip((from_left + from_right) / 2.0, 1e-3, 1.0 - 1e-3)
-    return np.log(rank / (1.0 - rank)) / 1.702

@@ -3,25 +3,18 @@
 from model.fusion.config import (
     DEFAULT_SCENE,
     FusionConfig,
-    LogLength,
-    LognormalLength,
-    NoLength,
-    PiecewiseLength,
     SceneConfig,
-    SigmoidLength,
-    TableLength,
     TaskTerm,
-    VideoLength,
-    canonical,
+    canonical_json,
     check_tasks,
     default_fusion,
     load_fusion,
     parse_fusion,
     version,
 )
-from model.fusion.duration import duration_factor
 from model.fusion.errors import FusionError
 from model.fusion.formula import Explanation, Fused, LengthPart, TaskPart, explain, score
+from model.fusion.lengths import LengthFactor, duration_factor
 from model.fusion.order import top_k
 
 __all__ = [
@@ -30,18 +23,12 @@ __all__ = [
     "Fused",
     "FusionConfig",
     "FusionError",
+    "LengthFactor",
     "LengthPart",
-    "LogLength",
-    "LognormalLength",
-    "NoLength",
-    "PiecewiseLength",
     "SceneConfig",
-    "SigmoidLength",
-    "TableLength",
     "TaskPart",
     "TaskTerm",
-    "VideoLength",
-    "canonical",
+    "canonical_json",
     "check_tasks",
     "default_fusion",
     "duration_factor",

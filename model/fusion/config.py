@@ -1,4 +1,4 @@
-"""The fusion config: per scene, the weight of each task and the shape of the video-length factor.
+"""The fusion config: per scene, the weight of each task and the kind of the video-length factor.
 
 Validates at the edge, so that everything past `parse_fusion` is finite, in bounds and immutable by intent.
 Does not know which tasks a bundle has (`check_tasks` is told), how scores are computed, or who serves what.
@@ -7,25 +7,21 @@ Does not know which tasks a bundle has (`check_tasks` is told), how scores are c
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from model.document import MAX_BYTES, read_document
 from model.errors import FulcrumError, checked, dotted, listed, printable, shown
 from model.frozen import Frozen
+from model.fusion.bounds import NonNegative, Positive, Weight
 from model.fusion.errors import FusionError
+from model.fusion.lengths import LengthKind, NoLength
 
 DEFAULT_SCENE = "default"
 FORMULAS = ("log_power",)
 FORMULAS_NOT_BUILT = ("weighted_sum", "rank_ensemble")
-MAX_WEIGHT = 100.0
-
-
-def _positive_zero(value: float) -> float:
-    return float(value) + 0.0  # -0.0 means 0.0, and one meaning has one hash
 
 
 def _plain_name(name: str) -> str:
@@ -40,10 +36,6 @@ def _version_number(value: object) -> object:
     return 1
 
 
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False), AfterValidator(_positive_zero)]
-Positive = Annotated[Number, Field(gt=0)]
-NonNegative = Annotated[Number, Field(ge=0)]
-Weight = Annotated[Number, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
 Name = Annotated[str, AfterValidator(_plain_name)]
 
 
@@ -65,97 +57,13 @@ class TaskTerm(Frozen):
         return clip
 
 
-class _Length(Frozen):
-    weight: Weight = 1.0
-    """The exponent of f in the score. 0 leaves the video length out."""
-    missing: Positive = 1.0
-    """The value of f for a video whose length is not known."""
-
-
-class NoLength(_Length):
-    """f = 1: the length does not matter."""
-
-    kind: Literal["none"] = "none"
-
-
-class LogLength(_Length):
-    """f = log1p(s / scale_s): grows ever slower."""
-
-    kind: Literal["log"] = "log"
-    scale_s: Positive
-    """Seconds at which f is log(2)."""
-
-
-class SigmoidLength(_Length):
-    """f = 1 / (1 + exp(-(s - mid_s) / width_s)): from 0 to 1 around a length."""
-
-    kind: Literal["sigmoid"] = "sigmoid"
-    mid_s: Number
-    """Seconds at which f is one half."""
-    width_s: Positive
-    """Seconds over which f rises from 0.5 to 0.73."""
-
-
-class PiecewiseLength(_Length):
-    """f is linear between points, flat beyond the ends."""
-
-    kind: Literal["piecewise"] = "piecewise"
-    points: Annotated[tuple[tuple[NonNegative, NonNegative], ...], Field(min_length=1)]
-    """[seconds, f], seconds strictly increasing."""
-
-    @field_validator("points")
-    @classmethod
-    def _increasing(cls, points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-        _refuse_unordered([s for s, _ in points], "seconds of the points")
-        return points
-
-
-class TableLength(_Length):
-    """f is a step function: values[i] from edges_s[i - 1] on, up to but without edges_s[i]."""
-
-    kind: Literal["table"] = "table"
-    edges_s: tuple[NonNegative, ...]
-    """Seconds, strictly increasing."""
-    values: tuple[NonNegative, ...]
-    """f before the first edge, between the edges, and from the last edge on: one more than edges."""
-
-    @field_validator("edges_s")
-    @classmethod
-    def _increasing(cls, edges_s: tuple[float, ...]) -> tuple[float, ...]:
-        _refuse_unordered(edges_s, "edges")
-        return edges_s
-
-    @model_validator(mode="after")
-    def _one_more_value(self) -> "TableLength":
-        if len(self.values) != len(self.edges_s) + 1:
-            edges, values = len(self.edges_s), len(self.values)
-            raise ValueError(f"{edges} edges_s and {values} values; expected one more value than edges")
-        return self
-
-
-class LognormalLength(_Length):
-    """f = exp(-ln(s / mode_s)^2 / (2 sigma^2)): one preferred length."""
-
-    kind: Literal["lognormal"] = "lognormal"
-    mode_s: Positive
-    """Seconds at which f is 1, its highest."""
-    sigma: Positive
-    """Width in natural-log units: at mode_s * exp(sigma), f is 0.61."""
-
-
-VideoLength = Annotated[
-    NoLength | LogLength | SigmoidLength | PiecewiseLength | TableLength | LognormalLength,
-    Field(discriminator="kind"),
-]
-
-
 class SceneConfig(Frozen):
     """The whole fusion of one scene; scenes inherit nothing from each other."""
 
     formula: str = "log_power"
     tasks: dict[Name, TaskTerm]
     """Terms by task name. A task left out has weight 0."""
-    video_len: VideoLength = NoLength()
+    video_len: LengthKind = NoLength()
 
     @field_validator("formula")
     @classmethod
@@ -238,7 +146,7 @@ def check_tasks(config: FusionConfig, task_names: Sequence[str], source: str | P
                 )
 
 
-def canonical(config: FusionConfig) -> bytes:
+def canonical_json(config: FusionConfig) -> bytes:
     """One spelling for one meaning, as JSON that parses back: defaults filled in, floats, keys sorted."""
     filled_in = config.model_dump(mode="json")
     text = json.dumps(filled_in, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -247,14 +155,8 @@ def canonical(config: FusionConfig) -> bytes:
 
 def version(config: FusionConfig) -> str:
     """`sha256:<hex>` of the canonical form: the name under which responses report this config."""
-    return f"sha256:{hashlib.sha256(canonical(config)).hexdigest()}"
+    return f"sha256:{hashlib.sha256(canonical_json(config)).hexdigest()}"
 
 
 def _titled(source: str | Path | None) -> str:
     return "fusion config: " if source is None else f"{printable(str(source))}: fusion config: "
-
-
-def _refuse_unordered(values: Sequence[float], what: str) -> None:
-    for before, after in pairwise(values):
-        if before >= after:
-            raise ValueError(f"{what} must increase strictly; {after} follows {before}")

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from model.errors import listed
 from model.fusion.config import SceneConfig
-from model.fusion.duration import Floats, duration_factor
 from model.fusion.errors import FusionError
+from model.fusion.lengths import Floats, duration_factor
 
 _LARGEST = np.finfo(np.float64).max
 

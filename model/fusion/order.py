@@ -6,7 +6,7 @@ Knows scores as numbers only; nothing of formulas, ids or responses.
 import numpy as np
 from numpy.typing import NDArray
 
-from model.fusion.duration import Floats
+from model.fusion.lengths import Floats
 
 _FEW = 1_000
 """Candidates that are sorted sooner than the best of them are selected."""

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from model.frozen import Frozen, Name
 from model.schema.past import MOST_VALUES
+from model.schema.transforms import TransformName
 
 __all__ = [
     "CategoricalFeature",
@@ -140,8 +141,8 @@ class NumericFeature(_Feature):
     """A number, transformed, standardised on the training split and clipped; missing: mean and a flag."""
 
     kind: Literal["numeric"]
-    transform: Literal["none", "log1p", "quantile"] = "none"
-    """`log1p` is sign(x) log(1 + |x|); `quantile` maps the training distribution onto a normal one."""
+    transform: TransformName = "none"
+    """One of `model.schema.transforms`."""
 
 
 FeatureSpec = Annotated[

@@ -9,12 +9,11 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from model.errors import FulcrumError
+from model.terminal import print_table
 
 __all__ = ["rank", "read_candidates"]
 
@@ -104,18 +103,14 @@ def _show(answer: Mapping[str, Any], console: Console) -> None:
     tasks = next((list(item["predictions"]) for item in items if item.get("predictions")), [])
     terms = next((list(item["terms"]) for item in items if item.get("terms")), [])
     headers = ["rank", "id", "score", *tasks, *(f"{term} term" for term in terms), "status"]
-    table = Table(*headers, box=box.SIMPLE_HEAD, padding=(0, 1))
+    rows = []
     for item in items:
         predictions, explained = item.get("predictions") or {}, item.get("terms") or {}
-        table.add_row(
-            str(item["rank"]),
-            Text(item["id"]),
-            _number(item["score"]),
-            *(_number(predictions.get(task)) for task in tasks),
-            *(_number(explained.get(term, {}).get("term")) for term in terms),
-            item["status"],
-        )
-    console.print(table)
+        numbers = [predictions.get(task) for task in tasks]
+        numbers += [explained.get(term, {}).get("term") for term in terms]
+        named = (str(item["rank"]), Text(item["id"]), _number(item["score"]))
+        rows.append([*named, *map(_number, numbers), item["status"]])
+    print_table(console, headers, rows, keys=3)
     model, fusion = answer["model"], answer["fusion"]
     console.print(
         f"{model['name']} {model['version'][:19]} ({model['variant']}), "

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from model.frozen import Strict
+from service.contract.fields import ItemFields
 
 __all__ = ["FusionReport", "ModelReport", "ModelsReport", "Problem", "RankResponse", "Readiness"]
 
@@ -48,16 +49,18 @@ class LengthContribution(Strict):
     term: float
 
 
-class RankedItem(Strict):
-    """A candidate with its place."""
-
+class _Placed(Strict):
     id: str
     rank: int
     score: float | None = Field(description="The formula's value; null if unscored.")
     status: Literal["ok", "default_features", "unscored"] = Field(
         description="default_features: the store lacks the user or the video."
     )
-    predictions: dict[str, float] | None = Field(default=None, description="By task; null if unscored.")
+
+
+class RankedItem(ItemFields, _Placed):
+    """A candidate with its place."""
+
     log_score: float | None = Field(default=None, description="With explain: the sum of the terms.")
     terms: dict[str, TaskContribution | LengthContribution] | None = Field(
         default=None, description="With explain: by task, and video_len."

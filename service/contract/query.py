@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from service.contract.fields import COLUMNS, asked
 from service.contract.request import (
     MAX_ID_BYTES,
     MAX_LIST,
@@ -38,7 +39,7 @@ class Query:
     """Whom to rank what for, and how; as in `RankRequest` where not told otherwise.
 
     Attributes:
-        predictions: whether items carry them.
+        fields: what items carry, each once, in their order.
         ids: of the candidates, each once [N].
         video_len_s: the lengths that the request gives, seconds, NaN where it gives none [N]; None where it
             gives none at all.
@@ -51,7 +52,7 @@ class Query:
     top_k: int
     timeout_ms: float | None
     explain: bool
-    predictions: bool
+    fields: Sequence[str]
     context: Mapping[str, Any]
     user_features: Mapping[str, Any]
     ids: Sequence[str]
@@ -88,7 +89,7 @@ def query_of(request: RankRequest) -> Query:
         request.top_k,
         request.timeout_ms,
         request.explain,
-        "predictions" in request.fields,
+        asked(request.fields),
         request.context,
         request.user_features,
         request.ids,
@@ -160,7 +161,7 @@ def quick_query(body: bytes, max_candidates: int) -> Query | None:
         given["top_k"],
         given["timeout_ms"],
         given["explain"],
-        bool(given["fields"]),
+        asked(given["fields"]),
         context,
         user_features,
         ids,
@@ -194,7 +195,9 @@ def _is_plain(given: Mapping[str, Any]) -> bool:
         and top_k >= 1
         and (timeout_ms is None or (type(timeout_ms) in _NUMBERS and timeout_ms > 0))
         and type(given["explain"]) is bool
-        and (fields == ["predictions"] or fields == [])
+        and type(fields) is list
+        and set(map(type, fields)) <= {str}
+        and COLUMNS.keys() >= set(fields)
     )
 
 

@@ -6,13 +6,14 @@ Knows nothing of a bundle: `overrides.py`, which does, checks names and kinds of
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationError
 
 from model.errors import shown
 from model.frozen import Strict
 from service.contract.errors import FieldProblem, InvalidRequestError, invalid
+from service.contract.fields import FieldName
 
 __all__ = ["Candidate", "RankRequest", "parse_rank_request"]
 
@@ -98,7 +99,7 @@ class RankRequest(Strict):
         description="Milliseconds from arrival; candidates not scored by then come back unscored.",
     )
     explain: bool = Field(default=False, description="Give each item's log-score and its terms.")
-    fields: list[Literal["predictions"]] = Field(
+    fields: list[FieldName] = Field(
         default=["predictions"], description="What each item carries beside id, rank, score and status."
     )
     context: Features = Field(default_factory=dict, description="Context features by name.")

@@ -6,7 +6,7 @@ Shapes: N candidates, S of them scored, k best.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.fusion import Explanation
+from service.contract.fields import COLUMNS, Best
 from service.contract.query import Query
 
 __all__ = ["add_terms", "scored_items", "unscored_items"]
@@ -21,31 +22,22 @@ __all__ = ["add_terms", "scored_items", "unscored_items"]
 Item = dict[str, Any]
 
 
-def scored_items(
-    query: Query,
-    rows: npt.NDArray[np.int64],
-    scores: Sequence[float],
-    default: Sequence[bool],
-    predictions: Mapping[str, npt.NDArray[np.float32]],
-) -> list[Item]:
+def scored_items(query: Query, rows: npt.NDArray[np.int64], best: Best) -> list[Item]:
     """The best candidates, best first.
 
     Args:
         query: the candidates, and what to show of them.
         rows: places of the best among them [k].
-        scores: theirs [k].
-        default: whether they were scored without stored features [k].
-        predictions: theirs by task [k].
+        best: what is known of these [k].
     """
     ids = query.ids
     items: list[Item] = [
         {"id": ids[row], "rank": rank, "score": score, "status": "default_features" if unknown else "ok"}
-        for rank, row, score, unknown in zip(count(1), rows.tolist(), scores, default)
+        for rank, row, score, unknown in zip(count(1), rows.tolist(), best.scores, best.default)
     ]
-    if query.predictions:
-        columns = [column.tolist() for column in predictions.values()]
-        for item, values in zip(items, zip(*columns, strict=True), strict=True):
-            item["predictions"] = dict(zip(predictions, values, strict=True))
+    for name in query.fields:
+        for item, value in zip(items, COLUMNS[name](best), strict=True):
+            item[name] = value
     return items
 
 
@@ -82,7 +74,7 @@ def unscored_items(query: Query, scored: npt.NDArray[np.int64], before: int) -> 
     if len(scored) == len(ids):
         return []
     rows = np.setdiff1d(np.arange(len(ids)), scored, assume_unique=True)[: query.top_k - before]
-    shown: Item = {"predictions": None} if query.predictions else {}
+    shown: Item = dict.fromkeys(query.fields)
     if query.explain:
         shown |= {"log_score": None, "terms": None}
     return [

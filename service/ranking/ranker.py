@@ -23,6 +23,7 @@ import orjson
 
 from model.bundle.inputs import NetworkInputs
 from model.fusion import DEFAULT_SCENE, Explanation, Fused, explain, score, top_k
+from service.contract.fields import Best
 from service.contract.query import Query
 from service.control.snapshot import Snapshot, Snapshots
 from service.features.store import LookUp
@@ -285,9 +286,10 @@ def _answer(
     rows = scored.rows[fused.best]
     scores = fused.scores.score[fused.best].tolist()
     predictions = {task: p[fused.best] for task, p in scored.tasks.items()}
-    items = scored_items(query, rows, scores, features.default[rows].tolist(), predictions)
+    best = Best(scores, features.default[rows].tolist(), predictions, features.video_len_s[rows])
+    items = scored_items(query, rows, best)
     if fused.explanation is not None:
-        add_terms(items, fused.explanation, fused.best, features.video_len_s[rows])
+        add_terms(items, fused.explanation, fused.best, best.video_len_s)
     items += unscored_items(query, scored.rows, len(items))
     exposure_id = new_exposure_id()
     degraded = [*stored.failures, *scored.degraded, *fused.degraded]

@@ -45,6 +45,12 @@ def container(manifest: Document) -> Document:
     return only
 
 
+@pytest.fixture(scope="module")
+def fusion(folder: Path) -> Document:
+    """The kustomization of the fusion config, which lies beside the manifests."""
+    return yaml.safe_load((folder / "../fusion/kustomization.yaml").read_text())
+
+
 def literals(kustomization: Document, name: str) -> dict[str, str]:
     (found,) = [entry for entry in kustomization["configMapGenerator"] if entry["name"] == name]
     return dict(literal.split("=", 1) for literal in found["literals"])
@@ -52,8 +58,7 @@ def literals(kustomization: Document, name: str) -> dict[str, str]:
 
 def test_every_file_is_applied(folder: Path, kustomization: Document) -> None:
     files = {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"}
-    named = [file for entry in kustomization["configMapGenerator"] for file in entry.get("files", [])]
-    assert files == {*kustomization["resources"], *named}
+    assert {*files, "../fusion"} == set(kustomization["resources"])
 
 
 @pytest.mark.slow
@@ -182,9 +187,9 @@ def test_the_service_can_be_told_all_by_variables(manifests: dict[str, Document]
 
 
 def test_configuration_comes_from_maps_and_secrets_that_there_are(
-    kustomization: Document, manifests: dict[str, Document]
+    kustomization: Document, fusion: Document, manifests: dict[str, Document]
 ) -> None:
-    maps = {entry["name"] for entry in kustomization["configMapGenerator"]}
+    maps = {entry["name"] for each in (kustomization, fusion) for entry in each["configMapGenerator"]}
     for kind in ("Deployment", "Job"):
         for source in container(manifests[kind])["envFrom"]:
             if "configMapRef" in source:
@@ -200,15 +205,20 @@ def test_configuration_comes_from_maps_and_secrets_that_there_are(
 
 
 def test_an_edit_of_the_fusion_config_reaches_running_pods(
-    kustomization: Document, manifests: dict[str, Document], folder: Path, root: Path
+    kustomization: Document, fusion: Document, manifests: dict[str, Document]
 ) -> None:
-    (fusion,) = [entry for entry in kustomization["configMapGenerator"] if entry["name"] == "fulcrum-fusion"]
-    assert fusion["options"] == {"disableNameSuffixHash": True}
+    (made,) = fusion["configMapGenerator"]
+    assert made["options"] == {"disableNameSuffixHash": True}
     path = Path(literals(kustomization, "fulcrum-settings")["FULCRUM_FUSION"])
     (mount,) = [m for m in container(manifests["Deployment"])["volumeMounts"] if m["name"] == "fusion"]
     assert mount == {"name": "fusion", "mountPath": str(path.parent), "readOnly": True}
-    assert fusion["files"] == [path.name]
-    assert (folder / path.name).read_text() == (root / "deploy" / "fusion" / path.name).read_text()
+    assert made["files"] == [path.name]
+
+
+def test_the_fusion_config_of_deployments_and_of_the_demo_is_one_file(root: Path) -> None:
+    copies = [path for part in ("deploy", "examples") for path in (root / part).rglob("fusion*.y*ml")]
+    assert copies == [root / "deploy" / "fusion" / "fusion.yaml"]
+    assert 'Path("deploy/fusion/fusion.yaml")' in (root / "examples" / "demo.py").read_text()
 
 
 def test_the_secret_holds_no_value(manifests: dict[str, Document]) -> None:

@@ -1,19 +1,22 @@
-"""Readers of data sets, by the name that a recipe's `data.reader` gives."""
+"""Readers of data sets: those that are in this folder are known by the name that `data.reader` gives."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from pathlib import Path
 
-from model.errors import FulcrumError
+from pydantic import BaseModel
+
+from model.errors import FulcrumError, checked
 from model.schema import DataSpec
+from training.datasets.reader import READERS, Reader
 from training.datasets.source import LogSource, LogStream
 
 __all__ = ["READERS", "read_source", "stream_source"]
 
-READERS = (
-    *("files", "kuairand", "census-income", "ali-ccp", "aliexpress"),
-    *("synthetic", "bench", "correlated"),
-)
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
 
 def read_source(data: DataSpec, folder: Path | None) -> LogSource:
@@ -24,55 +27,45 @@ def read_source(data: DataSpec, folder: Path | None) -> LogSource:
         folder: `--data`; None for the data sets that need none.
 
     Raises:
-        FulcrumError: unknown reader, missing or unreadable files.
+        FulcrumError: unknown reader or option, missing or unreadable files.
     """
-    match data.reader:
-        case "files":
-            from training.datasets.files import read_files
-
-            return read_files(data, folder)
-        case "kuairand":
-            from training.datasets.kuairand import read_kuairand
-
-            return read_kuairand(data, folder)
-        case "census-income":
-            from training.datasets.census_income import read_census_income
-
-            return read_census_income(data, folder)
-        case "ali-ccp":
-            from training.datasets.alibaba import read_ali_ccp
-
-            return read_ali_ccp(data, folder)
-        case "aliexpress":
-            from training.datasets.alibaba import read_aliexpress
-
-            return read_aliexpress(data, folder)
-        case "synthetic":
-            from training.datasets.synthetic import read_synthetic
-
-            return read_synthetic(data, folder)
-        case "bench":
-            from training.datasets.bench import read_bench
-
-            return read_bench(data, folder)
-        case "correlated":
-            from training.datasets.correlated import read_correlated
-
-            return read_correlated(data, folder)
-    raise FulcrumError(f"data.reader: unknown reader {data.reader!r}; the readers are {', '.join(READERS)}")
+    reader = _reader(data)
+    options = _options(reader, data, folder)
+    return reader.read(data, folder, options)
 
 
 def stream_source(data: DataSpec, folder: Path | None) -> LogStream:
     """Open the data set that `data` declares, to be read piece by piece.
 
     Raises:
-        FulcrumError: its reader needs the whole log, or files are missing or unreadable.
+        FulcrumError: as for `read_source`; or its reader needs the whole log.
     """
-    if data.reader != "files":
+    reader = _reader(data)
+    if reader.stream is None:
+        streaming = ", ".join(f"`{name}`" for name, each in sorted(READERS.items()) if each.stream)
         raise FulcrumError(
             f"training.stream: the reader {data.reader!r} needs the whole log in memory; "
-            "only `files` streams, from Parquet"
+            f"from Parquet, these stream: {streaming}"
         )
-    from training.datasets.files import stream_files
+    options = _options(reader, data, folder)
+    return reader.stream(data, folder, options)
 
-    return stream_files(data, folder)
+
+def _reader(data: DataSpec) -> Reader:
+    if data.reader not in READERS:
+        known = ", ".join(sorted(READERS))
+        raise FulcrumError(f"data.reader: unknown reader {data.reader!r}; the readers are {known}")
+    return READERS[data.reader]
+
+
+def _options(reader: Reader, data: DataSpec, folder: Path | None) -> BaseModel:
+    """The options, once it is known that the folder is there if the reader needs one."""
+    if data.options and not reader.options.model_fields:
+        option = next(iter(data.options))
+        raise FulcrumError(f"data.options.{option}: the reader `{data.reader}` takes no options")
+    if reader.needs is not None:
+        if folder is None:
+            raise FulcrumError(f"this recipe reads {reader.needs}: say where they are with --data DIR")
+        if not folder.is_dir():
+            raise FulcrumError(f"--data {folder}: no such folder; expected a folder with {reader.needs}")
+    return checked(reader.options, data.options, at="data.options")

@@ -17,7 +17,9 @@ from pathlib import Path
 import polars as pl
 
 from model.errors import FulcrumError
+from model.frozen import Frozen
 from model.schema import DataSpec
+from training.datasets.reader import reader
 from training.datasets.source import LogSource, fingerprint, matching, read_table
 
 __all__ = ["ALIEXPRESS", "ALI_CCP", "read_ali_ccp", "read_aliexpress"]
@@ -38,29 +40,27 @@ _PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 _FORMATS = ("*.csv", "*.csv.gz", "*.parquet")
 
 
-def read_ali_ccp(data: DataSpec, folder: Path | None) -> LogSource:
+@reader("ali-ccp", needs="the files of Ali-CCP")
+def read_ali_ccp(_data: DataSpec, folder: Path, _options: Frozen) -> LogSource:
     """Read the impressions.
 
     Raises:
-        FulcrumError: no such file, other columns, or an unknown option.
+        FulcrumError: no such file, or other columns.
     """
-    return _read(data, folder, ALI_CCP, "Ali-CCP")
+    return _read(folder, ALI_CCP, "Ali-CCP")
 
 
-def read_aliexpress(data: DataSpec, folder: Path | None) -> LogSource:
+@reader("aliexpress", needs="the files of AliExpress")
+def read_aliexpress(_data: DataSpec, folder: Path, _options: Frozen) -> LogSource:
     """Read the results of searches.
 
     Raises:
-        FulcrumError: no such file, other columns, or an unknown option.
+        FulcrumError: no such file, or other columns.
     """
-    return _read(data, folder, ALIEXPRESS, "AliExpress")
+    return _read(folder, ALIEXPRESS, "AliExpress")
 
 
-def _read(data: DataSpec, folder: Path | None, columns: Sequence[str], name: str) -> LogSource:
-    if data.options:
-        raise FulcrumError(f"data.options.{next(iter(data.options))}: this reader takes no options")
-    if folder is None or not folder.is_dir():
-        raise FulcrumError(f"--data {folder}: expected a folder with the files of {name}")
+def _read(folder: Path, columns: Sequence[str], name: str) -> LogSource:
     parts = {path: _part(path) for path in matching(folder, _FORMATS)}
     paths = [path for path, part in parts.items() if part is not None]
     if not paths:

@@ -6,15 +6,13 @@ The labels follow a hidden linear model of the features, so that quality gates h
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 from pydantic import Field
 
-from model.errors import checked
 from model.frozen import Frozen
 from model.schema import DataSpec
+from training.datasets.reader import reader
 from training.datasets.source import LogSource, SourceTable
 
 __all__ = ["BenchOptions", "read_bench"]
@@ -36,14 +34,9 @@ class BenchOptions(Frozen):
     seed: int = 11
 
 
-def read_bench(data: DataSpec, folder: Path | None) -> LogSource:
-    """Make the data set.
-
-    Raises:
-        FulcrumError: an unknown option.
-    """
-    del folder  # it has no files
-    options = checked(BenchOptions, data.options, at="data.options")
+@reader("bench", options=BenchOptions)
+def read_bench(_data: DataSpec, _folder: None, options: BenchOptions) -> LogSource:
+    """Make the data set."""
     random = np.random.default_rng(options.seed)
     users = random.integers(0, options.values, (options.users, USER_FEATURES))
     items = random.integers(0, options.values, (options.items, ITEM_FEATURES))

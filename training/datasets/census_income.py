@@ -12,7 +12,9 @@ from pathlib import Path
 import polars as pl
 
 from model.errors import FulcrumError
+from model.frozen import Frozen
 from model.schema import DataSpec
+from training.datasets.reader import reader
 from training.datasets.source import LogSource, fingerprint, matching, read_table
 
 __all__ = ["COLUMNS", "read_census_income"]
@@ -35,16 +37,13 @@ _NUMBERS = (
 _FOLDS = 10
 
 
-def read_census_income(data: DataSpec, folder: Path | None) -> LogSource:
+@reader("census-income", needs="census-income.data or .test")
+def read_census_income(_data: DataSpec, folder: Path, _options: Frozen) -> LogSource:
     """Read the persons.
 
     Raises:
-        FulcrumError: no such file, other columns, or an unknown option.
+        FulcrumError: no such file, or other columns.
     """
-    if data.options:
-        raise FulcrumError(f"data.options.{next(iter(data.options))}: this reader takes no options")
-    if folder is None or not folder.is_dir():
-        raise FulcrumError(f"--data {folder}: expected a folder with census-income.data or .test")
     paths = matching(
         folder, [f"census-income.{part}{end}" for part in ("data", "test") for end in ("", ".*")]
     )

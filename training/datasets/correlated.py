@@ -13,16 +13,14 @@ in p alone differ in the second label alone, row by row. The labels are standard
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
-from model.errors import checked
 from model.frozen import Frozen
 from model.schema import DataSpec
+from training.datasets.reader import reader
 from training.datasets.source import LogSource
 
 __all__ = ["DIMENSION", "CorrelatedOptions", "read_correlated"]
@@ -48,14 +46,9 @@ class CorrelatedOptions(Frozen):
     """Of everything that is drawn."""
 
 
-def read_correlated(data: DataSpec, folder: Path | None) -> LogSource:
-    """Make the data set: `row`, x0 to x99, y1 and y2.
-
-    Raises:
-        FulcrumError: an unknown option, or one out of range.
-    """
-    del folder  # it has no files
-    options = checked(CorrelatedOptions, data.options, at="data.options")
+@reader("correlated", options=CorrelatedOptions)
+def read_correlated(_data: DataSpec, _folder: None, options: CorrelatedOptions) -> LogSource:
+    """Make the data set: `row`, x0 to x99, y1 and y2."""
     random = np.random.default_rng(options.seed)
     axes, _ = np.linalg.qr(random.normal(size=(DIMENSION, 2)))  # [100, 2], orthogonal columns of length 1
     frequencies, phases = random.normal(size=(2, options.terms))

@@ -7,23 +7,15 @@ from pathlib import Path
 import polars as pl
 
 from model.errors import FulcrumError
+from model.frozen import Frozen
 from model.schema import DataSpec
+from training.datasets.reader import reader
 from training.datasets.source import LogSource, LogStream, SourceTable, fingerprint, matching, read_table
 
 __all__ = ["read_files", "stream_files"]
 
 
-def read_files(data: DataSpec, folder: Path | None) -> LogSource:
-    """Read the log and its tables.
-
-    Raises:
-        FulcrumError: a pattern matches no file, a file cannot be read, or files disagree on columns.
-    """
-    log_paths, tables, named = _open(data, folder)
-    return LogSource(_stack(log_paths), tables, named)
-
-
-def stream_files(data: DataSpec, folder: Path | None) -> LogStream:
+def stream_files(data: DataSpec, folder: Path, _options: Frozen) -> LogStream:
     """The log, to be read piece by piece, and its tables.
 
     Raises:
@@ -49,12 +41,19 @@ def stream_files(data: DataSpec, folder: Path | None) -> LogStream:
     return LogStream(tuple(log_paths), schema, rows, tables, named)
 
 
-def _open(data: DataSpec, folder: Path | None) -> tuple[list[Path], tuple[SourceTable, ...], str]:
+@reader("files", needs="csv or Parquet files", stream=stream_files)
+def read_files(data: DataSpec, folder: Path, _options: Frozen) -> LogSource:
+    """Read the log and its tables.
+
+    Raises:
+        FulcrumError: a pattern matches no file, a file cannot be read, or files disagree on columns.
+    """
+    log_paths, tables, named = _open(data, folder)
+    return LogSource(_stack(log_paths), tables, named)
+
+
+def _open(data: DataSpec, folder: Path) -> tuple[list[Path], tuple[SourceTable, ...], str]:
     """The log's files, the tables, and the fingerprint of both."""
-    if folder is None:
-        raise FulcrumError("this recipe reads files: say where they are with --data DIR")
-    if data.options:
-        raise FulcrumError(f"data.options.{next(iter(data.options))}: the reader `files` takes no options")
     log_paths = _found(folder, data.log, "data.log")
     paths = list(log_paths)
     tables = []
@@ -66,8 +65,6 @@ def _open(data: DataSpec, folder: Path | None) -> tuple[list[Path], tuple[Source
 
 
 def _found(folder: Path, patterns: tuple[str, ...], field: str) -> list[Path]:
-    if not folder.is_dir():
-        raise FulcrumError(f"--data {folder}: no such folder")
     paths = matching(folder, patterns)
     if not paths:
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"

@@ -15,10 +15,11 @@ from typing import Literal
 
 import polars as pl
 
-from model.errors import FulcrumError, checked
+from model.errors import FulcrumError
 from model.frozen import Frozen
 from model.schema import DataSpec
 from training.datasets.kuairand_priors import HISTORY_END_MS, HISTORY_START_MS, user_priors, video_priors
+from training.datasets.reader import reader
 from training.datasets.source import LogSource, SourceTable, fingerprint, matching, read_table
 
 __all__ = ["KuaiRandOptions", "read_kuairand"]
@@ -35,17 +36,15 @@ class KuaiRandOptions(Frozen):
     """Which impressions: of the recommender in service, or of random exposure (unbiased, for evaluation)."""
 
 
-def read_kuairand(data: DataSpec, folder: Path | None) -> LogSource:
+@reader("kuairand", needs="KuaiRand's files", options=KuaiRandOptions)
+def read_kuairand(_data: DataSpec, folder: Path, options: KuaiRandOptions) -> LogSource:
     """Read log, users, videos and their priors.
 
     Cleaning: one row per (user_id, video_id, time_ms), rows with a positive duration.
 
     Raises:
-        FulcrumError: a file is missing or cannot be read, or an option is unknown.
+        FulcrumError: a file is missing or cannot be read.
     """
-    if folder is None or not folder.is_dir():
-        raise FulcrumError(f"--data {folder}: expected a folder with KuaiRand's files")
-    options = checked(KuaiRandOptions, data.options, at="data.options")
     standard = _files(folder, "log_standard_*")
     log_paths = standard if options.traffic == "standard" else _files(folder, "log_random_*")
     if not log_paths:

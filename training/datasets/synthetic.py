@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from model.errors import checked
 from model.schema import DataSpec
+from training.datasets.reader import reader
 from training.datasets.source import LogSource, SourceTable
 from training.simulation import WorldConfig, simulate
 
 __all__ = ["read_synthetic"]
 
 
-def read_synthetic(data: DataSpec, folder: Path | None) -> LogSource:
-    """Simulate the log of a world; `data.options` are the fields of `WorldConfig`.
-
-    Raises:
-        FulcrumError: an unknown option, or one out of range.
-    """
-    del folder  # it has no files
-    config = checked(WorldConfig, data.options, at="data.options")
+@reader("synthetic", options=WorldConfig)
+def read_synthetic(_data: DataSpec, _folder: None, config: WorldConfig) -> LogSource:
+    """Simulate the log of a world."""
     synthetic = simulate(config)
     tables = (
         SourceTable("users", synthetic.users, "user_id"),

@@ -37,7 +37,7 @@ from model.bundle.session import NetworkSession
 from model.encoding import Encoder
 from model.errors import FulcrumError
 from model.files import fresh_folder
-from model.fusion import canonical, default_fusion
+from model.fusion import canonical_json, default_fusion
 from model.network.network import RankingNetwork
 from training.export.lowering import lower
 from training.rows.batches import EncodedLog
@@ -88,7 +88,7 @@ def write_bundle(
         schema = encoder.schema
         (fresh / SCHEMA).write_text(schema.model_dump_json(indent=2), encoding="utf-8")
         (fresh / ENCODER).write_bytes(encoder.to_json())
-        (fresh / FUSION).write_bytes(canonical(default_fusion(schema.task_names)))
+        (fresh / FUSION).write_bytes(canonical_json(default_fusion(schema.task_names)))
         # By name and not from the graph, whose initialisers are what the exporter's optimizer made of them.
         np.savez(fresh / WEIGHTS, allow_pickle=False, **kept_weights(network))
         inputs = _inputs(rows, _SAMPLE_ROWS, users=4)

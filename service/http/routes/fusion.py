@@ -8,7 +8,7 @@ from http import HTTPStatus
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from model.fusion import canonical
+from model.fusion import canonical_json
 from service.contract.answers import FusionReport
 from service.control.fusion.file import ActiveFusion
 from service.http.openapi import problems
@@ -32,7 +32,7 @@ async def fusion(request: Request) -> Response:
             "source": active.source,
             "loaded_at": active.loaded_at,
             "scenes": sorted(active.config.scenes),
-            "config": orjson.loads(canonical(active.config)),
+            "config": orjson.loads(canonical_json(active.config)),
             "left_out": _left_out(active, service.control.snapshot().active.bundle.task_names),
             "rejected": None if state.rejected is None else asdict(state.rejected),
         }

@@ -11,17 +11,14 @@ from hypothesis.extra.numpy import arrays
 
 from model.fusion import (
     FusionError,
-    LogLength,
-    LognormalLength,
-    NoLength,
     SceneConfig,
-    SigmoidLength,
     TaskTerm,
     duration_factor,
     explain,
     score,
     top_k,
 )
+from model.fusion.lengths import LogLength, LognormalLength, NoLength, SigmoidLength
 from tests.support.properties import examples
 
 TASKS = ("vtr", "vcr", "shr", "cmr")

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.contract.errors import InvalidRequestError
+from service.contract.fields import COLUMNS
 from service.contract.query import Query, quick_query, read_query
 from tests.support.properties import examples
 
@@ -35,7 +36,7 @@ bodies = st.fixed_dictionaries(
         "top_k": st.integers(-1, 3) | scalars,
         "timeout_ms": st.floats(0, 100) | st.integers(0, 100) | scalars,
         "explain": st.booleans() | scalars,
-        "fields": st.sampled_from([[], ["predictions"], ["score"], ["predictions"] * 2, "predictions"]),
+        "fields": st.lists(st.sampled_from([*COLUMNS, "score"]), max_size=3) | scalars,
         "context": features | scalars,
         "user_features": features | scalars,
         "candidates": st.lists(candidates, max_size=MOST + 1) | scalars,
@@ -59,7 +60,7 @@ def valid_bodies(most: int = MOST) -> st.SearchStrategy[dict[str, Any]]:
         "top_k": st.integers(1, 10**12),
         "timeout_ms": st.sampled_from([1, 2.5, None]),
         "explain": st.booleans(),
-        "fields": st.sampled_from([[], ["predictions"]]),
+        "fields": st.lists(st.sampled_from(sorted(COLUMNS)), max_size=3),
         "context": features,
         "user_features": features,
     }

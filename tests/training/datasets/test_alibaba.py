@@ -104,7 +104,7 @@ def test_the_second_task_is_of_the_clicked_and_no_label_is_a_feature(recipe: str
 
 @recipes
 def test_wrong_input_is_refused_in_a_line_that_says_what_was_expected(recipe: str, tmp_path: Path) -> None:
-    with pytest.raises(FulcrumError, match="expected a folder with the files of Ali"):
+    with pytest.raises(FulcrumError, match="this recipe reads the files of Ali"):
         read(recipe, None)
     table(recipe, 5).write_csv(tmp_path / "log.csv")
     with pytest.raises(FulcrumError, match=r"with train, val or test in its name; there is log\.csv"):
@@ -127,7 +127,7 @@ def test_the_raw_form_of_ali_ccp_is_named_and_the_option_of_another_reader_too(t
     with pytest.raises(FulcrumError, match=r"raw form.*expected one table with the columns click, purchase"):
         read("ali-ccp", tmp_path)
     data = load_recipe("ali-ccp", ["data.options.traffic=random"]).data_schema.data
-    with pytest.raises(FulcrumError, match=r"data\.options\.traffic: this reader takes no options"):
+    with pytest.raises(FulcrumError, match=r"data\.options\.traffic: the reader `ali-ccp` takes no options"):
         read_source(data, tmp_path)
 
 

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from model.errors import FulcrumError
-from training.datasets.census_income import COLUMNS, read_census_income
+from training.datasets import read_source
+from training.datasets.census_income import COLUMNS
 from training.datasets.source import LogSource
 from training.preparation.preparation import prepare_log
 from training.recipe import load_recipe
@@ -38,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read(folder: Path) -> LogSource:
-    return read_census_income(load_recipe("census-income").data_schema.data, folder)
+    return read_source(load_recipe("census-income").data_schema.data, folder)
 
 
 def test_both_official_files_are_read_and_told_apart(folder: Path) -> None:

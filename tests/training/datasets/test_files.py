@@ -8,7 +8,7 @@ from polars.testing import assert_frame_equal
 
 from model.errors import FulcrumError
 from model.schema import DataSpec
-from training.datasets import read_source
+from training.datasets import READERS, read_source
 from training.datasets.source import fingerprint
 
 FRAME = pl.DataFrame(
@@ -108,7 +108,8 @@ def test_options_are_refused_by_name(tmp_path):
 
 
 def test_an_unknown_reader_lists_those_that_exist(tmp_path):
-    refused("unknown reader 'kafka'; the readers are files, ", data(reader="kafka"), tmp_path)
+    known = ", ".join(sorted(READERS))
+    refused(f"unknown reader 'kafka'; the readers are {known}", data(reader="kafka"), tmp_path)
 
 
 def test_the_fingerprint_is_of_names_and_contents_not_of_places(tmp_path):

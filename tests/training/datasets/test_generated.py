@@ -9,16 +9,17 @@ from polars.testing import assert_frame_equal
 
 from model.errors import FulcrumError
 from model.schema import DataSpec
-from training.datasets import read_source
+from training.datasets import READERS, read_source
 from training.datasets.bench import ITEM_FEATURES, USER_FEATURES
 from training.datasets.correlated import DIMENSION
 from training.preparation.preparation import prepare_log
 from training.recipe import load_recipe
 
+SIZES = {"rows": 300, "users": 20, "items": 30, "values": 5, "days": 3}
 SMALL = {
-    "bench": {"rows": 300, "users": 20, "items": 30, "values": 5},
-    "synthetic": {"rows": 300, "users": 20, "items": 30, "days": 3},
-    "correlated": {"rows": 300},
+    name: {option: size for option, size in SIZES.items() if option in reader.options.model_fields}
+    for name, reader in READERS.items()
+    if reader.needs is None
 }
 
 

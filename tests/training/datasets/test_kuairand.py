@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from model.errors import FulcrumError
-from training.datasets.kuairand import read_kuairand
+from training.datasets import read_source
 from training.datasets.kuairand_priors import HISTORY_END_MS
 from training.datasets.source import LogSource
 from training.recipe import load_recipe
@@ -78,7 +78,7 @@ def folder(tmp_path: Path) -> Path:
 
 def read(folder: Path, **options: str) -> LogSource:
     data = load_recipe("kuairand").data_schema.data
-    return read_kuairand(data.model_copy(update={"options": options}), folder)
+    return read_source(data.model_copy(update={"options": options}), folder)
 
 
 def priors(source: LogSource) -> dict[str, pl.DataFrame]:

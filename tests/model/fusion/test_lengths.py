@@ -1,23 +1,28 @@
-"""Every kind of f against its formula written out for one number, and all of them at the extremes."""
+"""Every kind of f against its formula written out for one number, and the laws that hold for every kind."""
 
 import math
 from itertools import pairwise
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.fusion import (
+from model.fusion import LengthFactor, canonical_json, duration_factor, parse_fusion
+from model.fusion.lengths import (
+    LengthKind,
     LogLength,
     LognormalLength,
     NoLength,
     PiecewiseLength,
     SigmoidLength,
     TableLength,
-    duration_factor,
 )
 from tests.support.properties import examples
+
+KINDS = get_args(get_args(LengthKind)[0])
 
 seconds = st.floats(0, 1e5)
 scales = st.floats(1e-2, 1e4)
@@ -91,7 +96,7 @@ def test_table_steps_up_at_each_edge(edges, values, s):
         close(TableLength(edges_s=tuple(edges), values=values), point, literal_table(edges, values, point))
 
 
-KINDS = [
+EXAMPLES = [
     NoLength(),
     LogLength(scale_s=30.0),
     LogLength(scale_s=5e-324),
@@ -108,9 +113,16 @@ KINDS = [
     LognormalLength(mode_s=5e-324, sigma=1e308),
     LognormalLength(mode_s=1e308, sigma=0.5),
 ]
+"""Of every kind, with settings at the ends of what its fields take: the laws below hold for each."""
+
+every_example = pytest.mark.parametrize("video_len", EXAMPLES, ids=lambda one: one.kind)
 
 
-@pytest.mark.parametrize("video_len", KINDS, ids=lambda one: one.kind)
+def test_every_kind_is_written_once_and_has_an_example():
+    assert set(KINDS) == set(LengthFactor.__subclasses__()) == set(map(type, EXAMPLES))
+
+
+@every_example
 def test_extremes_stay_finite_and_above_the_floor_without_a_warning(video_len):
     extreme = np.array(
         [0.0, 5e-324, 1e-300, 1.0, 30.0, 1e15, 1e308, np.finfo(float).max, np.inf, -1.0, np.nan]
@@ -120,15 +132,33 @@ def test_extremes_stay_finite_and_above_the_floor_without_a_warning(video_len):
     assert (f >= 1e-3).all()
     assert f[-1] == 1.0
     assert f[-2] == f[0], "a length below zero counts as zero"
+    assert [duration_factor(video_len, np.array([s]))[0] for s in extreme] == f.tolist()
 
 
-@pytest.mark.parametrize("kind", [NoLength, lambda **own: LogLength(scale_s=30.0, **own)])
-def test_an_unknown_length_gives_missing_with_the_same_floor(kind):
+@every_example
+def test_an_unknown_length_gives_missing_with_the_same_floor(video_len):
     nothing = np.array([np.nan])
-    assert duration_factor(kind(missing=0.25), nothing) == [0.25]
-    assert duration_factor(kind(missing=1e-9), nothing) == [1e-3]
+    for missing, f in ((0.25, 0.25), (1e-9, 1e-3)):
+        assert duration_factor(video_len.model_copy(update={"missing": missing}), nothing) == [f]
 
 
-def test_no_candidates_give_no_factors():
-    for video_len in KINDS:
-        assert duration_factor(video_len, np.empty(0)).shape == (0,)
+@every_example
+def test_no_candidates_give_no_factors(video_len):
+    assert duration_factor(video_len, np.empty(0)).shape == (0,)
+
+
+@every_example
+def test_a_config_names_the_kind_and_its_canonical_form_means_the_same(video_len):
+    scene = f"{{tasks: {{}}, video_len: {video_len.model_dump_json()}}}"
+    config = parse_fusion(f"schema_version: 1\nscenes: {{default: {scene}}}")
+    assert config.scenes["default"].video_len == video_len
+    assert parse_fusion(canonical_json(config).decode()) == config
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_documentation_describes_every_kind_with_all_its_settings(kind):
+    text = (Path(__file__).parents[3] / "docs" / "service.md").read_text()
+    name = kind.model_fields["kind"].default
+    (row,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+    own = kind.model_fields.keys() - LengthFactor.model_fields.keys() - {"kind"}
+    assert {field for field in own if f"{field}`" not in row and f"`{field}:" not in row} == set()
