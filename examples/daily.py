@@ -129,7 +129,7 @@ def predict(bundle: Bundle, log: PreparedLog, rows: npt.NDArray[np.int64]) -> Pr
     marked = np.zeros(len(log), bool)
     marked[rows] = True
     encoded = encode_log(bundle.encoder, log).take(marked)
-    return predict_log(NetworkSession(bundle.network_path), encoded, Console(quiet=True))
+    return predict_log(NetworkSession(bundle.network_path), encoded)
 
 
 def table(log: PreparedLog, days: Sequence[Day], other: str) -> Table:

@@ -54,7 +54,7 @@ class OtherBundle:
         self._note_other_labels(log)
         console.print(f"Comparing with {bundle.path}")
         self._predictions = bundle_predictions(
-            bundle.network_path, encode_rows(bundle.encoder, log, judged.rows), console
+            bundle.network_path, encode_rows(bundle.encoder, log, judged.rows)
         )
 
     def report(self, predictions: Predictions, order: FusedOrder | None) -> dict[str, Any]:

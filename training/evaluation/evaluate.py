@@ -96,7 +96,7 @@ def evaluate_bundle(
     judged = Judged(schema, log, rows, encode_rows(bundle.encoder, log, rows), column)
     order = FusedOrder(judged, config.scenes[scene], reward) if config is not None else None
     console.print(f"Evaluating {'the validation split' if same else 'all rows'}: {len(rows):,} impressions")
-    predictions = bundle_predictions(network, judged.encoded, console)
+    predictions = bundle_predictions(network, judged.encoded)
     other = OtherBundle(judged, against, source, folder, console) if against is not None else None
     with console.status("resampling users"):
         report = {

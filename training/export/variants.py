@@ -159,7 +159,7 @@ def _judge(
     """The gate, the largest difference by task, and how much faster the variant is."""
     exact, variant = (NetworkSession(file, threads=usable_cores()) for file in (bundle.network_path, path))
     held_out = encode_rows(bundle.encoder, log, rows)
-    before, after = (predict_log(session, held_out, console) for session in (exact, variant))
+    before, after = (predict_log(session, held_out) for session in (exact, variant))
     with console.status("resampling users"):
         checks = judge_tasks(bundle.schema.tasks, before, after, held_out)
     scene = load_fusion(bundle.fusion_path).scenes[DEFAULT_SCENE]

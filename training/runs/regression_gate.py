@@ -101,7 +101,7 @@ def pass_gate(
             )
         user, item = bundle.encoder.encode(other.columns, len(other))
         rows = EncodedLog(user, item, log.labels, log.masks, log.group, log.user).take(log.validation)
-        for name, values in predict_log(session, rows, console).items():
+        for name, values in predict_log(session, rows).items():
             theirs.setdefault(name, []).append(values)
         parts.append(rows)
     labels, masks, groups, users = (

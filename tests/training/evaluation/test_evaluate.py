@@ -140,9 +140,9 @@ def test_predictions_are_the_networks_for_the_encoded_rows(evaluation, trained, 
 def test_predictions_do_not_depend_on_the_chunk(trained, bundle, monkeypatch):
     log = prepare_log(bundle.schema, read_source(bundle.schema.data, trained.data))
     rows, session = encode_log(bundle.encoder, log), NetworkSession(bundle.network_path)
-    whole = predict_log(session, rows, QUIET)
+    whole = predict_log(session, rows)
     monkeypatch.setattr(evaluate, "_CHUNK", 7)
-    for task, values in predict_log(session, rows, QUIET).items():
+    for task, values in predict_log(session, rows).items():
         np.testing.assert_allclose(values, whole[task], rtol=0, atol=1e-6)
 
 
