@@ -123,7 +123,7 @@ def make_report(
         console.print(
             f"Reading [bold]{plan.recipe.name}[/] {f'from {data}' if data else '(no files needed)'}"
         )
-        material = material_in_memory(plan.recipe, data, console, lambda fitted: fitted)
+        material = material_in_memory(plan.recipe.data_schema, data)
         folder.release()
         folder.claim({**said, "data": material.fingerprint})
         train, validation = cast(EncodedLog, material.train), cast(EncodedLog, material.validation)

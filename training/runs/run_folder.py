@@ -48,19 +48,16 @@ def check_startable(path: Path, recipe: Recipe, *, resume: bool) -> None:
     if not (path / _RUN).exists():
         return
     if not resume:
-        raise FulcrumError(
-            f"--run {path}: there is a run in this folder already; name another one, "
-            "or go on with it by --resume"
-        )
+        raise FulcrumError(f"the run folder {path} holds a run already; name another one, or resume it")
     try:
         started = Recipe.model_validate_json((path / _RECIPE).read_bytes())
     except (OSError, ValidationError) as error:
-        raise FulcrumError(f"--run {path}: {_RECIPE} cannot be read; start a new run") from error
+        raise FulcrumError(f"the run folder {path}: {_RECIPE} cannot be read; start a new run") from error
     found = list(differences(_decisive(started), _decisive(recipe)))
     if found:
         more = f" (and {len(found) - _NAMED} more)" if len(found) > _NAMED else ""
         raise FulcrumError(
-            f"--resume: the run in {path} was started with another recipe: "
+            f"the run in {path} was started with another recipe: "
             f"{'; '.join(found[:_NAMED])}{more}. Give the same recipe, or start a new run"
         )
 
@@ -130,17 +127,19 @@ class RunFolder:
         try:
             run = orjson.loads((self.path / _RUN).read_bytes())
         except (OSError, orjson.JSONDecodeError) as error:
-            raise FulcrumError(f"--run {self.path}: {_RUN} cannot be read; start a new run") from error
+            raise FulcrumError(
+                f"the run folder {self.path}: {_RUN} cannot be read; start a new run"
+            ) from error
         if run["data_fingerprint"] != data_fingerprint:
             raise FulcrumError(
-                f"--resume: the run in {self.path} was started on other data: "
+                f"the run in {self.path} was started on other data: "
                 f"{run['data_fingerprint']} there, {data_fingerprint} here. "
                 "Give the same data, or start a new run"
             )
         if run.get("started_from") != started_from:
             raise FulcrumError(
-                f"--resume: the run in {self.path} started from {run.get('started_from') or 'no bundle'}, "
-                f"not from {started_from or 'none'}. Give the same --from, or start a new run"
+                f"the run in {self.path} started from {run.get('started_from') or 'no bundle'}, "
+                f"not from {started_from or 'none'}. Start from the same bundle, or start a new run"
             )
         before = {"device": "cpu"} | run["environment"]
         self.changes = list(
@@ -181,7 +180,7 @@ class RunFolder:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a damaged file makes torch, zipfile or pickle say
-            raise FulcrumError(f"--resume: {path} cannot be read; start a new run") from error
+            raise FulcrumError(f"{path} cannot be read; start a new run") from error
         return state
 
     def return_to(self, epochs: Sequence[Mapping[str, Any]], weights: Mapping[str, torch.Tensor]) -> None:
@@ -218,7 +217,7 @@ def _lock(folder: Path) -> int:
     except BlockingIOError as error:
         os.close(descriptor)
         raise FulcrumError(
-            f"--run {folder}: another process is at this run; wait for it or end it"
+            f"the run folder {folder}: another process is at this run; wait for it or end it"
         ) from error
     except OSError:
         pass  # A file system without locks: no worse than before.

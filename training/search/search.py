@@ -19,7 +19,6 @@ import optuna
 import optuna.storages.journal as journal
 import orjson
 from pydantic import Field, ValidationError, model_validator
-from rich.console import Console
 
 from model.document import read_document
 from model.encoding import Encoder
@@ -28,7 +27,7 @@ from model.frozen import Frozen
 from model.schema import Schema
 from training.fitting.device import training_device
 from training.fitting.network import fresh_network
-from training.fitting.trainer import fit, judge
+from training.fitting.trainer import FitPlan, fit, judge
 from training.recipe import Recipe, load_recipe
 from training.rows.material import Material, material_in_memory
 
@@ -198,7 +197,7 @@ class _Rows:
         """The encoder with this recipe's widths, and the rows it encoded."""
         made_of = _without_sizes(recipe.data_schema)
         if self._kept is None or made_of != self._made_of:
-            self._kept = material_in_memory(recipe, self._data, Console(quiet=True), lambda fitted: fitted)
+            self._kept = material_in_memory(recipe.data_schema, self._data)
             self._made_of = made_of
         return Encoder(recipe.data_schema, self._kept.encoder.features), self._kept
 
@@ -218,8 +217,8 @@ def _metrics(recipe: Recipe, seed: int, rows: _Rows) -> dict[str, float]:
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"seed": seed})})
     encoder, material = rows.of(recipe)
     weights = [task.weight for task in recipe.data_schema.tasks]
-    network = fresh_network(recipe, encoder)
-    trained = fit(network, recipe.training, weights, material.train, material.validation)
+    network = fresh_network(recipe.network, recipe.training, encoder)
+    trained = fit(network, FitPlan(recipe.training, weights, material.train, material.validation))
     judged = judge(trained.network, material.validation)
     return {f"{task}.{name}": value for task, found in judged.items() for name, value in found.items()}
 
