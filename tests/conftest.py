@@ -129,15 +129,14 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """One bundle for all tests that only read it."""
-    from rich.console import Console
 
     from training.recipe import load_recipe
-    from training.train import train_bundle
+    from training.train import TrainingPlan, train_bundle
 
     folder = tmp_path_factory.mktemp("trained")
     recipe = _save(_RECIPE, folder / "recipe.yaml")
     bundle, run = folder / "bundle", folder / "run"
-    train_bundle(load_recipe(recipe), data_folder, bundle, run, Console(quiet=True))
+    train_bundle(TrainingPlan(load_recipe(recipe), bundle, data_folder, run))
     return Trained(recipe, data_folder, bundle, run)
 
 

@@ -23,7 +23,7 @@ from training.fitting.trainer import Checkpoint, CheckpointDue, EpochDone, Epoch
 from training.metrics.task_metrics import finite
 from training.progress import Event, Note, Observer, Stage, Warned, silent, together
 from training.recipe import Recipe
-from training.rows.material import AS_FITTED, Growth, Material, material_in_memory, streamed_material
+from training.rows.material import AS_FITTED, Material, material_in_memory, streamed_material
 from training.rows.streaming import RowStore
 from training.runs.curves import Curves, check_installed
 from training.runs.regression_gate import Gate, pass_gate
@@ -136,7 +136,7 @@ def _material(plan: TrainingPlan, run: Path, warm: WarmStart | None, observer: O
     """The data, in memory or streamed."""
     schema, training = plan.recipe.data_schema, plan.recipe.training
     observer(Stage(f"Reading {schema.name} {f'from {plan.data}' if plan.data else '(no files needed)'}"))
-    growth = Growth(warm.grow, warm.bundle.version) if warm is not None else AS_FITTED
+    growth = warm.growth if warm is not None else AS_FITTED
     if training.stream is None:
         return material_in_memory(schema, plan.data, growth, observer)
     store = RowStore(run / "rows", training.stream, training.seed)

@@ -30,7 +30,7 @@ from training.publishing.publish import publish
 from training.recipe import Recipe, load_recipe
 from training.rows.material import material_in_memory
 from training.runs.warm_start import open_bundle
-from training.train import train_bundle
+from training.train import TrainingPlan, train_bundle
 
 QUIET = Console(quiet=True)
 TASKS = ("vtr", "vcr", "shr")
@@ -78,7 +78,7 @@ def judged(home: Home) -> Callable[[str], Judged]:
     @cache
     def train(model: str) -> Judged:
         bundle, run = home.folder / "bundles" / model, home.folder / "runs" / model
-        train_bundle(home.recipe(model), home.data, bundle, run, QUIET)
+        train_bundle(TrainingPlan(home.recipe(model), bundle, home.data, run))
         loaded = load_bundle(bundle)
         # Of one encoder for all, so the second finds its rows published.
         publish(loaded, home.data, str(home.store), QUIET)
@@ -121,9 +121,9 @@ def test_a_training_goes_on_from_a_networks_bundle_with_a_new_feature(
     length = {"name": "length_ms", "side": "item", "kind": "numeric"}
     recipe = home.recipe(model, features=[length, *reversed(home.document["features"])])
     before = judged(model)
-    warm = open_bundle(before.bundle.path, recipe)
-    material = material_in_memory(recipe, home.data, QUIET, warm.grow)
-    network = fresh_network(recipe, material.encoder)
+    warm = open_bundle(before.bundle.path, recipe.data_schema, recipe.network)
+    material = material_in_memory(recipe.data_schema, home.data, warm.growth)
+    network = fresh_network(recipe.network, recipe.training, material.encoder)
     warm.put(network, material.encoder, recipe.network)
     predictions = predict_rows(network, material.validation)
     expected = before.rows.select(f"{task}_prediction" for task in TASKS).to_numpy()

@@ -37,6 +37,7 @@ from model.network.config import TrunkConfig
 from model.network.network import RankingNetwork
 from model.network.trunks import build_trunk
 from model.schema import NumericFeature, OrdinalHead, Schema, SequenceFeature, Side
+from training.rows.material import Growth
 from training.runs.differences import differences
 
 __all__ = ["WarmStart", "kept_weights", "open_bundle"]
@@ -59,6 +60,11 @@ class WarmStart:
 
     bundle: Bundle
     weights: Mapping[str, Floats]
+
+    @property
+    def growth(self) -> Growth:
+        """What becomes of an encoder that is fitted on the new data."""
+        return Growth(self.grow, self.bundle.version)
 
     def grow(self, fitted: Encoder) -> Encoder:
         """The bundle's encoder with what `fitted` found besides: new ids and new features."""

@@ -26,7 +26,7 @@ from training.metrics.task_metrics import auc
 from training.preparation.preparation import prepare_log
 from training.recipe import load_recipe
 from training.rows.material import encode_log
-from training.train import train_bundle
+from training.train import TrainingPlan, train_bundle
 
 QUIET = Console(quiet=True)
 
@@ -52,7 +52,7 @@ def poorer(trained, tmp_path_factory):
     document["training"]["epochs"] = 1
     (folder / "recipe.yaml").write_text(yaml.safe_dump(document))
     recipe = load_recipe(str(folder / "recipe.yaml"))
-    train_bundle(recipe, trained.data, folder / "bundle", folder / "run", QUIET)
+    train_bundle(TrainingPlan(recipe, folder / "bundle", trained.data, folder / "run"))
     return load_bundle(folder / "bundle")
 
 

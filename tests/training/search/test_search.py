@@ -6,12 +6,11 @@ import re
 
 import pytest
 import yaml
-from rich.console import Console
 
 from model.errors import FulcrumError
 from training.recipe import load_recipe
 from training.search.search import SearchSpace, Trial, load_space, search, trials_of
-from training.train import train_bundle
+from training.train import TrainingPlan, train_bundle
 
 SPACE = {
     "objective": {"vtr.auc": 1.0, "vcr.mse": -3.0},
@@ -52,7 +51,7 @@ def test_the_first_trial_is_the_recipe_itself_and_the_best_comes_first(trained, 
 def test_a_trial_gives_what_training_gives(trained, tmp_path):
     one = search(trained.recipe, space(seeds=[3]), trained.data, tmp_path / "s", 1)[0]
     recipe = load_recipe(trained.recipe, ["training.epochs=1"])
-    alone = train_bundle(recipe, trained.data, tmp_path / "bundle", tmp_path / "run", Console(quiet=True))
+    alone = train_bundle(TrainingPlan(recipe, tmp_path / "bundle", trained.data, tmp_path / "run"))
     assert one.metrics["vtr.auc"] == pytest.approx(alone.manifest.metrics["vtr"]["auc"], abs=1e-12)
     assert one.metrics["vcr.mse"] == pytest.approx(alone.manifest.metrics["vcr"]["mse"], abs=1e-12)
 
