@@ -188,8 +188,8 @@ def _train(
             case EpochDone(report):
                 curve["epochs"].append(finite(vars(report)))
 
-    rows = (of_places(split, part.places) for split in (train, validation))
-    trained = fit(network, FitPlan(part.training, part.weights, *rows), watch)
+    own = [of_places(split, part.places) for split in (train, validation)]
+    trained = fit(network, FitPlan(part.training, part.weights, own[0], own[1]), watch)
     curve["best_epoch"] = trained.best.epoch
     return trained.network, time.monotonic() - began
 

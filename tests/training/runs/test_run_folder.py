@@ -41,7 +41,7 @@ def begun(path, *overrides, data="data", **more):
 
 def test_a_folder_that_holds_a_run_takes_no_other(tmp_path):
     begun(tmp_path).close()
-    with pytest.raises(FulcrumError, match="there is a run in this folder already; name another one"):
+    with pytest.raises(FulcrumError, match="holds a run already; name another one, or resume it"):
         RunFolder(tmp_path, load_recipe("bench"), "data")
 
 
