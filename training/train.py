@@ -90,31 +90,7 @@ def train_bundle(plan: TrainingPlan, observer: Observer = silent) -> TrainedBund
     with RunFolder(run, recipe, material.fingerprint, resume=plan.resume, started_from=version) as record:
         fitted = _fit(network, _fit_plan(recipe, material, warm), record, observer)
     gate = _gate(plan, run, network, material, rival, observer) if rival is not None else None
-    observer(Stage(f"Exporting epoch {fitted.best.epoch} to {plan.out}"))
-    manifest = write_bundle(
-        plan.out,
-        name=f"{recipe.name}-{recipe.network.model}",
-        network=network,
-        encoder=material.encoder,
-        rows=material.sample,
-        provenance={
-            "network": {**recipe.network.model_dump(mode="json"), "parameters": _parameters(network)},
-            "training": {
-                **recipe.training.model_dump(mode="json"),
-                "best_epoch": fitted.best.epoch,
-                "seconds": round(fitted.seconds, 1),
-                "started_from": version,
-                "gate": {} if gate is None else finite(gate.report()),
-            },
-            "data": {
-                "fingerprint": material.fingerprint,
-                "train_rows": len(material.train),
-                "validation_rows": len(material.validation),
-            },
-            "metrics": finite(fitted.best.validation),
-            "example": material.example,
-        },
-    )
+    manifest = _export(plan, network, material, fitted, gate, observer)
     material.clear()
     return TrainedBundle(manifest, run, fitted.best, gate)
 
@@ -167,10 +143,11 @@ def _fit_plan(recipe: Recipe, material: Material, warm: WarmStart | None) -> Fit
 
 @dataclass(frozen=True)
 class _Fitted:
-    """The best epoch, and the seconds of all attempts."""
+    """The best epoch, the seconds of all attempts, and the version of the bundle that it started from."""
 
     best: EpochReport
     seconds: float
+    started_from: str | None
 
 
 def _fit(network: RankingNetwork, plan: FitPlan, record: RunFolder, observer: Observer) -> _Fitted:
@@ -203,7 +180,7 @@ def _fit(network: RankingNetwork, plan: FitPlan, record: RunFolder, observer: Ob
             f"training diverged or {plan.config.monitor.metric} cannot be computed on the validation split; "
             "lower training.learning_rate, or monitor another metric"
         )
-    return _Fitted(trained.best, seconds())
+    return _Fitted(trained.best, seconds(), record.started_from)
 
 
 def _describe_resumption(
@@ -256,3 +233,40 @@ def _gate(
     for failure in failures:
         observer(Warned(f"worse than {rival.path}: {failure}; written all the same"))
     return gate
+
+
+def _export(
+    plan: TrainingPlan,
+    network: RankingNetwork,
+    material: Material,
+    fitted: _Fitted,
+    gate: Gate | None,
+    observer: Observer,
+) -> Manifest:
+    """Write the bundle, with where it comes from."""
+    recipe, best = plan.recipe, fitted.best
+    observer(Stage(f"Exporting epoch {best.epoch} to {plan.out}"))
+    return write_bundle(
+        plan.out,
+        name=f"{recipe.name}-{recipe.network.model}",
+        network=network,
+        encoder=material.encoder,
+        rows=material.sample,
+        provenance={
+            "network": {**recipe.network.model_dump(mode="json"), "parameters": _parameters(network)},
+            "training": {
+                **recipe.training.model_dump(mode="json"),
+                "best_epoch": best.epoch,
+                "seconds": round(fitted.seconds, 1),
+                "started_from": fitted.started_from,
+                "gate": {} if gate is None else finite(gate.report()),
+            },
+            "data": {
+                "fingerprint": material.fingerprint,
+                "train_rows": len(material.train),
+                "validation_rows": len(material.validation),
+            },
+            "metrics": finite(best.validation),
+            "example": material.example,
+        },
+    )

@@ -188,3 +188,15 @@ def test_lists_shared_tables_and_the_past_learn_what_only_they_tell(document, sa
     train_bundle(TrainingPlan(load_recipe(saved(document)), out, tmp_path, tmp_path / "run"))
     bundle = load_bundle(out)
     assert bundle.manifest.metrics["vtr"]["auc"] > 0.9
+
+
+def test_an_observer_hears_the_stations_in_their_order(trained, tmp_path):
+    heard = []
+    plan = TrainingPlan(load_recipe(trained.recipe), tmp_path / "bundle", trained.data, tmp_path / "run")
+    train_bundle(plan, observer=heard.append)
+    kinds = [type(event).__name__ for event in heard]
+    in_turn = [kind for kind, before in zip(kinds, [None, *kinds], strict=False) if kind != before]
+    epoch = ["StepDone", "EpochDone", "CheckpointDue"]
+    assert in_turn == ["Stage", "Note", "Stage", *epoch, *epoch, *epoch, "Stage"]
+    # A notebook prints them.
+    assert max(len(repr(event)) for event in heard) < 2_000

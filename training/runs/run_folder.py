@@ -67,6 +67,7 @@ class RunFolder:
 
     Attributes:
         path: the folder.
+        started_from: version of the bundle that the training goes on from, None for none.
         resumed: whether it held this run already.
         changes: what was otherwise when the run began and may move its last bits, for people.
 
@@ -75,7 +76,7 @@ class RunFolder:
         recipe: what is trained.
         data_fingerprint: on what.
         resume: whether to go on with the run that is there.
-        started_from: version of the bundle that the training goes on from, None for none.
+        started_from: the attribute.
 
     Raises:
         FulcrumError: the folder holds a run that is not to be resumed, one of another recipe, bundle or of
@@ -92,7 +93,7 @@ class RunFolder:
         started_from: str | None = None,
     ) -> None:
         path.mkdir(parents=True, exist_ok=True)
-        self.path = path
+        self.path, self.started_from = path, started_from
         self.changes: list[str] = []
         self.close = weakref.finalize(self, os.close, _lock(path))
         try:
