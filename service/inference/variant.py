@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-
 from model.bundle import FP32, Bundle
 from model.errors import FulcrumError
+from model.processor import multiplies_bytes
 from service.inference.providers import ExecutionProvider
 
-__all__ = ["AUTO", "choose_variant", "multiplies_bytes"]
+__all__ = ["AUTO", "choose_variant"]
 
 AUTO = "auto"
 
 _WORTH = 1.1
 """A variant that was less faster where it was made is not worth its differences."""
-
-_BYTE_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}
-"""What processors call instructions that add products of bytes up in 32 bits. Without them, bytes are no
-faster, and x86 saturates at 16 bits on the way."""
 
 
 def choose_variant(bundle: Bundle, wanted: str, provider: ExecutionProvider) -> str:
@@ -43,12 +37,3 @@ def choose_variant(bundle: Bundle, wanted: str, provider: ExecutionProvider) -> 
             f"use --provider {made_for} or --variant {FP32}"
         )
     return wanted
-
-
-@cache
-def multiplies_bytes(processor: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this processor has instructions for products of bytes."""
-    try:
-        return not _BYTE_PRODUCTS.isdisjoint(processor.read_text().split())
-    except OSError:
-        return False

@@ -13,6 +13,7 @@ import pytest
 from model.bundle import load_bundle
 from tests.support.harness import FULCRUM, Command, World, serving
 from tests.support.parity import largest_difference
+from tests.support.processor import exact_bytes
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,7 @@ def quantized(world: World, fulcrum: Command, tmp_path_factory) -> World:
     return replace(world, bundle=bundle, rows=pl.read_parquet(home / "rows.parquet"), log=home / "log")
 
 
+@exact_bytes
 def test_the_bundle_keeps_its_version_and_its_network(world, quantized):
     before, after = load_bundle(world.bundle), load_bundle(quantized.bundle)
     assert after.version == before.version
@@ -34,6 +36,7 @@ def test_the_bundle_keeps_its_version_and_its_network(world, quantized):
     assert after.manifest.files["network.int8.onnx"].bytes < before.manifest.files["network.onnx"].bytes
 
 
+@exact_bytes
 def test_predictions_differ_from_float32_by_no_more_than_the_manifest_declares(world, quantized):
     tolerance = load_bundle(quantized.bundle).manifest.variants["int8"].tolerance
     for task, most in tolerance.items():
@@ -42,6 +45,7 @@ def test_predictions_differ_from_float32_by_no_more_than_the_manifest_declares(w
         assert 0 < difference <= most + 1e-6
 
 
+@exact_bytes
 def test_http_gives_the_predictions_of_evaluate_and_names_the_variant(quantized):
     words = ("--bundle", quantized.bundle, "--features", quantized.store, "--variant", "int8")
     with serving(*words, log=quantized.log) as client:

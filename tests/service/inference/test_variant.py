@@ -17,7 +17,7 @@ from model.errors import FulcrumError
 from service.inference import variant
 from service.inference.engine import Engine
 from service.inference.providers import CPU, OPENVINO
-from service.inference.variant import choose_variant, multiplies_bytes
+from service.inference.variant import choose_variant
 
 
 def with_variants(world, folder, noise: float = 1e-3, **entries: dict[str, Any]) -> Bundle:
@@ -108,18 +108,6 @@ def test_a_variant_that_cannot_serve_is_refused(world, tmp_path, wanted, provide
     bundle = with_variants(world, tmp_path / "bundle", int8={}, failed={"passed": False, "file": None})
     with pytest.raises(FulcrumError, match=why):
         choose_variant(bundle, wanted, provider)
-
-
-def test_processors_are_known_by_what_they_say(tmp_path):
-    for flags, multiplies in (
-        ("fpu avx2 avx512_vnni", True),
-        ("Features : fp asimd asimddp", True),
-        ("fpu avx2", False),
-    ):
-        file = tmp_path / flags.replace(" ", "_")
-        file.write_text(f"flags\t: {flags}\n")
-        assert multiplies_bytes(file) is multiplies
-    assert multiplies_bytes(tmp_path / "absent") is False
 
 
 def test_the_engine_runs_the_variant_and_says_so(world, tmp_path):

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model.errors import FulcrumError
 from model.network.trunk import Trunk
 from tests.support import network_graphs
+from tests.support.processor import exact_bytes
 from training.export.quantization import Range, observe, open_graph, quantize
 
 USER, ITEM, HIDDEN, LAST = 40, 48, 64, 32
@@ -92,6 +93,7 @@ def quantized(model: onnx.ModelProto, folder: Path) -> tuple[onnx.ModelProto, di
     return copy, ranges
 
 
+@exact_bytes
 def test_the_graph_calculates_what_its_equations_say(tmp_path):
     model = network()
     whole, ranges = quantized(model, tmp_path)
@@ -116,6 +118,7 @@ def test_the_graph_calculates_what_its_equations_say(tmp_path):
     np.testing.assert_allclose(found, expected.sum(axis=1), rtol=0, atol=2e-3)
 
 
+@exact_bytes
 def test_it_is_close_to_float32_though_columns_differ_by_a_factor_of_a_thousand(tmp_path):
     model = network()
     whole, _ = quantized(model, tmp_path)
@@ -147,6 +150,7 @@ def test_gates_the_last_products_and_what_is_the_users_stay_in_float32(tmp_path)
         np.testing.assert_allclose(run(whole, feeds, name)[0], run(network(), feeds, name)[0], atol=1e-5)
 
 
+@exact_bytes
 @pytest.mark.parametrize("model", sorted(Trunk.known))
 def test_every_network_can_be_quantized_and_predicts_nearly_the_same(graphs, tmp_path, model):
     made = graphs(
@@ -183,6 +187,7 @@ def test_a_network_without_wide_products_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@exact_bytes
 def test_large_tables_stay_in_the_file_beside_the_network(tmp_path):
     model = network()
     table = numpy_helper.from_array(
