@@ -81,8 +81,8 @@ def judged(home: Home) -> Callable[[str], Judged]:
         train_bundle(TrainingPlan(home.recipe(model), bundle, home.data, run))
         loaded = load_bundle(bundle)
         # Of one encoder for all, so the second finds its rows published.
-        publish(loaded, home.data, str(home.store), QUIET)
-        return Judged(loaded, evaluate_bundle(loaded, home.data, None, "default", QUIET).rows)
+        publish(loaded, home.data, str(home.store))
+        return Judged(loaded, evaluate_bundle(loaded, home.data).rows)
 
     return train
 

@@ -66,8 +66,8 @@ def test_another_head_is_another_bundle(bundle, recipe, data_folder, tmp_path):
 def test_a_service_gives_what_evaluate_gives_and_goes_by_the_length_that_a_request_brings(
     bundle, data_folder, tmp_path
 ):
-    publish(bundle, data_folder, str(tmp_path / "store"), QUIET)
-    rows = evaluate_bundle(bundle, data_folder, None, "default", QUIET).rows
+    publish(bundle, data_folder, str(tmp_path / "store"))
+    rows = evaluate_bundle(bundle, data_folder).rows
 
     def of_length(seconds):
         candidates = [{"id": "5", "video_len": seconds}]

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from model.terminal import BundlePath, Data, answer, extra, progress
+from model.terminal import BundlePath, Data, answer, extra
+from training.commands.rendering import Rendered
 
 
 def publish(
@@ -19,5 +20,6 @@ def publish(
         from training.publishing.publish import publish as publish_rows
     from model.bundle import load_bundle
 
-    published = publish_rows(load_bundle(bundle), data, to, progress)
+    with Rendered() as observer:
+        published = publish_rows(load_bundle(bundle), data, to, observer)
     answer.print(f"published {published.users:,} users and {published.items:,} items to {to}", soft_wrap=True)

@@ -127,7 +127,7 @@ class RedisWriter:
             yield
         except (redis.RedisError, OSError, ValueError) as error:
             raise FulcrumError(
-                f"--to {self._shown}: Redis refused or went away ({error}); what was written stays, "
+                f"feature store {self._shown}: Redis refused or went away ({error}); what was written stays, "
                 "publishing again completes it"
             ) from error
 

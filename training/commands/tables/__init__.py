@@ -1,0 +1,1 @@
+"""Tables: reports as people read them on a terminal. Know the reports' keys alone."""
