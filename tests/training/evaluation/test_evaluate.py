@@ -19,7 +19,7 @@ from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
 from training.datasets import read_source
-from training.evaluation import evaluate
+from training.evaluation import predicting
 from training.evaluation.evaluate import Judgement, evaluate_bundle
 from training.evaluation.fused_order import FusedScore
 from training.evaluation.predicting import predict_log
@@ -143,7 +143,7 @@ def test_predictions_do_not_depend_on_the_chunk(trained, bundle, monkeypatch):
     log = prepare_log(bundle.schema, read_source(bundle.schema.data, trained.data))
     rows, session = encode_log(bundle.encoder, log), NetworkSession(bundle.network_path)
     whole = predict_log(session, rows)
-    monkeypatch.setattr(evaluate, "_CHUNK", 7)
+    monkeypatch.setattr(predicting, "_CHUNK", 7)
     for task, values in predict_log(session, rows).items():
         np.testing.assert_allclose(values, whole[task], rtol=0, atol=1e-6)
 
