@@ -59,7 +59,7 @@ def evaluate(
     if reward is not None and fusion is None:
         raise FulcrumError("--reward judges the order of a fused score: give --fusion FILE too")
     with extra("training"):
-        from training.commands.tables.evaluation import details, summary
+        from training.commands.evaluation_tables import details, summary
         from training.evaluation.evaluate import FusedScore, Judgement, evaluate_bundle
     from model.bundle import load_bundle
 

@@ -61,13 +61,13 @@ class ReportFolder:
         """
         file = self.path / _PLAN
         if self.path.exists() and not self.path.is_dir():
-            raise FulcrumError(f"--out {self.path}: it is a file; name a folder")
+            raise FulcrumError(f"report {self.path}: it is a file; name a folder")
         if (
             self.path.is_dir()
             and not file.exists()
             and any(path.name != _LOCK for path in self.path.iterdir())
         ):
-            raise FulcrumError(f"--out {self.path}: it holds something else; name another folder")
+            raise FulcrumError(f"report {self.path}: it holds something else; name another folder")
         self.path.mkdir(parents=True, exist_ok=True)
         self._take()
         here: dict[str, Any] = orjson.loads(orjson.dumps(plan))
@@ -77,7 +77,7 @@ class ReportFolder:
             self.release()
             more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
             raise FulcrumError(
-                f"--out {self.path}: it holds a report of another recipe or other data: "
+                f"report {self.path}: it holds a report of another recipe or other data: "
                 f"{'; '.join(found[:_NAMED])}{more}; name another folder"
             )
         unfinished = file.with_suffix(".unfinished")
@@ -119,5 +119,5 @@ class ReportFolder:
         except OSError:
             self.release()
             raise FulcrumError(
-                f"--out {self.path}: another process is making it; wait for that, or name another folder"
+                f"report {self.path}: another process is making it; wait for that, or name another folder"
             ) from None

@@ -1,1 +1,0 @@
-"""Tables: reports as people read them on a terminal. Know the reports' keys alone."""
