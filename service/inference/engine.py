@@ -119,7 +119,7 @@ class Engine:
             if provider != "auto":
                 raise FulcrumError(
                     f"provider {provider}: onnxruntime could not start it and fell back to the CPU; "
-                    f"{chosen.hint}, or use --provider cpu"
+                    f"{chosen.hint}, or set provider to cpu"
                 )
             log.warning("provider_fell_back", wanted=chosen.name, using=CPU.name, hint=chosen.hint)
             chosen = CPU
@@ -172,7 +172,7 @@ class Engine:
     def _hold(self, task: str, bundle: Bundle, difference: float, most: float) -> None:
         # Written so that NaN fails.
         if not difference <= most:
-            mend = "export the bundle again" if self.variant == FP32 else f"use --variant {FP32}"
+            mend = "export the bundle again" if self.variant == FP32 else f"set variant to {FP32}"
             raise FulcrumError(
                 f"bundle {bundle.path}: {self.variant} on {self.provider}: predictions of {task} differ from "
                 f"the parity sample by {difference:.2g}, more than {most:.2g}; {mend}"

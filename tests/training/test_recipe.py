@@ -139,7 +139,7 @@ def test_an_override_may_replace_an_item_of_a_list(document, saved):
         ("training.epochs", "--set training.epochs: expected dotted.key=value"),
         ("=3", "--set =3: expected dotted.key=value"),
         ("training..epochs=3", "expected dotted.key=value"),
-        ("training.epochs=[", r"--set training.epochs=\[: not valid YAML"),
+        ("training.epochs=[", r"override training.epochs=\[: not valid YAML"),
         ("training.epoch=3", "training.epoch: unknown key"),
         ("tasks.vtx.weight=2", "--set tasks.vtx.weight: nothing is named 'vtx'; there are vtr, vcr, shr"),
         ("tasks.vtx=2", "--set tasks.vtx: nothing is named 'vtx'"),

@@ -60,13 +60,13 @@ def _read(data: DataSpec, folder: Path | None, columns: Sequence[str], name: str
     if data.options:
         raise FulcrumError(f"data.options.{next(iter(data.options))}: this reader takes no options")
     if folder is None or not folder.is_dir():
-        raise FulcrumError(f"--data {folder}: expected a folder with the files of {name}")
+        raise FulcrumError(f"data folder {folder}: expected a folder with the files of {name}")
     parts = {path: _part(path) for path in matching(folder, _FORMATS)}
     paths = [path for path, part in parts.items() if part is not None]
     if not paths:
         there = ", ".join(path.name for path in parts) or "none"
         raise FulcrumError(
-            f"--data {folder}: no csv or parquet file of {name} with train, val or test in its name; "
+            f"data folder {folder}: no csv or parquet file of {name} with train, val or test in its name; "
             f"there is {there}"
         )
     frames = [_table(path, columns, name).with_columns(part=pl.lit(parts[path])) for path in paths]

@@ -44,12 +44,12 @@ def read_census_income(data: DataSpec, folder: Path | None) -> LogSource:
     if data.options:
         raise FulcrumError(f"data.options.{next(iter(data.options))}: this reader takes no options")
     if folder is None or not folder.is_dir():
-        raise FulcrumError(f"--data {folder}: expected a folder with census-income.data or .test")
+        raise FulcrumError(f"data folder {folder}: expected a folder with census-income.data or .test")
     paths = matching(
         folder, [f"census-income.{part}{end}" for part in ("data", "test") for end in ("", ".*")]
     )
     if not paths:
-        raise FulcrumError(f"--data {folder}: no census-income.data or census-income.test (or parquet) in it")
+        raise FulcrumError(f"data folder {folder}: no census-income.data or census-income.test (or parquet) in it")
     persons = pl.concat([_read(path) for path in paths], how="vertical_relaxed")
     number = pl.int_range(pl.len())
     # Knuth's multiplicative hash spreads neighbours, which surveys may have made alike, over the folds.

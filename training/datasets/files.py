@@ -52,7 +52,7 @@ def stream_files(data: DataSpec, folder: Path | None) -> LogStream:
 def _open(data: DataSpec, folder: Path | None) -> tuple[list[Path], tuple[SourceTable, ...], str]:
     """The log's files, the tables, and the fingerprint of both."""
     if folder is None:
-        raise FulcrumError("this recipe reads files: say where they are with --data DIR")
+        raise FulcrumError("this recipe reads files: give the data folder that has them")
     if data.options:
         raise FulcrumError(f"data.options.{next(iter(data.options))}: the reader `files` takes no options")
     log_paths = _found(folder, data.log, "data.log")
@@ -67,7 +67,7 @@ def _open(data: DataSpec, folder: Path | None) -> tuple[list[Path], tuple[Source
 
 def _found(folder: Path, patterns: tuple[str, ...], field: str) -> list[Path]:
     if not folder.is_dir():
-        raise FulcrumError(f"--data {folder}: no such folder")
+        raise FulcrumError(f"data folder {folder}: no such folder")
     paths = matching(folder, patterns)
     if not paths:
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"

@@ -61,7 +61,7 @@ class Evaluation:
     """Metrics of a bundle on some rows, and the rows themselves.
 
     Attributes:
-        report: what `evaluate --json` prints; None for numbers that cannot be computed.
+        report: JSON by keys; None for numbers that cannot be computed.
         rows: keys, context, labels, masks and predictions, one row an impression.
     """
 

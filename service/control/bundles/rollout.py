@@ -214,7 +214,7 @@ class Rollout:
             return control
         reasons = [refusal.reason for refusal in self._refusals.values()]
         reasons += [model.problem for model in self.catalog.models if model.problem]
-        why = "; ".join(dict.fromkeys(reasons)) or "it holds none; `fulcrum train --out` writes one into it"
+        why = "; ".join(dict.fromkeys(reasons)) or "it holds none; `fulcrum train` writes one"
         raise FulcrumError(f"models folder {self.catalog.folder}: no bundle can serve: {why}")
 
     def _watch(self) -> None:

@@ -100,7 +100,7 @@ def test_auto_stays_with_float32_where_nothing_is_to_be_gained(world, tmp_path, 
         (
             "int8",
             OPENVINO,
-            "int8 is made for the provider cpu, not openvino; use --provider cpu or --variant fp32",
+            "int8 is made for the provider cpu, not openvino; set provider to cpu, or variant to fp32",
         ),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_variant_that_is_not_here_what_it_was_there_is_refused(world, tmp_path
     }
     bundle = with_variants(world, tmp_path / "bundle", int8={loosened: changed})
     with pytest.raises(
-        FulcrumError, match=r"int8 on CPUExecutionProvider: predictions of vtr differ .* use --variant fp32"
+        FulcrumError, match=r"int8 on CPUExecutionProvider: predictions of vtr differ .* set variant to fp32"
     ):
         Engine.load(bundle, "cpu", 1, "int8")
     with structlog.testing.capture_logs() as logs:
