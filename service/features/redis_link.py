@@ -132,12 +132,12 @@ class RedisLink:
                 value = client.get(key)
         except (AuthenticationError, ResponseError) as error:
             raise FulcrumError(
-                f"feature store {shown_url(self._url)}: Redis refuses ({error}); correct the URL of the setting features"
+                f"feature store {shown_url(self._url)}: Redis refuses ({error}); correct the setting features"
             ) from error
         except (RedisError, OSError) as error:
             raise StoreAwayError(
                 f"feature store {shown_url(self._url)}: no answer from Redis ({error}); "
-                "start it, or correct the URL of the setting features"
+                "start it, or correct the setting features"
             ) from error
         return value if isinstance(value, bytes) else None
 

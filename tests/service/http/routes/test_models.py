@@ -126,7 +126,7 @@ def test_a_service_of_one_bundle_reports_it_and_keeps_it(serve, world):
         found = report(served.http)
         assert [model["status"] for model in found.values()] == ["active"]
         refused = activate(served.http, world.load().version)
-        assert (refused.status_code, "the setting models" in refused.json()["detail"]) == (409, True)
+        assert (refused.status_code, "set models" in refused.json()["detail"]) == (409, True)
 
 
 def test_a_state_that_cannot_be_written_is_a_503_and_changes_nothing(serve, models, tmp_path):
