@@ -285,7 +285,8 @@ def _claim(folder: Path, own: Recipe, space: SearchSpace) -> None:
         path.write_bytes(text)
     elif path.read_bytes() != text:
         raise FulcrumError(
-            f"{folder} holds a search of another recipe or space ({path} says which); name another folder"
+            f"search folder {folder}: it holds a search of another recipe or space ({path} says which); "
+            "name another folder"
         )
 
 
