@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import Callers, Reply, milliseconds
@@ -30,7 +29,6 @@ from tests.support.redis_server import RedisServer, redis_binaries
 from tests.support.service_process import private_bytes
 from training.publishing.publish import publish
 
-QUIET = Console(quiet=True)
 CANDIDATES = 500
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -45,7 +43,7 @@ def redis(
     bundle = load_bundle(make_bundle())
     server = RedisServer(redis_binaries()[0])
     server.start()
-    publish(bundle, None, server.url, QUIET)
+    publish(bundle, None, server.url)
     proxy = FaultyProxy(server.port)
     columns = ("fault", "requests", "5xx", "no answer", "in deadline + chunk", "p50 / p99 / max, ms")
     table = Table(*columns, "degraded", "whole after, s")
@@ -116,7 +114,7 @@ def _faults(bundle: Bundle, server: RedisServer, proxy: FaultyProxy, seconds: fl
     rows = [row(str(number)) for number in range(0, 20_000, 10)]
 
     def publish_again() -> None:
-        publish(bundle, None, server.url, QUIET)
+        publish(bundle, None, server.url)
 
     def on_the_way(name: str, fault: Fault) -> _Harm:
         return _Harm(name, lambda: setattr(proxy, "fault", fault), lambda: setattr(proxy, "fault", "none"))
@@ -178,7 +176,7 @@ def hurry(calls: int = typer.Option(300, help="Of each row of the table.")) -> N
     table = Table("candidates", "timeout, ms", "with features", "store timed out", "scored", "answer p50, ms")
     server = RedisServer(redis_binaries()[0])
     server.start()
-    publish(load_bundle(make_bundle()), None, server.url, QUIET)
+    publish(load_bundle(make_bundle()), None, server.url)
     with pinned_service(features=server.url, feature_cache_items=0) as service:
         asyncio.run(measured_capacity(service.url, requests_of(50), 2.0))
         for candidates in (20, 100, 500):

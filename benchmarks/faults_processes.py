@@ -22,7 +22,6 @@ import httpx
 import numpy as np
 import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import Callers, Reply, milliseconds
@@ -62,7 +61,7 @@ def storm(
     bodies = [_body(number) for number in range(64)]
     server = RedisServer(redis_binaries()[0])
     server.start()
-    publish(load_bundle(make_bundle()), None, server.url, Console(quiet=True))
+    publish(load_bundle(make_bundle()), None, server.url)
     proxy = FaultyProxy(server.port)
     proxy.slow_s = 0.02
     table = Table("what", "figure", title=f"{seconds:.0f} s, {callers} callers, {leaving:.0%} leave")

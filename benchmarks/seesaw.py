@@ -20,8 +20,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from training.commands.report_progress import ReportProgress
 from training.report.findings.findings import signed
 from training.report.pictures.svg import ACCENT, INK, MUTED, WORSE, drawn, tidy
+from training.report.plan import ReportSpec
 from training.report.report import make_report
 
 _COLOURS = (ACCENT, WORSE, INK, MUTED)
@@ -46,20 +48,18 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     asked = parser.parse_args()
     ours, theirs = asked.models.split(",")
-    console, points = Console(stderr=True, width=120), []
+    points = []
     for correlation in asked.correlations.split(","):
         p = float(correlation)
-        found = make_report(
+        spec = ReportSpec(
             asked.recipe,
-            None,
-            asked.out / f"p{p:g}",
-            console,
             models=[ours, theirs],
             seeds=asked.seeds,
-            jobs=asked.jobs,
             compare=[(ours, theirs)],
             overrides=[f"{asked.key}={p:g}", *asked.overrides],
         )
+        with ReportProgress() as observer:
+            found = make_report(spec, None, asked.out / f"p{p:g}", jobs=asked.jobs, observer=observer)
         single = {name: found["networks"][name]["gains"] for name in (ours, theirs)}
         points.append(
             {"correlation": p, "tasks": found["comparisons"][0]["tasks"], "over_single_task": single}

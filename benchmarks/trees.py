@@ -58,7 +58,7 @@ def main(bundle_path: Path, data: Annotated[Path | None, typer.Option("--data")]
     encoded = encode_log(bundle.encoder, log)
     x, categorical = _table(bundle.encoder, encoded.user, encoded.item)
     held_out = encoded.take(log.validation)
-    ours = predict_log(NetworkSession(bundle.network_path, threads=available_cores()), held_out, console)
+    ours = predict_log(NetworkSession(bundle.network_path, threads=available_cores()), held_out)
     table = Table("task", "metric", bundle.manifest.name, "LightGBM", "difference, paired [95 %]", "")
     for place, task in enumerate(schema.tasks):
         rows, inside = log.train & log.masks[:, place], held_out.masks[:, place]

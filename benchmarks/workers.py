@@ -358,7 +358,7 @@ from pathlib import Path
 from model.bundle import load_bundle
 from model.bundle.session import NetworkSession
 from service.inference.crew import Crew
-from service.inference.engine import Engine
+from service.inference.engine import Engine, EngineOptions
 from service.features.embedded import EmbeddedStore
 gc.freeze()
 bundle = load_bundle(Path(sys.argv[1]))
@@ -367,7 +367,7 @@ EmbeddedStore(Path(sys.argv[2]), bundle.encoder)
 step("map the store")
 NetworkSession(bundle.network_path)
 step("load the network")
-Engine.load(bundle, "cpu", 1, crew=Crew(1))
+Engine.load(bundle, EngineOptions(crew=Crew(1)))
 step("load it, prove it, warm it up")
 steps["prove it, warm it up"] = steps.pop("load it, prove it, warm it up") - steps["load the network"]
 gc.collect()

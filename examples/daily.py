@@ -30,7 +30,7 @@ from training.metrics.comparison import Difference, compare_task
 from training.preparation.preparation import PreparedLog, prepare_log
 from training.recipe import load_recipe
 from training.rows.material import encode_log
-from training.train import train_bundle
+from training.train import TrainingPlan, train_bundle
 
 DAYS = (*range(20220425, 20220431), *range(20220501, 20220505))
 FIRST = 2
@@ -110,16 +110,16 @@ def make(
     bundle = folder / "bundle"
     if not (bundle / "manifest.json").exists():
         split = f'data.split={{train: "{train}", validation: "date = {judged}"}}'
-        train_bundle(
+        plan = TrainingPlan(
             load_recipe(RECIPE, [*sets, split]),
-            data,
             bundle,
+            data,
             folder / "run",
-            Console(stderr=True, quiet=True),
             resume=True,
             start=start.path if start is not None else None,
-            force=True,  # the gate is told by the tables
+            force=True,  # the tables are the gate
         )
+        train_bundle(plan)
         console.print(f"{folder.name} is trained", style="dim")
     return load_bundle(bundle)
 
@@ -129,7 +129,7 @@ def predict(bundle: Bundle, log: PreparedLog, rows: npt.NDArray[np.int64]) -> Pr
     marked = np.zeros(len(log), bool)
     marked[rows] = True
     encoded = encode_log(bundle.encoder, log).take(marked)
-    return predict_log(NetworkSession(bundle.network_path), encoded, Console(quiet=True))
+    return predict_log(NetworkSession(bundle.network_path), encoded)
 
 
 def table(log: PreparedLog, days: Sequence[Day], other: str) -> Table:

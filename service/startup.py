@@ -17,7 +17,7 @@ from service.control.snapshot import ActiveBundle
 from service.control.state.opening import open_state
 from service.features.stores import FeatureStores
 from service.inference.crew import Crew
-from service.inference.engine import CHUNK, Engine
+from service.inference.engine import CHUNK, Engine, EngineOptions
 from service.inference.shared_weights import SharedWeights
 from service.processes.fleet import Fleet
 from service.ranking.admission import Admission
@@ -94,28 +94,28 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
     stores = FeatureStores(settings)
     crew = Crew(settings.threads)
     shared = SharedWeights(fleet.folder) if fleet.folder is not None else None
+    options = EngineOptions(settings.provider, settings.threads, settings.variant, shared, crew)
 
     def load_engine(bundle: Bundle) -> Engine:
-        return Engine.load(bundle, settings.provider, settings.threads, settings.variant, shared, crew)
+        return Engine.load(bundle, options)
 
     def begin(active: ActiveBundle) -> Control:
         return Control(active, settings.fusion, fleet, metrics.reloaded)
 
-    loader = Loader(stores.open, load_engine)
     rollout = None
     if settings.models is not None:
+        trials = Trials(settings.provider, settings.variant, fleet.folder)
         rollout = Rollout(
             Catalog(settings.models),
             open_state(settings.state or settings.models / "state.json"),
-            loader,
-            Trials(settings.provider, settings.variant, fleet.folder),
+            Loader(stores.open, load_engine, trials.run),
             fleet,
             begin,
             metrics.judged,
         )
         control = rollout.control
     elif settings.bundle is not None:
-        control = begin(loader.load(settings.bundle))
+        control = begin(Loader(stores.open, load_engine).load(settings.bundle))
     else:
         raise FulcrumError("settings: expected either bundle or models")
     execution = Execution(settings.threads)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Advanced", "Event", "Note", "Observer", "Stage", "Warned", "silent"]
+__all__ = ["Advanced", "Event", "Note", "Observer", "Stage", "Warned", "silent", "together"]
 
 
 @dataclass(frozen=True)
@@ -59,3 +59,13 @@ Observer = Callable[[Event], None]
 
 def silent(event: Event) -> None:
     """Listens to nothing."""
+
+
+def together(*observers: Observer) -> Observer:
+    """One observer that passes each event to all of these, in this order."""
+
+    def pass_on(event: Event) -> None:
+        for observer in observers:
+            observer(event)
+
+    return pass_on

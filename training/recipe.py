@@ -1,6 +1,6 @@
 """Recipe: one YAML that declares a data set, its features and tasks, the network and the training.
 
-Finds recipes by name or by file and applies `--set` overrides. Reads no data and builds no network.
+Finds recipes by name or by file and applies overrides. Reads no data and builds no network.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class TrainingConfig(Frozen):
     """Which epoch becomes the bundle: the best by `monitor`, or the last one whatever it says, where the
     validation split is to judge and not to choose. With `last`, nothing stops early."""
     gate: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
-    """By `TASK.METRIC`: by how much a bundle may be worse than the one it is compared with (`--gate`). A task
+    """By `TASK.METRIC`: by how much a bundle may be worse than the one it is compared with. A task
     that is not named is held to its auc or mse, and to 0."""
     tensorboard: bool = False
     """Whether the run folder gets curves that TensorBoard shows."""
@@ -272,18 +272,18 @@ def _text(name: str) -> tuple[str, str]:
 
 
 def apply_override(document: dict[str, Any], override: str) -> None:
-    """Put one `--set KEY=VALUE` into a document, in place.
+    """Put one override, `KEY=VALUE`, into a document, in place.
 
     Raises:
         FulcrumError: no key and value, or no such place.
     """
     dotted, equals, text = override.partition("=")
     if not equals or not all(dotted.split(".")):
-        raise FulcrumError(f"--set {override}: expected dotted.key=value, such as training.epochs=1")
+        raise FulcrumError(f"override {override}: expected dotted.key=value, such as training.epochs=1")
     try:
         value = read_document(text)
     except FulcrumError as error:
-        raise FulcrumError(f"--set {override}: {error}") from error
+        raise FulcrumError(f"override {override}: {error}") from error
     *parents, last = dotted.split(".")
     place: Any = document
     for depth, part in enumerate(parents):
@@ -292,13 +292,13 @@ def apply_override(document: dict[str, Any], override: str) -> None:
         elif isinstance(place, dict):
             place = place.setdefault(part, {})
         else:
-            raise FulcrumError(f"--set {dotted}: {'.'.join(parents[:depth])} holds a value, not keys")
+            raise FulcrumError(f"override {dotted}: {'.'.join(parents[:depth])} holds a value, not keys")
     if isinstance(place, list):
         place[place.index(_named(place, last, dotted))] = value
     elif isinstance(place, dict):
         place[last] = value
     else:
-        raise FulcrumError(f"--set {dotted}: {'.'.join(parents)} holds a value, not keys")
+        raise FulcrumError(f"override {dotted}: {'.'.join(parents)} holds a value, not keys")
 
 
 def _named(entries: list[Any], name: str, dotted: str) -> Any:
@@ -306,4 +306,4 @@ def _named(entries: list[Any], name: str, dotted: str) -> Any:
         if isinstance(entry, dict) and entry.get("name") == name:
             return entry
     names = ", ".join(str(entry.get("name")) for entry in entries if isinstance(entry, dict))
-    raise FulcrumError(f"--set {dotted}: nothing is named {name!r}; there are {names}")
+    raise FulcrumError(f"override {dotted}: nothing is named {name!r}; there are {names}")

@@ -177,6 +177,6 @@ def _rows(records: npt.NDArray[np.void]) -> EncodedRows:
 
 def _export(bundle: Bundle, path: Path) -> None:
     recipe = load_recipe("bench")
-    network = fresh_network(recipe, bundle.encoder)
-    open_bundle(bundle.path, recipe).put(network, bundle.encoder, recipe.network)
+    network = fresh_network(recipe.network, recipe.training, bundle.encoder)
+    open_bundle(bundle.path, recipe.data_schema, recipe.network).put(network, bundle.encoder, recipe.network)
     export_graph(network, path, lowered=False)

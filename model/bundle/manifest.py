@@ -136,7 +136,7 @@ def read_manifest(folder: Path) -> Manifest:
         text = path.read_bytes()
     except OSError as error:
         raise FulcrumError(
-            f"{folder} is not a bundle: it has no readable {MANIFEST}; `fulcrum train --out` makes one"
+            f"{folder} is not a bundle: it has no readable {MANIFEST}; `fulcrum train` makes one"
         ) from error
     try:
         checksum = (folder / MANIFEST_SUM).read_bytes()

@@ -252,7 +252,7 @@ def open_tables(root: Path, encoder: Encoder) -> tuple[str, dict[TableName, Pack
         held = sorted(path.name for path in root.glob("*/") if (path / "CURRENT").is_file())
         raise FulcrumError(
             f"feature store {root}: no rows of encoder {encoder.fingerprint} (it holds "
-            f"{', '.join(held) or 'none'}); run `fulcrum publish BUNDLE --to {root}` with this bundle"
+            f"{', '.join(held) or 'none'}); run `fulcrum publish` for this bundle and this store"
         )
     return generation, {
         name: _open(home / generation, PackedLayout.of(encoder, name), name) for name in _TABLES

@@ -125,12 +125,12 @@ class RedisLink:
                 value = client.get(key)
         except (AuthenticationError, ResponseError) as error:
             raise FulcrumError(
-                f"feature store {self._url}: Redis refuses ({error}); mend the URL of --features"
+                f"feature store {self._url}: Redis refuses ({error}); correct the setting features"
             ) from error
         except (RedisError, OSError) as error:
             raise StoreAwayError(
                 f"feature store {self._url}: no answer from Redis ({error}); "
-                "start it, or mend the URL of --features"
+                "start it, or correct the setting features"
             ) from error
         return value if isinstance(value, bytes) else None
 

@@ -71,7 +71,7 @@ class RedisStore:
             if self._generation is None:
                 raise FulcrumError(
                     f"feature store {name}: no rows of encoder {encoder.fingerprint}; "
-                    f"run `fulcrum publish BUNDLE --to {name}` with this bundle"
+                    "run `fulcrum publish` for this bundle and this store"
                 )
 
     @property

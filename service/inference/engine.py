@@ -8,6 +8,7 @@ Shapes: N candidates.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -25,7 +26,7 @@ from service.inference.providers import CPU, ExecutionProvider, Provider, choose
 from service.inference.shared_weights import SharedWeights
 from service.inference.variant import AUTO, choose_variant
 
-__all__ = ["BUCKETS", "CHUNK", "Engine"]
+__all__ = ["BUCKETS", "CHUNK", "Engine", "EngineOptions"]
 
 CHUNK = 500
 """Most candidates of one network call: the grain at which deadlines are kept and requests take turns."""
@@ -42,6 +43,26 @@ _SPREAD = 2.0
 where it was made: a sum in another order may round otherwise here and there."""
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How networks run in this worker.
+
+    Attributes:
+        provider: where.
+        threads: of one inference, where the provider is not the CPU: there each runs in one, and the crew
+            parts it.
+        variant: of the network; `auto` takes what suits this machine, and float32 where that fails.
+        shared: weights that workers map together, where there are several.
+        crew: the cores of this worker; None for one.
+    """
+
+    provider: Provider = "cpu"
+    threads: int = 1
+    variant: str = FP32
+    shared: SharedWeights | None = None
+    crew: Crew | None = None
 
 
 class Engine:
@@ -62,68 +83,43 @@ class Engine:
         self.variant = variant
 
     @classmethod
-    def load(
-        cls,
-        bundle: Bundle,
-        provider: Provider,
-        threads: int,
-        variant: str = FP32,
-        shared: SharedWeights | None = None,
-        crew: Crew | None = None,
-    ) -> Self:
+    def load(cls, bundle: Bundle, options: EngineOptions) -> Self:
         """Load the network, prove it on the bundle's parity sample and warm it up.
-
-        Args:
-            bundle: whose network.
-            provider: where it shall run.
-            threads: of one inference, where the provider is not the CPU: there each runs in one, and the crew
-                parts it.
-            variant: of the network; `auto` takes what suits this machine, and float32 where that fails.
-            shared: weights that workers map together, where there are several.
-            crew: the cores of this worker; None for one.
 
         Raises:
             FulcrumError: provider or variant are not there, or the network does not give the sample's
                 predictions.
         """
-        chosen = choose(provider)
-        name = choose_variant(bundle, variant, chosen)
+        chosen = choose(options.provider)
+        name = choose_variant(bundle, options.variant, chosen)
         try:
-            return cls._load(bundle, name, provider, chosen, threads, shared, crew)
+            return cls._load(bundle, name, chosen, options)
         except FulcrumError as error:
-            if variant != AUTO or name == FP32:
+            if options.variant != AUTO or name == FP32:
                 raise
             log.warning("variant_refused", variant=name, using=FP32, error=str(error))
-            return cls._load(bundle, FP32, provider, chosen, threads, shared, crew)
+            return cls._load(bundle, FP32, chosen, options)
 
     @classmethod
-    def _load(
-        cls,
-        bundle: Bundle,
-        variant: str,
-        provider: Provider,
-        chosen: ExecutionProvider,
-        threads: int,
-        shared: SharedWeights | None,
-        crew: Crew | None,
-    ) -> Self:
+    def _load(cls, bundle: Bundle, variant: str, chosen: ExecutionProvider, options: EngineOptions) -> Self:
         path = bundle.variant_path(variant)
+        shared, crew = options.shared, options.crew
         if shared is not None and chosen is CPU and (mapped := _mapped(bundle, path, shared)):
             try:
                 return cls._ready(mapped, bundle, variant, chosen, crew)
             except FulcrumError as error:
                 log.warning("weights_not_shared", network=str(path), error=str(error))
-        session = _session(path, chosen, threads)
+        session = _session(path, chosen, options.threads)
         if session.providers[0] != chosen.runtime:
             # onnxruntime falls back in silence when a provider's libraries do not load.
-            if provider != "auto":
+            if options.provider != "auto":
                 raise FulcrumError(
-                    f"provider {provider}: onnxruntime could not start it and fell back to the CPU; "
-                    f"{chosen.hint}, or use --provider cpu"
+                    f"provider {options.provider}: onnxruntime could not start it and fell back to the CPU; "
+                    f"{chosen.hint}, or set provider to cpu"
                 )
             log.warning("provider_fell_back", wanted=chosen.name, using=CPU.name, hint=chosen.hint)
             chosen = CPU
-            session = _session(path, chosen, threads)
+            session = _session(path, chosen, options.threads)
         return cls._ready(session, bundle, variant, chosen, crew)
 
     @classmethod
@@ -172,7 +168,7 @@ class Engine:
     def _hold(self, task: str, bundle: Bundle, difference: float, most: float) -> None:
         # Written so that NaN fails.
         if not difference <= most:
-            mend = "export the bundle again" if self.variant == FP32 else f"use --variant {FP32}"
+            mend = "export the bundle again" if self.variant == FP32 else f"set variant to {FP32}"
             raise FulcrumError(
                 f"bundle {bundle.path}: {self.variant} on {self.provider}: predictions of {task} differ from "
                 f"the parity sample by {difference:.2g}, more than {most:.2g}; {mend}"

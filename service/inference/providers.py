@@ -85,7 +85,7 @@ def choose(wanted: Provider) -> ExecutionProvider:
     extra = next(provider.extra for provider in _ALL if provider.name == wanted)
     raise FulcrumError(
         f"provider {wanted}: this onnxruntime offers {', '.join(offered)}; "
-        f"install the extra {extra} in an environment of its own, or use --provider cpu"
+        f"install the extra {extra} in an environment of its own, or set provider to cpu"
     )
 
 

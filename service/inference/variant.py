@@ -34,6 +34,6 @@ def choose_variant(bundle: Bundle, wanted: str, provider: ExecutionProvider) -> 
     if wanted != FP32 and (made_for := bundle.manifest.variants[wanted].provider) != provider.name:
         raise FulcrumError(
             f"variant {wanted} is made for the provider {made_for}, not {provider.name}; "
-            f"use --provider {made_for} or --variant {FP32}"
+            f"set provider to {made_for}, or variant to {FP32}"
         )
     return wanted

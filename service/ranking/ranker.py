@@ -142,11 +142,13 @@ class _Features:
         inputs: user and context (one row), items [N].
         video_len_s: seconds [N], NaN where unknown.
         default: whether the store lacks the user or the candidate, bool [N].
+        stored: what the store gave.
     """
 
     inputs: NetworkInputs
     video_len_s: npt.NDArray[np.float64]
     default: npt.NDArray[np.bool_]
+    stored: LookUp
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ def _compute(
     watch.lap("network")
     fused = _fuse(query, snapshot, features, scored)
     watch.lap("fusion")
-    return _answer(query, snapshot, stored, features, scored, fused, watch)
+    return _answer(query, snapshot, features, scored, fused, watch)
 
 
 def _override(query: Query, snapshot: Snapshot, stored: LookUp) -> _Features:
@@ -219,7 +221,7 @@ def _override(query: Query, snapshot: Snapshot, stored: LookUp) -> _Features:
         override_items(encoder, items, query.features)
     one_user = np.zeros(len(items), np.int64)
     inputs = NetworkInputs(user.beside(context), items, one_user)
-    return _Features(inputs, video_len_s, ~(stored.items.found & stored.user.found))
+    return _Features(inputs, video_len_s, ~(stored.items.found & stored.user.found), stored)
 
 
 def _predict(snapshot: Snapshot, features: _Features, budget: _Budget, ticket: Ticket) -> _Steps[_Scored]:
@@ -273,16 +275,10 @@ def _fuse(query: Query, snapshot: Snapshot, features: _Features, scored: _Scored
 
 
 def _answer(
-    query: Query,
-    snapshot: Snapshot,
-    stored: LookUp,
-    features: _Features,
-    scored: _Scored,
-    fused: _Fused,
-    watch: Stopwatch,
+    query: Query, snapshot: Snapshot, features: _Features, scored: _Scored, fused: _Fused, watch: Stopwatch
 ) -> Ranking:
     """The contract's answer: the best k, then as many without a score as top_k leaves room for."""
-    bundle = snapshot.active.bundle
+    bundle, stored = snapshot.active.bundle, features.stored
     rows = scored.rows[fused.best]
     scores = fused.scores.score[fused.best].tolist()
     predictions = {task: p[fused.best] for task, p in scored.tasks.items()}

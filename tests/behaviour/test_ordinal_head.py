@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
-from rich.console import Console
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
@@ -16,15 +15,15 @@ from tests.support.harness import serving
 from tests.support.parity import largest_difference
 from training.evaluation.evaluate import evaluate_bundle
 from training.fitting.network import fresh_network
-from training.fitting.trainer import fit, predict_rows
+from training.fitting.trainer import FitPlan, fit, predict_rows
 from training.publishing.publish import publish
 from training.recipe import load_recipe
 from training.rows.material import material_in_memory, streamed_material
+from training.rows.streaming import RowStore
 from training.runs.run_folder import RunFolder
 from training.runs.warm_start import kept_weights, open_bundle
-from training.train import train_bundle
+from training.train import TrainingPlan, train_bundle
 
-QUIET = Console(quiet=True)
 HEAD = {"kind": "ordinal", "thresholds": 5, "length_bins": 3}
 LENGTH = {"name": "length_ms", "side": "item", "kind": "numeric", "transform": "log1p"}
 
@@ -44,7 +43,7 @@ def recipe(trained, tmp_path_factory):
 @pytest.fixture(scope="module")
 def bundle(recipe, data_folder, made_once):
     def train(folder):
-        train_bundle(recipe(), data_folder, folder / "bundle", folder / "run", QUIET)
+        train_bundle(TrainingPlan(recipe(), folder / "bundle", data_folder, folder / "run"))
 
     return load_bundle(made_once("ordinal", train) / "bundle")
 
@@ -59,15 +58,15 @@ def test_it_learns_and_its_graph_gives_what_torch_gives(bundle):
 
 def test_another_head_is_another_bundle(bundle, recipe, data_folder, tmp_path):
     other = recipe("tasks.vcr.head={kind: ordinal, thresholds: 5, length_bins: 2}")
-    made = train_bundle(other, data_folder, tmp_path / "other", tmp_path / "other-run", QUIET)
+    made = train_bundle(TrainingPlan(other, tmp_path / "other", data_folder, tmp_path / "other-run"))
     assert made.manifest.version != bundle.version
 
 
 def test_a_service_gives_what_evaluate_gives_and_goes_by_the_length_that_a_request_brings(
     bundle, data_folder, tmp_path
 ):
-    publish(bundle, data_folder, str(tmp_path / "store"), QUIET)
-    rows = evaluate_bundle(bundle, data_folder, None, "default", QUIET).rows
+    publish(bundle, data_folder, str(tmp_path / "store"))
+    rows = evaluate_bundle(bundle, data_folder).rows
 
     def of_length(seconds):
         candidates = [{"id": "5", "video_len": seconds}]
@@ -97,26 +96,29 @@ def test_a_resumed_run_ends_with_the_same_tables_and_weights(
     with monkeypatch.context() as patched:
         patched.setattr(RunFolder, "checkpoint", stop)
         with pytest.raises(StoppedError):
-            train_bundle(recipe(), data_folder, tmp_path / "bundle", tmp_path / "run", QUIET)
-    again = train_bundle(recipe(), data_folder, tmp_path / "bundle", tmp_path / "run", QUIET, resume=True)
+            train_bundle(TrainingPlan(recipe(), tmp_path / "bundle", data_folder, tmp_path / "run"))
+    again = train_bundle(
+        TrainingPlan(recipe(), tmp_path / "bundle", data_folder, tmp_path / "run", resume=True)
+    )
     assert again.manifest.version == bundle.version
 
 
 def test_a_warm_start_keeps_the_tables_and_refuses_another_head(bundle, recipe, data_folder):
     later = recipe("data.split={train: 'time >= 600 and time < 960', validation: 'time >= 960'}")
-    warm = open_bundle(bundle.path, later)
-    material = material_in_memory(later, data_folder, QUIET, warm.grow)
-    network = fresh_network(later, material.encoder)
+    warm = open_bundle(bundle.path, later.data_schema, later.network)
+    material = material_in_memory(later.data_schema, data_folder, warm.growth)
+    network = fresh_network(later.network, later.training, material.encoder)
     warm.put(network, material.encoder, later.network)
-    fit(network, later.training, [1.0, 1.0, 1.0], material.train, material.validation, warm=True)
+    fit(network, FitPlan(later.training, [1.0, 1.0, 1.0], material.train, material.validation, warm=True))
     tables = [name for name in warm.weights if "thresholds.of_vcr" in name]
     assert len(tables) == 4
     kept = kept_weights(network)
     for name in tables:
         np.testing.assert_array_equal(warm.weights[name], kept[name])
     assert warm.weights["network/trunk.towers.1.output.weight"].shape == (5, 8)
+    other = recipe("tasks.vcr.head={kind: bounded}")
     with pytest.raises(FulcrumError, match="a warm start keeps tasks, their order, types, bounds and heads"):
-        open_bundle(bundle.path, recipe("tasks.vcr.head={kind: bounded}"))
+        open_bundle(bundle.path, other.data_schema, other.network)
 
 
 def test_streamed_rows_give_the_same_tables(recipe, data_folder, tmp_path):
@@ -128,15 +130,15 @@ def test_streamed_rows_give_the_same_tables(recipe, data_folder, tmp_path):
     sets += [f"data.tables.{name}.files={name}.parquet" for name in ("users", "items", "views")]
     plain, streaming = recipe(*sets), recipe(*sets, "training.stream=true")
     materials = [
-        material_in_memory(plain, folder, QUIET, lambda fitted: fitted),
+        material_in_memory(plain.data_schema, folder),
         streamed_material(
-            streaming, streaming.training.stream, folder, tmp_path / "run", QUIET, lambda fitted: fitted, ""
+            streaming.data_schema, folder, RowStore(tmp_path / "rows", streaming.training.stream, 0)
         ),
     ]
     states = []
     for material in materials:
-        network = fresh_network(plain, material.encoder)
-        fit(network, plain.training, [1.0, 1.0, 1.0], material.train, material.validation)
+        network = fresh_network(plain.network, plain.training, material.encoder)
+        fit(network, FitPlan(plain.training, [1.0, 1.0, 1.0], material.train, material.validation))
         states.append({name: value for name, value in network.named_buffers() if "thresholds" in name})
         assert ((found := predict_rows(network, material.validation)) >= 0).all()
         assert (found <= 1).all()

@@ -13,14 +13,15 @@ import orjson
 import polars as pl
 import pytest
 import torch
-from rich.console import Console
 
 import fulcrum
 from model.bundle import load_bundle
 from model.errors import FulcrumError
 from training import train as train_module
+from training.fitting.trainer import StepDone
+from training.progress import Note
 from training.recipe import load_recipe
-from training.train import train_bundle
+from training.train import TrainingPlan, train_bundle
 
 # All that carries state from step to step.
 HARD = [
@@ -44,6 +45,7 @@ import os, signal, sys
 import torch
 import fulcrum
 from training import train
+from training.fitting.trainer import StepDone
 
 when, left = sys.argv[1], int(sys.argv[2])
 sys.argv = ["fulcrum", *sys.argv[3:]]
@@ -52,14 +54,14 @@ fit, save = train.fit, torch.save
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def counted(*arguments, on_step, **more):
-    def count(*step):
+def counted(network, plan, observer, **more):
+    def count(event):
         global left
-        on_step(*step)
-        left -= when == "step"
+        observer(event)
+        left -= when == "step" and isinstance(event, StepDone)
         if left == 0:
             die()
-    return fit(*arguments, on_step=count, **more)
+    return fit(network, plan, count, **more)
 
 def torn(state, path):
     global left
@@ -78,11 +80,11 @@ class Interrupted(Exception):  # noqa: N818
     """Stands for the end of the process."""
 
 
-def said(function):
-    """What a call prints as its progress."""
-    with (console := Console(width=200)).capture() as capture:
-        function(console)
-    return capture.get()
+def notes(plan):
+    """What a training notes."""
+    events = []
+    train_bundle(plan, events.append)
+    return [event.text for event in events if isinstance(event, Note)]
 
 
 def files(run):
@@ -130,12 +132,7 @@ def test_a_run_killed_at_random_steps_and_resumed_is_the_same_to_the_last_bit(tr
     recipe, version = load_recipe(trained.recipe, hard), None
     for folder, resume in ((tmp_path / "whole", False), (run, True)):
         made = train_bundle(
-            recipe,
-            data,
-            folder.parent / f"{folder.name}-bundle",
-            folder,
-            Console(quiet=True),
-            resume=resume,
+            TrainingPlan(recipe, folder.parent / f"{folder.name}-bundle", data, folder, resume=resume)
         )
         version = version or made.manifest.version
         assert made.manifest.version == version
@@ -146,21 +143,13 @@ def test_a_run_killed_at_random_steps_and_resumed_is_the_same_to_the_last_bit(tr
     assert len(orjson.loads((run / "run.json").read_bytes())["resumed"]) == len(lives)
 
 
-def test_a_finished_run_says_so_and_makes_its_bundle_again(trained, tmp_path, monkeypatch):
+def test_a_finished_run_says_so_and_makes_its_bundle_again(trained, tmp_path):
     run = shutil.copytree(trained.run, tmp_path / "run")
     before = files(run)
-    recipe, steps = load_recipe(trained.recipe), []
-    fit = train_module.fit
-
-    def counted(*arguments, on_step, **more):
-        return fit(*arguments, on_step=lambda *step: steps.append(step), **more)
-
-    monkeypatch.setattr(train_module, "fit", counted)
-    progress = said(
-        lambda console: train_bundle(recipe, trained.data, tmp_path / "bundle", run, console, resume=True)
-    )
-    assert f"the run in {run} is finished: only its bundle is made again" in " ".join(progress.split())
-    assert steps == []
+    recipe, events = load_recipe(trained.recipe), []
+    train_bundle(TrainingPlan(recipe, tmp_path / "bundle", trained.data, run, resume=True), events.append)
+    assert Note(f"the run in {run} is finished: only its bundle is made again") in events
+    assert not any(isinstance(event, StepDone) for event in events)
     assert_same(files(run), before)
     again, first = load_bundle(tmp_path / "bundle").manifest, load_bundle(trained.bundle).manifest
     assert (again.version, again.metrics, again.training["best_epoch"]) == (
@@ -180,9 +169,7 @@ def interrupted(trained, tmp_path, monkeypatch, name, *, sets=(), **more):
     with monkeypatch.context() as broken:
         broken.setattr(train_module.RunFolder, name, crash)
         with pytest.raises(Interrupted):
-            train_bundle(
-                recipe, trained.data, tmp_path / "bundle", tmp_path / "run", Console(quiet=True), **more
-            )
+            train_bundle(TrainingPlan(recipe, tmp_path / "bundle", trained.data, tmp_path / "run", **more))
 
 
 def test_a_run_killed_around_an_epochs_end_has_each_epoch_once(trained, tmp_path, monkeypatch):
@@ -195,51 +182,35 @@ def test_a_run_killed_around_an_epochs_end_has_each_epoch_once(trained, tmp_path
     assert not (run / "best.pt").exists()
 
     monkeypatch.setattr(train_module, "write_bundle", lambda *_, **__: None)
-    monkeypatch.setattr(train_module, "_summary", lambda *_: "")
-    progress = said(
-        lambda console: train_bundle(
-            load_recipe(trained.recipe), trained.data, tmp_path / "bundle", run, console, resume=True
-        )
-    )
-    assert "has no checkpoint yet: from the beginning" in " ".join(progress.split())
+    plan = TrainingPlan(load_recipe(trained.recipe), tmp_path / "bundle", trained.data, run, resume=True)
+    assert f"{run} has no checkpoint yet: from the beginning" in notes(plan)
     assert_same(files(run), expected)
 
 
 def test_a_resumed_run_says_where_it_goes_on(trained, tmp_path, monkeypatch):
     recipe = load_recipe(trained.recipe, ["training.checkpoint_seconds=0"])
-    fit, left = train_module.fit, 20
+    plan, left = TrainingPlan(recipe, tmp_path / "bundle", trained.data, tmp_path / "run", resume=True), 20
 
-    def killed(*arguments, on_step, **more):
-        def count(*step):
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Interrupted
+    def count(event):
+        nonlocal left
+        left -= isinstance(event, StepDone)
+        if left == 0:
+            raise Interrupted
 
-        return fit(*arguments, on_step=count, **more)
-
-    with monkeypatch.context() as broken:
-        broken.setattr(train_module, "fit", killed)
-        with pytest.raises(Interrupted):
-            train_bundle(recipe, trained.data, tmp_path / "bundle", tmp_path / "run", Console(quiet=True))
+    with pytest.raises(Interrupted):
+        train_bundle(plan, count)
     monkeypatch.setattr(train_module, "write_bundle", lambda *_, **__: None)
-    monkeypatch.setattr(train_module, "_summary", lambda *_: "")
-    progress = said(
-        lambda console: train_bundle(
-            recipe, trained.data, tmp_path / "bundle", tmp_path / "run", console, resume=True
-        )
-    )
     # 15 steps an epoch: of 20 the last one's checkpoint was never made.
-    assert "resumed in epoch 2 of 3, 256 of 960 rows done" in " ".join(progress.split())
+    assert "resumed in epoch 2 of 3, 256 of 960 rows done" in notes(plan)
     assert_same(files(tmp_path / "run"), files(trained.run))
 
 
 def test_a_run_that_cannot_be_resumed_is_refused_before_any_data_is_read(trained, tmp_path):
     def resume(run, **more):
         recipe = load_recipe(trained.recipe, **more)
-        train_bundle(recipe, tmp_path / "nowhere", tmp_path / "bundle", run, Console(quiet=True), resume=True)
+        train_bundle(TrainingPlan(recipe, tmp_path / "bundle", tmp_path / "nowhere", run, resume=True))
 
-    with pytest.raises(FulcrumError, match="--resume: name the folder of the run to go on with, --run DIR"):
+    with pytest.raises(FulcrumError, match="to resume a run, name its folder"):
         resume(None)
     with pytest.raises(FulcrumError, match=r"another recipe: training\.seed is 3 there and 4 here"):
         resume(trained.run, overrides=["training.seed=4"])
@@ -253,7 +224,5 @@ def test_a_run_is_not_resumed_on_other_data(trained, tmp_path):
     with (data / "log.csv").open("a") as file:
         file.write("1,1,1199,0,500,0\n")
     with pytest.raises(FulcrumError, match=r"the run in .* was started on other data: xxh3:"):
-        train_bundle(
-            load_recipe(trained.recipe), data, tmp_path / "bundle", run, Console(quiet=True), resume=True
-        )
+        train_bundle(TrainingPlan(load_recipe(trained.recipe), tmp_path / "bundle", data, run, resume=True))
     assert not (tmp_path / "bundle").exists()

@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
-from rich.console import Console
 
 from model.bundle import Bundle, load_bundle
 from model.network.trunk import Trunk
@@ -30,9 +29,8 @@ from training.publishing.publish import publish
 from training.recipe import Recipe, load_recipe
 from training.rows.material import material_in_memory
 from training.runs.warm_start import open_bundle
-from training.train import train_bundle
+from training.train import TrainingPlan, train_bundle
 
-QUIET = Console(quiet=True)
 TASKS = ("vtr", "vcr", "shr")
 
 
@@ -78,12 +76,12 @@ def judged(home: Home, made_once: MadeOnce) -> Callable[[str], Judged]:
     @cache
     def train(model: str) -> Judged:
         def make(folder: Path) -> None:
-            train_bundle(home.recipe(model), home.data, folder / "bundle", folder / "run", QUIET)
+            train_bundle(TrainingPlan(home.recipe(model), folder / "bundle", home.data, folder / "run"))
 
         loaded = load_bundle(made_once(f"network-{model}", make) / "bundle")
         # Of one encoder for all, so the second finds its rows published.
-        publish(loaded, home.data, str(home.store), QUIET)
-        return Judged(loaded, evaluate_bundle(loaded, home.data, None, "default", QUIET).rows)
+        publish(loaded, home.data, str(home.store))
+        return Judged(loaded, evaluate_bundle(loaded, home.data).rows)
 
     return train
 
@@ -122,9 +120,9 @@ def test_a_training_goes_on_from_a_networks_bundle_with_a_new_feature(
     length = {"name": "length_ms", "side": "item", "kind": "numeric"}
     recipe = home.recipe(model, features=[length, *reversed(home.document["features"])])
     before = judged(model)
-    warm = open_bundle(before.bundle.path, recipe)
-    material = material_in_memory(recipe, home.data, QUIET, warm.grow)
-    network = fresh_network(recipe, material.encoder)
+    warm = open_bundle(before.bundle.path, recipe.data_schema, recipe.network)
+    material = material_in_memory(recipe.data_schema, home.data, warm.growth)
+    network = fresh_network(recipe.network, recipe.training, material.encoder)
     warm.put(network, material.encoder, recipe.network)
     predictions = predict_rows(network, material.validation)
     expected = before.rows.select(f"{task}_prediction" for task in TASKS).to_numpy()

@@ -136,15 +136,15 @@ def test_an_override_may_replace_an_item_of_a_list(document, saved):
 @pytest.mark.parametrize(
     ("override", "match"),
     [
-        ("training.epochs", "--set training.epochs: expected dotted.key=value"),
-        ("=3", "--set =3: expected dotted.key=value"),
+        ("training.epochs", "override training.epochs: expected dotted.key=value"),
+        ("=3", "override =3: expected dotted.key=value"),
         ("training..epochs=3", "expected dotted.key=value"),
-        ("training.epochs=[", r"--set training.epochs=\[: not valid YAML"),
+        ("training.epochs=[", r"override training.epochs=\[: not valid YAML"),
         ("training.epoch=3", "training.epoch: unknown key"),
-        ("tasks.vtx.weight=2", "--set tasks.vtx.weight: nothing is named 'vtx'; there are vtr, vcr, shr"),
-        ("tasks.vtx=2", "--set tasks.vtx: nothing is named 'vtx'"),
-        ("name.first=x", "--set name.first: name holds a value, not keys"),
-        ("name.first.second=x", "--set name.first.second: name holds a value"),
+        ("tasks.vtx.weight=2", "override tasks.vtx.weight: nothing is named 'vtx'; there are vtr, vcr, shr"),
+        ("tasks.vtx=2", "override tasks.vtx: nothing is named 'vtx'"),
+        ("name.first=x", "override name.first: name holds a value, not keys"),
+        ("name.first.second=x", "override name.first.second: name holds a value"),
     ],
 )
 def test_an_override_that_fits_nothing_is_refused(document, saved, override, match):

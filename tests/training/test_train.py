@@ -9,20 +9,17 @@ import orjson
 import polars as pl
 import pytest
 import torch
-from rich.console import Console
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
 from model.network.network import build_network
 from training.fitting.network import side_spec, task_heads
 from training.recipe import load_recipe
-from training.train import train_bundle
-
-QUIET = Console(quiet=True)
+from training.train import TrainingPlan, train_bundle
 
 
 def train(recipe, data, folder, **more):
-    return train_bundle(load_recipe(recipe, **more), data, folder / "bundle", folder / "run", QUIET)
+    return train_bundle(TrainingPlan(load_recipe(recipe, **more), folder / "bundle", data, folder / "run"))
 
 
 def test_the_manifest_says_what_was_trained_on_what_and_how_well(trained):
@@ -139,7 +136,7 @@ def test_a_training_that_diverges_writes_no_bundle(trained, tmp_path, monkeypatc
 def test_a_folder_of_something_else_is_refused_before_any_data_is_read(trained, tmp_path):
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "holiday.jpg").write_bytes(b"precious")
-    with pytest.raises(FulcrumError, match=r"--out .*bundle: there is something else than a bundle"):
+    with pytest.raises(FulcrumError, match=r"bundle holds something else than a bundle"):
         train(trained.recipe, tmp_path / "nowhere", tmp_path)
     assert (tmp_path / "bundle" / "holiday.jpg").read_bytes() == b"precious"
 
@@ -147,7 +144,7 @@ def test_a_folder_of_something_else_is_refused_before_any_data_is_read(trained, 
 def test_a_run_folder_that_holds_a_run_is_refused(trained, tmp_path):
     run = shutil.copytree(trained.run, tmp_path / "run")
     before = (run / "run.json").read_bytes()
-    with pytest.raises(FulcrumError, match=r"--run .*run: there is a run in this folder already"):
+    with pytest.raises(FulcrumError, match=r"the run folder .*run holds a run already"):
         train(trained.recipe, trained.data, tmp_path)
     assert (run / "run.json").read_bytes() == before
     assert not (tmp_path / "bundle").exists()
@@ -189,6 +186,18 @@ def test_lists_shared_tables_and_the_past_learn_what_only_they_tell(document, sa
     document["tasks"] = [{"name": "vtr", "type": "binary", "label": "watched_ms > 0"}]
     document["training"] |= {"epochs": 12, "patience": 12, "embedding_updates": "sparse"}
     out = tmp_path / "bundle"
-    train_bundle(load_recipe(saved(document)), tmp_path, out, tmp_path / "run", Console(quiet=True))
+    train_bundle(TrainingPlan(load_recipe(saved(document)), out, tmp_path, tmp_path / "run"))
     bundle = load_bundle(out)
     assert bundle.manifest.metrics["vtr"]["auc"] > 0.9
+
+
+def test_an_observer_hears_the_stations_in_their_order(trained, tmp_path):
+    heard = []
+    plan = TrainingPlan(load_recipe(trained.recipe), tmp_path / "bundle", trained.data, tmp_path / "run")
+    train_bundle(plan, observer=heard.append)
+    kinds = [type(event).__name__ for event in heard]
+    in_turn = [kind for kind, before in zip(kinds, [None, *kinds], strict=False) if kind != before]
+    epoch = ["StepDone", "EpochDone", "CheckpointDue"]
+    assert in_turn == ["Stage", "Note", "Stage", *epoch, *epoch, *epoch, "Stage"]
+    # A notebook prints them.
+    assert max(len(repr(event)) for event in heard) < 2_000

@@ -9,6 +9,7 @@ import typer
 
 from model.errors import FulcrumError
 from model.terminal import BundlePath, Data, Json, answer, extra, print_json, progress
+from training.commands.rendering import Rendered
 
 
 def evaluate(
@@ -55,22 +56,19 @@ def evaluate(
     """Judge a bundle: on its own training folder the validation split, on any other all rows."""
     if predictions is not None and predictions.suffix not in {".parquet", ".csv"}:
         raise FulcrumError(f"--predictions {predictions}: expected a name that ends in .parquet or .csv")
+    if reward is not None and fusion is None:
+        raise FulcrumError("--reward judges the order of a fused score: give --fusion FILE too")
     with extra("training"):
-        from training.evaluation.evaluate import evaluate_bundle
-        from training.evaluation.tables import details, summary
+        from training.commands.evaluation_tables import details, summary
+        from training.evaluation.evaluate import FusedScore, Judgement, evaluate_bundle
     from model.bundle import load_bundle
 
-    evaluation = evaluate_bundle(
-        load_bundle(bundle),
-        data,
-        fusion,
-        scene,
-        progress,
-        reward=reward,
-        against=load_bundle(against) if against is not None else None,
-        group=group,
-        variant=variant,
-    )
+    fused = FusedScore(fusion, scene, reward) if fusion is not None else None
+    other = load_bundle(against) if against is not None else None
+    with Rendered() as observer:
+        evaluation = evaluate_bundle(
+            load_bundle(bundle), data, Judgement(fused, other, group, variant), observer
+        )
     if predictions is not None:
         predictions.parent.mkdir(parents=True, exist_ok=True)
         if predictions.suffix == ".parquet":

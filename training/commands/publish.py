@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from model.terminal import BundlePath, Data, answer, extra, progress
+from model.terminal import BundlePath, Data, answer, extra
+from training.commands.rendering import Rendered
 
 
 def publish(
@@ -20,7 +21,8 @@ def publish(
     from model.bundle import load_bundle
     from model.redis_url import folder_or_redis
 
-    published = publish_rows(load_bundle(bundle), data, to, progress)
+    with Rendered() as observer:
+        published = publish_rows(load_bundle(bundle), data, to, observer)
     answer.print(
         f"published {published.users:,} users and {published.items:,} items to {folder_or_redis(to)}",
         soft_wrap=True,

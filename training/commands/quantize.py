@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
 from model.errors import FulcrumError
 from model.terminal import BundlePath, Data, Json, answer, extra, print_json, progress
+from training.commands.rendering import Rendered
+
+if TYPE_CHECKING:
+    from training.export.variant_gate import VariantGate
 
 
 def quantize(
@@ -23,11 +31,12 @@ def quantize(
         from training.export.variants import quantize_bundle
     from model.bundle import load_bundle
 
-    entry, gate = quantize_bundle(load_bundle(bundle), data, progress)
+    with Rendered() as observer:
+        entry, gate = quantize_bundle(load_bundle(bundle), data, observer)
     if json:
         print_json(entry.model_dump(mode="json"))
     else:
-        answer.print(gate.table())
+        answer.print(gate_table(gate))
         answer.print(
             f"{entry.speedup:.2f} times as fast as float32 here (500 candidates, one thread); "
             f"the best 50 of {gate.requests} requests have {gate.overlap:.1%} in common",
@@ -40,3 +49,19 @@ def quantize(
             f"bundle {bundle}: {INT8} does not pass its gate ({failed}); the bundle serves fp32 as before"
         )
     progress.print(f"{bundle} has the variant {INT8}: fulcrum serve --variant auto", soft_wrap=True)
+
+
+def gate_table(gate: VariantGate) -> Table:
+    """What the variant loses, a row per check."""
+    table = Table("gate", "loss [95 %]", "at most", "")
+    for check in gate.checks:
+        shape, most = ("+.3%", ".1%") if check.share else ("+.5f", ".4f")
+        low, high = check.interval
+        interval = f" [{low:{shape}}, {high:{shape}}]" if low != high else ""
+        table.add_row(
+            f"{check.name}: {check.meaning}",
+            f"{check.loss:{shape}}{interval}",
+            f"{check.most:{most}}",
+            check.verdict,
+        )
+    return table

@@ -29,6 +29,7 @@ class Rendered:
         columns = (TextColumn("{task.description}"), BarColumn(), _Rate(), TimeRemainingColumn())
         self._bars = Progress(*columns, console=progress, transient=True, disable=not progress.is_terminal)
         self._bar: TaskID | None = None
+        self._counted = ""
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -47,7 +48,7 @@ class Rendered:
                 self._end_bar()
                 self.print(escape(title))
             case Advanced(what, done, total, unit):
-                self.bar(what, done, total, unit)
+                self.bar(what, done, total, unit, what)
             case Note(text):
                 self.print(f"  {escape(text)}")
             case Warned(text):
@@ -57,11 +58,13 @@ class Rendered:
         """A line above the bars, in rich's markup."""
         progress.print(text, highlight=False, soft_wrap=True)
 
-    def bar(self, label: str, done: int, total: int | None, unit: str = "") -> None:
-        """Move the bar."""
-        if self._bar is None:
-            self._bar = self._bars.add_task("", total=total, unit=unit)
-        self._bars.update(self._bar, description=label, completed=done, total=total, unit=unit)
+    def bar(self, what: str, done: int, total: int | None, unit: str, label: str) -> None:
+        """Move the bar of what is counted; where something else is counted now, its bar takes the place."""
+        if self._bar is None or what != self._counted:
+            self._end_bar()
+            self._counted = what
+            self._bar = self._bars.add_task(label, completed=done, total=total, unit=unit)
+        self._bars.update(self._bar, description=label, completed=done, total=total)
 
     def _end_bar(self) -> None:
         if self._bar is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from model.errors import FulcrumError
-from model.terminal import Data, answer, escape, extra, print_json, progress
+from model.terminal import Data, answer, escape, extra, print_json
 
 
 def report(
@@ -68,24 +68,22 @@ def report(
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401 (missing after hours of training would be too late)
     with extra("training"):
-        from training.report.page.table import report_table
+        from training.commands.report_progress import ReportProgress, report_table
+        from training.report.plan import ReportSpec
         from training.report.report import make_report
     if match not in ("flops", "parameters", "none"):
         raise FulcrumError(f"--match {match}: expected flops, parameters or none")
-    found = make_report(
+    spec = ReportSpec(
         recipe,
-        data,
-        out,
-        progress,
         models=_names(models, "--models"),
         tasks=_names(tasks, "--tasks"),
         seeds=seeds,
         match=match,  # type: ignore[arg-type]
-        jobs=jobs,
-        minutes=minutes,
         compare=[_pair(text) for text in compare or ()],
         overrides=override or (),
     )
+    with ReportProgress() as observer:
+        found = make_report(spec, data, out, jobs=jobs, minutes=minutes, observer=observer)
     if json:
         print_json(found)
         return

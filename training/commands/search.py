@@ -8,7 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from model.terminal import Data, Json, Sets, answer, escape, extra, print_json, progress
+from model.terminal import Data, Json, Sets, answer, escape, extra, print_json
 
 
 def search(
@@ -28,24 +28,15 @@ def search(
 ) -> None:
     """Try a recipe with other values, judged on the validation split; several processes may share --run."""
     with extra("training"):
-        from training.search.search import Trial, load_space, search
-        from training.search.table import search_progress, search_table
-    wanted = load_space(space)
-    names = list(wanted.objective)
-    with search_progress(progress) as bars:
-        bar = bars.add_task("reading the log", total=trials)
-
-        def tell(trial: Trial, best: Trial) -> None:
-            found = "  ".join(f"{name} {trial.metrics[name]:.5f}" for name in names)
-            star = "  [green]best[/]" if trial.number == best.number else ""
-            progress.print(f"trial {trial.number}  {found}  ({trial.seconds:.0f} s){star}", highlight=False)
-            bars.update(bar, description="trials", completed=trial.number + 1)
-
-        found = search(recipe, wanted, data, run, trials, overrides=override or (), on_trial=tell)
+        from training.commands.search_progress import SearchProgress, search_table
+        from training.search.search import Search, load_space, search
+    wanted = Search(recipe, load_space(space), override or ())
+    with SearchProgress(trials) as observer:
+        found = search(wanted, data, run, trials, observer)
     if json:
         print_json({"trials": found})
         return
-    answer.print(search_table(found, wanted))
+    answer.print(search_table(found, wanted.space))
     if found:
         chosen = " ".join(
             f"--set {key}={orjson.dumps(value).decode()}" for key, value in found[0].parameters.items()

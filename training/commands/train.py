@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from model.errors import FulcrumError
 from model.terminal import Data, Sets, answer, extra, progress
 
 
@@ -48,11 +49,14 @@ def train(
 ) -> None:
     """Train a network on a log, export it and write the bundle that `serve` loads."""
     with extra("training"):
+        from training.commands.training_progress import TrainingProgress, summary
         from training.recipe import load_recipe
-        from training.train import train_bundle
+        from training.train import TrainingPlan, train_bundle
+    if resume and run is None:
+        raise FulcrumError("--resume: name the folder of the run to go on with, --run DIR")
     sets = [*(override or ()), *(["training.tensorboard=true"] if tensorboard else [])]
-    loaded = load_recipe(recipe, sets, model)
-    trained = train_bundle(
-        loaded, data, out, run, progress, resume=resume, start=start, gate=gate, force=force
-    )
+    plan = TrainingPlan(load_recipe(recipe, sets, model), out, data, run, resume, start, gate, force)
+    with TrainingProgress() as observer:
+        trained = train_bundle(plan, observer)
+    progress.print(summary(trained))
     answer.print(f"bundle {out}", trained.manifest.version, highlight=False, soft_wrap=True)

@@ -24,7 +24,7 @@ def read_source(data: DataSpec, folder: Path | None) -> LogSource:
 
     Args:
         data: the recipe's data part.
-        folder: `--data`; None for the data sets that need none.
+        folder: of their files; None for the data sets that need none.
 
     Raises:
         FulcrumError: unknown reader or option, missing or unreadable files.

@@ -66,7 +66,7 @@ def _read(folder: Path, columns: Sequence[str], name: str) -> LogSource:
     if not paths:
         there = ", ".join(path.name for path in parts) or "none"
         raise FulcrumError(
-            f"--data {folder}: no csv or parquet file of {name} with train, val or test in its name; "
+            f"data folder {folder}: no csv or parquet file of {name} with train, val or test in its name; "
             f"there is {there}"
         )
     frames = [_table(path, columns, name).with_columns(part=pl.lit(parts[path])) for path in paths]

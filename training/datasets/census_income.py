@@ -48,7 +48,7 @@ def read_census_income(_data: DataSpec, folder: Path, _options: Frozen) -> LogSo
         folder, [f"census-income.{part}{end}" for part in ("data", "test") for end in ("", ".*")]
     )
     if not paths:
-        raise FulcrumError(f"--data {folder}: no census-income.data or census-income.test (or parquet) in it")
+        raise FulcrumError(f"data folder {folder}: no census-income.data or .test (or parquet) in it")
     persons = pl.concat([_read(path) for path in paths], how="vertical_relaxed")
     number = pl.int_range(pl.len())
     # Knuth's multiplicative hash spreads neighbours, which surveys may have made alike, over the folds.

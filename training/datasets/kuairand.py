@@ -48,13 +48,13 @@ def read_kuairand(_data: DataSpec, folder: Path, options: KuaiRandOptions) -> Lo
     standard = _files(folder, "log_standard_*")
     log_paths = standard if options.traffic == "standard" else _files(folder, "log_random_*")
     if not log_paths:
-        raise FulcrumError(f"--data {folder}: no log_{options.traffic}_*.csv or .parquet in it")
+        raise FulcrumError(f"data folder {folder}: no log_{options.traffic}_*.csv or .parquet in it")
     users_paths, videos_paths = (
         _files(folder, name) for name in ("user_features_*", "video_features_basic_*")
     )
     for paths, name in ((users_paths, "user_features"), (videos_paths, "video_features_basic")):
         if not paths:
-            raise FulcrumError(f"--data {folder}: no {name}_*.csv or .parquet in it")
+            raise FulcrumError(f"data folder {folder}: no {name}_*.csv or .parquet in it")
     exposure_paths, list_paths = _files(folder, "history_exposures_*"), _files(folder, "user_history_*")
     log = _clean(_stack(log_paths))
     beside = _clean(_stack(standard)) if options.traffic == "random" and standard else log.clear()

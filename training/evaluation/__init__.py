@@ -1,1 +1,1 @@
-"""What an evaluation is made of: resampling, calibration, order within groups, paired comparison, tables."""
+"""What an evaluation is made of: resampling, calibration, order within groups, paired comparison."""

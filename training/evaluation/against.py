@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from model.bundle import Bundle
 from model.errors import FulcrumError
@@ -17,6 +16,7 @@ from training.evaluation.judged import Judged, Predictions
 from training.evaluation.predicting import bundle_predictions, named
 from training.metrics.comparison import compare_task
 from training.preparation.preparation import PreparedLog, prepare_log, same_rows
+from training.progress import Observer, Stage
 from training.rows.material import encode_rows
 
 __all__ = ["OtherBundle"]
@@ -30,7 +30,7 @@ class OtherBundle:
     """
 
     def __init__(
-        self, judged: Judged, bundle: Bundle, source: LogSource, folder: Path | None, console: Console
+        self, judged: Judged, bundle: Bundle, source: LogSource, folder: Path | None, observer: Observer
     ) -> None:
         self._judged, self._bundle = judged, bundle
         self._notes: list[str] = []
@@ -42,7 +42,7 @@ class OtherBundle:
         log = prepare_log(schema, source, split=its_own)
         if not same_rows(judged.schema, judged.log, schema, log):
             raise FulcrumError(
-                f"--against {bundle.path}: it reads other rows from this data "
+                f"comparison with {bundle.path}: it reads other rows from this data "
                 f"({len(log):,} against {len(judged.log):,}, or in another order); "
                 "to be compared, both need the same reader, options, keep, user, item and time"
             )
@@ -52,9 +52,9 @@ class OtherBundle:
                 f"{bundle.path} was trained on {self._trained_on:,} of these rows, which flatters it"
             )
         self._note_other_labels(log)
-        console.print(f"Comparing with {bundle.path}")
+        observer(Stage(f"Comparing with {bundle.path}"))
         self._predictions = bundle_predictions(
-            bundle.network_path, encode_rows(bundle.encoder, log, judged.rows), console
+            bundle.network_path, encode_rows(bundle.encoder, log, judged.rows), observer
         )
 
     def report(self, predictions: Predictions, order: FusedOrder | None) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class OtherBundle:
         shared = [name for name, kind in ours.items() if theirs.get(name) == kind]
         if not shared:
             raise FulcrumError(
-                f"--against {self._bundle.path}: no task in common: it has {', '.join(theirs)}, "
+                f"comparison with {self._bundle.path}: no task in common: it has {', '.join(theirs)}, "
                 f"the bundle {', '.join(ours)}"
             )
         alone = [name for name in ours | theirs if name not in shared]

@@ -6,23 +6,21 @@ made of is in `training/evaluation`; what they mean, in docs/evaluation.md.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from rich.console import Console
 
 from model.bundle import FP32, Bundle
 from model.encoding.columns import Column
 from model.errors import FulcrumError
-from model.fusion import FusionConfig, check_tasks, load_fusion, version
 from model.schema import TaskSpec
 from training.datasets import read_source
 from training.evaluation.against import OtherBundle
-from training.evaluation.fused_order import FusedOrder
+from training.evaluation.fused_order import FusedOrder, FusedScore
 from training.evaluation.judged import Judged, Predictions
 from training.evaluation.predicting import bundle_predictions, named
 from training.metrics.calibration import by_length, by_prediction, calibration_error
@@ -31,18 +29,39 @@ from training.metrics.task_metrics import GroupedScorer, finite, task_metrics
 from training.preparation.columns import to_series
 from training.preparation.needed import made_of_the_past
 from training.preparation.preparation import prepare_log
+from training.progress import Advanced, Observer, Stage, silent
 from training.rows.material import encode_rows
 
-__all__ = ["Evaluation", "evaluate_bundle"]
+__all__ = ["Evaluation", "FusedScore", "Judgement", "evaluate_bundle"]
 
 _FEW_VALUES = 64
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is judged beside the tasks, and how.
+
+    Attributes:
+        fused: a fused score to judge, too.
+        against: another bundle to compare with, verified; its predictions are float32.
+        group: column of the groups within which orders are judged; the schema's where None.
+        variant: of the network whose predictions are judged.
+    """
+
+    fused: FusedScore | None = None
+    against: Bundle | None = None
+    group: str | None = None
+    variant: str = FP32
+
+
+_TASKS_ALONE = Judgement()
 
 
 class Evaluation:
     """Metrics of a bundle on some rows, and the rows themselves.
 
     Attributes:
-        report: what `evaluate --json` prints; None for numbers that cannot be computed.
+        report: JSON by keys; None for numbers that cannot be computed.
         rows: keys, context, labels, masks and predictions, one row an impression.
     """
 
@@ -53,84 +72,67 @@ class Evaluation:
 
 def evaluate_bundle(
     bundle: Bundle,
-    folder: Path | None,
-    fusion: Path | None,
-    scene: str,
-    console: Console,
-    *,
-    reward: str | None = None,
-    against: Bundle | None = None,
-    group: str | None = None,
-    variant: str = FP32,
+    folder: Path | None = None,
+    judgement: Judgement = _TASKS_ALONE,
+    observer: Observer = silent,
 ) -> Evaluation:
     """Judge a bundle: on the folder it was trained from the validation split, on any other all rows.
 
     Args:
         bundle: verified.
-        folder: `--data`; None where the data set needs none.
-        fusion: a fusion config whose score is judged too.
-        scene: the scene of it.
-        console: where progress goes.
-        reward: what the fused score is to collect, over label names; the sum of all labels where None.
-        against: another bundle to compare with, verified.
-        group: column of the groups within which orders are judged; the schema's where None.
-        variant: of the network whose predictions are judged; another bundle's are float32.
+        folder: the log's files; None where the data set needs none.
+        judgement: what is judged beside the tasks.
+        observer: told of progress.
 
     Raises:
         FulcrumError: the data does not fit the bundle's schema, the fusion config its tasks, or the other
             bundle the rows, or the bundle has no such variant.
     """
-    schema, network = bundle.schema, bundle.variant_path(variant)
-    config = _fusion(bundle, fusion, scene) if fusion is not None else None
-    if reward is not None and config is None:
-        raise FulcrumError("--reward judges the order of a fused score: give --fusion FILE too")
+    schema, network = bundle.schema, bundle.variant_path(judgement.variant)
+    fused, against = judgement.fused, judgement.against
+    config = fused.read_config(bundle.task_names) if fused is not None else None
     source = read_source(schema.data, folder)
     same = source.fingerprint == bundle.manifest.data.get("fingerprint")
     log = prepare_log(schema, source, split=same)
     rows = np.flatnonzero(log.validation) if same else np.arange(len(log))
     if not len(rows):
-        raise FulcrumError(f"--data {folder}: there is no row to evaluate")
-    if group is not None:
-        log = replace(log, group=_numbered(log.frame, group))
-    column = group or schema.data.group or schema.data.user
+        raise FulcrumError(f"evaluation: there is no row to judge in {folder or source.fingerprint}")
+    if judgement.group is not None:
+        log = replace(log, group=_numbered(log.frame, judgement.group))
+    column = judgement.group or schema.data.group or schema.data.user
     judged = Judged(schema, log, rows, encode_rows(bundle.encoder, log, rows), column)
-    order = FusedOrder(judged, config.scenes[scene], reward) if config is not None else None
-    console.print(f"Evaluating {'the validation split' if same else 'all rows'}: {len(rows):,} impressions")
-    predictions = bundle_predictions(network, judged.encoded, console)
-    other = OtherBundle(judged, against, source, folder, console) if against is not None else None
-    with console.status("resampling users"):
-        report = {
-            "bundle": named(bundle) | {"variant": variant},
-            "data": {
-                "fingerprint": source.fingerprint,
-                "rows": len(rows),
-                "split": "validation" if same else "all",
-                "group": column,
-            },
-            "tasks": _tasks(judged, predictions),
-            "groups": _groups(judged, predictions),
-            "fusion": {},
-            "against": {},
-        }
-        if config is not None and order is not None:
-            of_config = {"version": version(config), "source": str(fusion), "scene": scene}
-            report["fusion"] = of_config | order.report(predictions)
-        if other is not None:
-            report["against"] = other.report(predictions, order)
+    order = FusedOrder(judged, fused, config) if fused is not None and config is not None else None
+    observer(Stage(f"Evaluating {'the validation split' if same else 'all rows'}: {len(rows):,} impressions"))
+    predictions = bundle_predictions(network, judged.encoded, observer)
+    other = OtherBundle(judged, against, source, folder, observer) if against is not None else None
+    observer(Advanced("resampling users", 0, None))
+    report = {
+        "bundle": named(bundle) | {"variant": judgement.variant},
+        "data": {
+            "fingerprint": source.fingerprint,
+            "rows": len(rows),
+            "split": "validation" if same else "all",
+            "group": column,
+        },
+        "tasks": _tasks(judged, predictions),
+        "groups": _groups(judged, predictions),
+        "fusion": order.report(predictions) if order is not None else {},
+        "against": other.report(predictions, order) if other is not None else {},
+    }
     return Evaluation(finite(report), _rows(judged, predictions))
 
 
 def _numbered(frame: pl.DataFrame, column: str) -> npt.NDArray[np.int64]:
-    """Group numbers of `--group`; a row without a value is a group of its own."""
+    """The groups that a column names, by number; a row without a value is a group of its own."""
     if column not in frame.columns:
         raise FulcrumError(
-            f"--group {column}: this column is not in the data; there is {', '.join(frame.columns)}"
+            f"group {column!r}: this column is not in the data; there is {', '.join(frame.columns)}"
         )
     try:
         ranks = frame[column].rank("dense").cast(pl.Int64)
     except pl.exceptions.PolarsError as error:
         raise FulcrumError(
-            f"--group {column}: {frame[column].dtype} values cannot name groups; expected ids"
+            f"group {column!r}: {frame[column].dtype} values cannot name groups; expected ids"
         ) from error
     return np.where(ranks.is_null(), -1 - np.arange(len(ranks)), ranks.fill_null(0))
 
@@ -188,14 +190,6 @@ def _groups(judged: Judged, predictions: Predictions) -> dict[str, Any]:
             interval = scorer.interval(Resamples(encoded.user_number[inside]))
             found[name][task.name] = vars(scorer.found()) | {"interval": interval}
     return found
-
-
-def _fusion(bundle: Bundle, path: Path, scene: str) -> FusionConfig:
-    config = load_fusion(path)
-    check_tasks(config, bundle.task_names)
-    if scene not in config.scenes:
-        raise FulcrumError(f"--scene {scene}: {path} has the scenes {', '.join(config.scenes)}")
-    return config
 
 
 def _rows(judged: Judged, predictions: Predictions) -> pl.DataFrame:

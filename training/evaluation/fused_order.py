@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from model.fusion import SceneConfig, score
+from model.errors import FulcrumError
+from model.fusion import DEFAULT_SCENE, FusionConfig, check_tasks, load_fusion, score, version
 from training.evaluation.judged import Judged, Predictions
 from training.metrics.ndcg import GroupedNdcg
 from training.metrics.reward import default_reward, rewards
 from training.metrics.task_metrics import auc, grouped_auc
 
-__all__ = ["FusedOrder"]
-
+__all__ = ["FusedOrder", "FusedScore"]
 
 _RANKS = 10
+
+
+@dataclass(frozen=True)
+class FusedScore:
+    """The score of a fusion config, and what its order is worth.
+
+    Attributes:
+        file: the config.
+        scene: of it.
+        reward: what the order is to collect, over label names; the sum of all labels where None.
+    """
+
+    file: Path
+    scene: str = DEFAULT_SCENE
+    reward: str | None = None
+
+    def read_config(self, tasks: Sequence[str]) -> FusionConfig:
+        """The config, which has the scene.
+
+        Raises:
+            FulcrumError: it cannot be used, lacks the scene or weights a task that is not among `tasks`.
+        """
+        config = load_fusion(self.file)
+        check_tasks(config, tasks)
+        if self.scene not in config.scenes:
+            raise FulcrumError(f"scene {self.scene!r}: {self.file} has the scenes {', '.join(config.scenes)}")
+        return config
 
 
 class FusedOrder:
     """How well a fused score orders the judged rows: each behaviour, and a reward within groups."""
 
-    def __init__(self, judged: Judged, scene: SceneConfig, reward: str | None) -> None:
-        self.scene = scene
+    def __init__(self, judged: Judged, fused: FusedScore, config: FusionConfig) -> None:
+        self.scene = config.scenes[fused.scene]
+        self._config = {"version": version(config), "source": str(fused.file), "scene": fused.scene}
         self._judged = judged
-        self._reward = reward or default_reward(judged.schema)
+        self._reward = fused.reward or default_reward(judged.schema)
         encoded = judged.encoded
         labels = {
             task.name: np.where(judged.known(place), encoded.labels[:, place], np.nan).astype(np.float64)
@@ -46,7 +77,7 @@ class FusedOrder:
         return self.ndcg.of(scores[self._known])
 
     def report(self, predictions: Predictions) -> dict[str, Any]:
-        """The part `fusion` of the report, less what names the config."""
+        """The part `fusion` of the report."""
         judged, encoded = self._judged, self._judged.encoded
         fused = self.score(predictions)
         orders = {}
@@ -75,6 +106,7 @@ class FusedOrder:
                 },
             }
         return {
+            **self._config,
             "auc_of_score": orders,
             "ndcg": {
                 "reward": self._reward,

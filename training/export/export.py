@@ -110,7 +110,7 @@ def check_replaceable(folder: Path) -> None:
     if folder.exists() and not (folder / "manifest.json").is_file():
         if folder.is_dir() and not any(folder.iterdir()):
             return
-        raise FulcrumError(f"--out {folder}: there is something else than a bundle; name another folder")
+        raise FulcrumError(f"{folder} holds something else than a bundle; name another folder")
 
 
 class _Served(nn.Module):

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.table import Table
 
 from model.fusion import SceneConfig, score, top_k
 from model.schema import TaskSpec
@@ -107,21 +106,6 @@ class VariantGate:
             for check in self.checks
         }
         return {"rows": self.rows, "requests": self.requests, "overlap": self.overlap, "checks": checks}
-
-    def table(self) -> Table:
-        """For people."""
-        table = Table("gate", "loss [95 %]", "at most", "")
-        for check in self.checks:
-            shape, most = ("+.3%", ".1%") if check.share else ("+.5f", ".4f")
-            low, high = check.interval
-            interval = f" [{low:{shape}}, {high:{shape}}]" if low != high else ""
-            table.add_row(
-                f"{check.name}: {check.meaning}",
-                f"{check.loss:{shape}}{interval}",
-                f"{check.most:{most}}",
-                check.verdict,
-            )
-        return table
 
 
 @dataclass(frozen=True)

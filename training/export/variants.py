@@ -12,15 +12,13 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from rich.console import Console
-from rich.progress import track
 
 from model.bundle import (
     MANIFEST_FILES,
@@ -44,6 +42,7 @@ from training.evaluation.predicting import predict_log
 from training.export.quantization import INT8, observe, open_graph, quantize
 from training.export.variant_gate import Request, VariantGate, judge_orders, judge_tasks
 from training.preparation.preparation import PreparedLog, prepare_log
+from training.progress import Advanced, Observer, Stage, silent
 from training.rows.batches import EncodedLog
 from training.rows.material import encode_rows
 
@@ -55,18 +54,16 @@ _REQUESTS = 200
 _CANDIDATES = 500
 _TIMED_CALLS = 30
 
-_Step = TypeVar("_Step")
-
 
 def quantize_bundle(
-    bundle: Bundle, folder: Path | None, console: Console
+    bundle: Bundle, folder: Path | None = None, observer: Observer = silent
 ) -> tuple[VariantEntry, VariantGate]:
     """Make the variant int8 of a bundle and put it into the bundle's folder, for one that stood there.
 
     Args:
         bundle: verified; its folder is replaced as a whole.
-        folder: `--data`; None where the data set needs none.
-        console: where progress goes.
+        folder: the log's files; None where the data set needs none.
+        observer: told of progress.
 
     Raises:
         FulcrumError: the data does not fit, or the network has nothing to quantize.
@@ -76,19 +73,17 @@ def quantize_bundle(
     log = prepare_log(bundle.schema, source, split=own)
     calibrating, judged = _parts(log, own)
     few = min(_CALIBRATION_ROWS, len(calibrating))
-    console.print(
-        f"Calibrating on {few:,} of {len(calibrating):,} rows, judging on {len(judged):,} "
-        + ("of the validation split" if own else "of other users")
-    )
+    of = "of the validation split" if own else "of other users"
+    observer(Stage(f"Calibrating on {few:,} of {len(calibrating):,} rows, judging on {len(judged):,} {of}"))
     with fresh_folder(bundle.path) as copy:
         _copy_files(bundle, copy)
         path = copy / f"network.{INT8}.onnx"
         graph = open_graph(copy / NETWORK)
         names = [value.name for value in graph.graph.input]
-        batches = _batches(bundle, log, calibrating, names, console)
+        batches = _batches(bundle, log, calibrating, names, observer)
         quantize(graph, observe(graph, batches, copy, available_cores()))
         onnx.save_model(graph, str(path))
-        gate, tolerance, speedup = _judge(bundle, path, log, judged, console)
+        gate, tolerance, speedup = _judge(bundle, path, log, judged, observer)
         passed = not gate.failures
         entry = VariantEntry(
             passed=passed,
@@ -119,45 +114,41 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _track(steps: Sequence[_Step], doing: str, console: Console) -> Iterable[_Step]:
-    """With a bar, where somebody watches."""
-    return track(steps, doing, console=console, transient=True, disable=not console.is_terminal)
-
-
 def _parts(log: PreparedLog, own: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Places of the rows that calibrate and of those that judge."""
     calibrating = log.train if own else log.user % 2 == 0
     judged = log.validation if own else log.user % 2 == 1
     if not (calibrating.any() and judged.any()):
-        raise FulcrumError("--data: too few rows; calibrating and judging take rows of different users")
+        raise FulcrumError("too few rows; calibrating and judging take rows of different users")
     return np.flatnonzero(calibrating), np.flatnonzero(judged)
 
 
 def _batches(
-    bundle: Bundle, log: PreparedLog, rows: npt.NDArray[np.int64], names: Sequence[str], console: Console
+    bundle: Bundle, log: PreparedLog, rows: npt.NDArray[np.int64], names: Sequence[str], observer: Observer
 ) -> Iterator[Mapping[str, npt.NDArray[np.generic]]]:
     spread = rows[np.linspace(0, len(rows) - 1, min(_CALIBRATION_ROWS, len(rows))).astype(np.int64)]
-    for start in _track(range(0, len(spread), _BATCH), "calibrating", console):
+    for start in range(0, len(spread), _BATCH):
         some = encode_rows(bundle.encoder, log, spread[start : start + _BATCH])
         arrays = NetworkInputs(some.user, some.item, np.arange(len(some))).arrays()
         yield {name: arrays[name] for name in names}
+        observer(Advanced("calibrating", start + len(some), len(spread), "rows"))
 
 
 def _judge(
-    bundle: Bundle, path: Path, log: PreparedLog, rows: npt.NDArray[np.int64], console: Console
+    bundle: Bundle, path: Path, log: PreparedLog, rows: npt.NDArray[np.int64], observer: Observer
 ) -> tuple[VariantGate, dict[str, float], float]:
     """The gate, the largest difference by task, and how much faster the variant is."""
     exact, variant = (NetworkSession(file, threads=available_cores()) for file in (bundle.network_path, path))
     held_out = encode_rows(bundle.encoder, log, rows)
-    before, after = (predict_log(session, held_out, console) for session in (exact, variant))
-    with console.status("resampling users"):
-        checks = judge_tasks(bundle.schema.tasks, before, after, held_out)
+    before, after = (predict_log(session, held_out, observer) for session in (exact, variant))
+    observer(Advanced("resampling users", 0, None))
+    checks = judge_tasks(bundle.schema.tasks, before, after, held_out)
     scene = load_fusion(bundle.fusion_path).scenes[DEFAULT_SCENE]
     drawn = list(_requests(bundle, log, rows, held_out))
-    ranked = [
-        Request(exact.predict(inputs), variant.predict(inputs), seconds)
-        for inputs, seconds in _track(drawn, "ranking", console)
-    ]
+    ranked = []
+    for inputs, seconds in drawn:
+        ranked.append(Request(exact.predict(inputs), variant.predict(inputs), seconds))
+        observer(Advanced("ranking", len(ranked), len(drawn), "requests"))
     regret, overlap = judge_orders(scene, ranked)
     pairs = [(before, after), *((request.exact, request.variant) for request in ranked)]
     tolerance = {

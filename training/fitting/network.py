@@ -26,19 +26,19 @@ from model.schema import (
 )
 from training.fitting.device import multiply_exactly, training_device
 from training.fitting.memory import keep_freed_memory
-from training.recipe import Recipe, TrainingConfig
+from training.recipe import TrainingConfig
 
 __all__ = ["fresh_network", "seeded_network", "side_spec", "task_heads"]
 
 
-def fresh_network(recipe: Recipe, encoder: Encoder) -> RankingNetwork:
-    """The recipe's network before its first step, on its device, in a process with its seed and threads.
+def fresh_network(network: TrunkConfig, training: TrainingConfig, encoder: Encoder) -> RankingNetwork:
+    """A network before its first step, on its device, in a process with its seed and threads.
 
     Raises:
-        FulcrumError: the recipe asks for a device that is not there.
+        FulcrumError: the training asks for a device that is not there.
     """
     user, item = side_spec(encoder, "user", "context"), side_spec(encoder, "item")
-    return seeded_network(recipe.network, recipe.training, user, item, task_heads(encoder))
+    return seeded_network(network, training, user, item, task_heads(encoder))
 
 
 def seeded_network(

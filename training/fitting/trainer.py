@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,13 +23,26 @@ from model.network.network import RankingNetwork
 from model.network.thresholds import Ordinal
 from training.fitting.device import random_state, return_to_random_state
 from training.fitting.loss_weights import task_weights
+from training.fitting.optimizer import rate_share
 from training.fitting.ordinal_tables import fit_tables
 from training.fitting.step import Step
 from training.metrics.task_metrics import task_metrics
+from training.progress import Event, Observer, silent
 from training.recipe import TrainingConfig
 from training.rows.batches import Batch, JudgedRows, TrainingRows
 
-__all__ = ["Checkpoint", "EpochReport", "Trained", "fit", "predict_rows"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointDue",
+    "EpochDone",
+    "EpochReport",
+    "FitPlan",
+    "StepDone",
+    "Trained",
+    "fit",
+    "judge",
+    "predict_rows",
+]
 
 _JUDGED_ROWS = 8192
 _RAREST = 1e-5
@@ -63,6 +76,72 @@ class EpochReport:
 
 
 @dataclass(frozen=True)
+class StepDone(Event):
+    """A step is done.
+
+    Attributes:
+        step: counted from 1 over all epochs.
+        epoch, epochs: the epoch, counted from 1, of at most so many.
+        rows, total_rows: the epoch's rows that are done, of so many.
+        batch: rows of this step.
+        loss: the joint loss of its batch.
+        learning_rate: that it was taken with.
+    """
+
+    step: int
+    epoch: int
+    epochs: int
+    rows: int
+    total_rows: int
+    batch: int
+    loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class EpochDone(Event):
+    """An epoch is done and judged.
+
+    Attributes:
+        report: what came of it.
+        best_weights: the weights where it is the best so far, else nothing.
+    """
+
+    report: EpochReport
+    best_weights: Mapping[str, Tensor] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class CheckpointDue(Event):
+    """Happens every `TrainingConfig.checkpoint_seconds` and after each epoch.
+
+    Attributes:
+        state: all that it takes to go on from here. It shares the training's memory: to be written or copied
+            before the observer returns.
+    """
+
+    state: Checkpoint = field(repr=False)
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """What a network is fitted to, and how.
+
+    Attributes:
+        config: how to train.
+        weights: of the tasks in the joint loss, [T], before what `config.loss_weights` makes of them.
+        train, validation: rows of the two splits.
+        warm: whether the network was trained before, and keeps its base rates.
+    """
+
+    config: TrainingConfig
+    weights: Sequence[float]
+    train: TrainingRows
+    validation: JudgedRows
+    warm: bool = False
+
+
+@dataclass(frozen=True)
 class Trained:
     """The outcome: the network holds the best epoch's weights."""
 
@@ -73,16 +152,10 @@ class Trained:
 
 def fit(
     network: RankingNetwork,
-    config: TrainingConfig,
-    weights: list[float],
-    train: TrainingRows,
-    validation: JudgedRows,
+    plan: FitPlan,
+    observer: Observer = silent,
     *,
-    on_step: Callable[[int, int, float], None] = lambda _epoch, _rows, _loss: None,
-    on_epoch: Callable[[EpochReport, dict[str, Tensor]], None] = lambda _report, _weights: None,
-    on_checkpoint: Callable[[Checkpoint], None] | None = None,
     resume: Checkpoint | None = None,
-    warm: bool = False,
 ) -> Trained:
     """Train until the monitored metric no longer improves; the network ends with its best weights.
 
@@ -94,23 +167,17 @@ def fit(
 
     Args:
         network: its heads name the tasks.
-        config: how to train.
-        weights: of the tasks in the joint loss, [T], before what `config.loss_weights` makes of them.
-        train, validation: rows of the two splits.
-        on_step: called with epoch, rows done and loss after each step.
-        on_epoch: called with each epoch's report and, where it is the best so far, the weights.
-        on_checkpoint: called every `config.checkpoint_seconds` and after each epoch with all that it takes to
-            go on from there. It shares the training's memory: to be written or copied before returning.
+        plan: what it is fitted to, and how.
+        observer: called with `StepDone`, `EpochDone` and `CheckpointDue`.
         resume: a checkpoint to go on from, in place of the beginning.
-        warm: whether the network was trained before, and keeps its base rates.
 
     Raises:
         FulcrumError: the checkpoint is of another network.
     """
-    if not warm:
-        base = torch.cat(_base(network, train))
+    if not plan.warm:
+        base = torch.cat(_base(network, plan.train))
         network.base[: len(base)].copy_(base)
-    training = _Training(network, config, weights, train)
+    training = _Training(network, plan)
     if resume is not None:
         try:
             training.restore(resume)
@@ -119,16 +186,15 @@ def fit(
             raise FulcrumError(f"the checkpoint does not fit this network or version: {reason}") from error
     saved = time.monotonic()
     while not training.finished:
-        for loss in training.rest_of_epoch():
-            on_step(training.epoch, training.rows, loss)
-            if on_checkpoint is not None and time.monotonic() - saved >= config.checkpoint_seconds:
-                on_checkpoint(training.checkpoint())
+        for step in training.rest_of_epoch():
+            observer(step)
+            if time.monotonic() - saved >= plan.config.checkpoint_seconds:
+                observer(CheckpointDue(training.checkpoint()))
                 saved = time.monotonic()
-        report = training.end_epoch(validation)
-        on_epoch(report, training.best_weights if report.best else {})
-        if on_checkpoint is not None:
-            on_checkpoint(training.checkpoint())
-            saved = time.monotonic()
+        report = training.end_epoch(plan.validation)
+        observer(EpochDone(report, training.best_weights if report.best else {}))
+        observer(CheckpointDue(training.checkpoint()))
+        saved = time.monotonic()
     training.finish()
     network.load_state_dict(training.best_weights)
     network.cpu().eval()
@@ -138,19 +204,18 @@ def fit(
 class _Training:
     """All that changes from step to step, so that a checkpoint of it is whole."""
 
-    def __init__(
-        self, network: RankingNetwork, config: TrainingConfig, weights: list[float], train: TrainingRows
-    ) -> None:
+    def __init__(self, network: RankingNetwork, plan: FitPlan) -> None:
+        config = plan.config
         self.epoch, self.rows, self.epochs = 1, 0, list[EpochReport]()
         self.best_weights: dict[str, Tensor] = {}
         self._network = network
         self._config = config
-        self._start_weights = weights
-        self._data = train
+        self._start_weights = plan.weights
+        self._data = plan.train
         self._device = network.base.device
-        steps = config.epochs * math.ceil(len(train) / config.batch)
-        tasks = task_weights(config.loss_weights, weights, network.heads).to(self._device)
-        self._step = Step(network, config, tasks, steps)
+        self._steps_an_epoch = math.ceil(len(plan.train) / config.batch)
+        tasks = task_weights(config.loss_weights, plan.weights, network.heads).to(self._device)
+        self._step = Step(network, config, tasks, config.epochs * self._steps_an_epoch)
         self._shuffler = torch.Generator().manual_seed(config.seed)
         self._before_shuffle = self._shuffler.get_state()
         self._loss, self._task_losses = 0.0, self._no_losses()
@@ -167,8 +232,8 @@ class _Training:
         done = self.epochs[-1].epoch
         return done >= self._config.epochs or done - self.best.epoch >= self._config.patience
 
-    def rest_of_epoch(self) -> Iterator[float]:
-        """Train on the epoch's rows that are not done, in a fresh order; the loss of each step."""
+    def rest_of_epoch(self) -> Iterator[StepDone]:
+        """Train on the epoch's rows that are not done, in a fresh order."""
         config, data = self._config, self._data
         self._network.train()
         self._before_shuffle = self._shuffler.get_state()
@@ -179,7 +244,13 @@ class _Training:
             self._loss += value * share
             self._task_losses += per_task * share
             self.rows += len(batch)
-            yield value
+            yield self._step_done(len(batch), value)
+
+    def _step_done(self, batch: int, loss: float) -> StepDone:
+        config, steps = self._config, self._steps_an_epoch
+        step = (self.epoch - 1) * steps + math.ceil(self.rows / config.batch)
+        rate = config.learning_rate * rate_share(config, step - 1, config.epochs * steps)
+        return StepDone(step, self.epoch, config.epochs, self.rows, len(self._data), batch, loss, rate)
 
     def end_epoch(self, validation: JudgedRows) -> EpochReport:
         """Judge the weights, keep them where they are the best so far, and begin the next epoch."""
@@ -305,7 +376,7 @@ def _fit_thresholds(thresholds: nn.Module, ordinal: Ordinal, rows: Batch, place:
     return torch.from_numpy(tables.rates)
 
 
-def _monitored(config: TrainingConfig, metrics: dict[str, dict[str, Any]], weights: list[float]) -> float:
+def _monitored(config: TrainingConfig, metrics: dict[str, dict[str, Any]], weights: Sequence[float]) -> float:
     if config.monitor.metric == "loss":
         losses = [task.get("logloss", task.get("mse", math.nan)) for task in metrics.values()]
         return float(np.dot(weights, losses))

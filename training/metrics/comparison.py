@@ -45,7 +45,7 @@ class Difference:
         return "better" if low > 0 else "worse" if high < 0 else "undecided"
 
     def report(self) -> dict[str, Any]:
-        """As `evaluate --json` gives it."""
+        """As an evaluation reports it."""
         return {
             "value": self.value,
             "other": self.other,

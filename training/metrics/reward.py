@@ -41,27 +41,27 @@ def rewards(
     try:
         expression = pl.sql_expr(text)
     except pl.exceptions.PolarsError as error:
-        raise FulcrumError(f"--reward {text!r}: no Polars SQL expression ({_first(error)})") from error
+        raise FulcrumError(f"reward {text!r}: no Polars SQL expression ({_first(error)})") from error
     if not isinstance(expression, pl.Expr):
-        raise FulcrumError(f"--reward {text!r}: expected one expression, found several")
+        raise FulcrumError(f"reward {text!r}: expected one expression, found several")
     for name in sorted(set(expression.meta.root_names())):
         if name not in frame.columns:
             raise FulcrumError(
-                f"--reward {text!r}: there is no label {name!r}; there is {', '.join(frame.columns)}"
+                f"reward {text!r}: there is no label {name!r}; there is {', '.join(frame.columns)}"
             )
     try:
         values = frame.select(value=expression.cast(pl.Float64))["value"]
     except pl.exceptions.PolarsError as error:
-        raise FulcrumError(f"--reward {text!r}: fails on these labels ({_first(error)})") from error
+        raise FulcrumError(f"reward {text!r}: fails on these labels ({_first(error)})") from error
     if len(values) == 1 != frame.height:
         values = values.new_from_index(0, frame.height)
     if len(values) != frame.height:
-        raise FulcrumError(f"--reward {text!r}: expected a number for each row, found {len(values)} numbers")
+        raise FulcrumError(f"reward {text!r}: expected a number for each row, found {len(values)} numbers")
     found = values.fill_null(np.nan).to_numpy()
     strange = found[(found < 0) | np.isinf(found)]
     if len(strange):
         raise FulcrumError(
-            f"--reward {text!r}: expected 0 or more, found {strange[0]:g} in {len(strange)} rows"
+            f"reward {text!r}: expected 0 or more, found {strange[0]:g} in {len(strange)} rows"
         )
     return found
 

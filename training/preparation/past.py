@@ -156,20 +156,20 @@ class _Asking:
     def __init__(
         self,
         spec: PriorSpec | HistorySpec,
-        field: str,
         log: pl.DataFrame,
         clock: Clock,
         counts: npt.NDArray[np.bool_],
         rows: pl.DataFrame,
         times: _Ints | _Floats,
     ) -> None:
+        field = _field(spec)
         require(log, spec.by, f"{field}.by")
         require(rows, spec.by, f"{field}.by")
         self.log_keys, self.asking = _keys(log, rows, spec.by)
         self.events = np.flatnonzero(counts & (self.log_keys >= 0))
         self.keys = self.log_keys[self.events]
         self.happened = clock.ticks[self.events]
-        self.times = times
+        self.log, self.clock, self.rows, self.times = log, clock, rows, times
         delay = clock.span(spec.delay_s, f"{field}.delay_s")
         # Whole ticks stay whole: a float has no place for today's nanoseconds.
         known = self.happened + (math.ceil(delay) if clock.ticks.dtype.kind == "i" else delay)
@@ -204,10 +204,10 @@ def prior_columns(
     Raises:
         FulcrumError: an expression fails or knows other rows than its own, or a column is absent.
     """
-    field = f"data.priors.{spec.name}"
+    field = _field(spec)
     values = floats(log, spec.of, f"{field}.of", alone=True)
     counts = np.isfinite(values) & _where(spec, log, field)
-    asking = _Asking(spec, field, log, clock, counts, rows, times)
+    asking = _Asking(spec, log, clock, counts, rows, times)
     values = values[asking.events]
     life = None
     if spec.half_life_days is not None:
@@ -240,22 +240,26 @@ def history(
 
     Args and raises: as for `prior_columns`; where the history has a seed, log or rows hold its column.
     """
-    field = f"data.histories.{spec.name}"
+    field = _field(spec)
     values = of_the_row_alone(spec.of, log, f"{field}.of")
     if values.dtype.is_nested():
         raise FulcrumError(f"{field}.of: {spec.of!r} gives {values.dtype}, expected one value a row")
     counts = values.is_not_null().to_numpy() & _where(spec, log, field)
-    asking = _Asking(spec, field, log, clock, counts, rows, times)
+    asking = _Asking(spec, log, clock, counts, rows, times)
     values = values.gather(asking.events)
     keys, moments = asking.keys, asking.seen_from
     if spec.seed is not None:
-        values, keys, moments = _seeded(spec.seed, f"{field}.seed", asking, values, clock, log, rows)
+        values, keys, moments = _seeded(spec.seed, f"{field}.seed", asking, values)
     view = _View.of(keys, moments, asking.asking, asking.asked)
     return ListColumn(
         coded(values.gather(view.order), f"{field}.of"),
         np.maximum(view.first, view.stop - spec.last),
         view.stop,
     )
+
+
+def _field(spec: PriorSpec | HistorySpec) -> str:
+    return f"data.{'priors' if isinstance(spec, PriorSpec) else 'histories'}.{spec.name}"
 
 
 def _where(spec: PriorSpec | HistorySpec, log: pl.DataFrame, field: str) -> npt.NDArray[np.bool_]:
@@ -328,24 +332,17 @@ def _decayed(values: _Floats, factors: _Floats) -> _Floats:
     return sums
 
 
-def _seeded(
-    name: str,
-    field: str,
-    asking: _Asking,
-    values: pl.Series,
-    clock: Clock,
-    log: pl.DataFrame,
-    rows: pl.DataFrame,
-) -> tuple[pl.Series, _Ints, _Ints]:
+def _seeded(name: str, field: str, asking: _Asking, values: pl.Series) -> tuple[pl.Series, _Ints, _Ints]:
     """Events with those of a list column before them: its values, keys and moments.
 
     A key's list is the first that one of its rows has. It is seen from that row on, and stands where it
     became known.
     """
+    clock = asking.clock
     moments = asking.moments(clock.seen_at(clock.ticks))
-    lists, keys = _seeds(log, name, field), asking.log_keys
-    if rows is not log:
-        lists = _stacked(lists, _seeds(rows, name, field), field)
+    lists, keys = _seeds(asking.log, name, field), asking.log_keys
+    if asking.rows is not asking.log:
+        lists = _stacked(lists, _seeds(asking.rows, name, field), field)
         keys, moments = np.concatenate([keys, asking.asking]), np.concatenate([moments, asking.asked])
     holding = np.flatnonzero(lists.is_not_null().to_numpy() & (keys >= 0))
     first = holding[np.unique(keys[holding], return_index=True)[1]]

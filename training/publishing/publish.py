@@ -13,9 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
 
 from model.bundle import Bundle
 from model.errors import FulcrumError
@@ -26,6 +23,7 @@ from training.datasets import read_source
 from training.datasets.source import LogSource
 from training.preparation.columns import key_strings
 from training.preparation.entities import Entities, prepare_entities
+from training.progress import Advanced, Observer, silent
 from training.publishing.redis_writer import RedisWriter
 
 __all__ = ["Published", "publish"]
@@ -53,14 +51,14 @@ class Published:
     seconds: float
 
 
-def publish(bundle: Bundle, folder: Path | None, target: str, console: Console) -> Published:
+def publish(bundle: Bundle, folder: Path | None, target: str, observer: Observer = silent) -> Published:
     """Encode all users and items of a data set and bring a store up to date with them.
 
     Args:
         bundle: whose encoder packs the rows.
-        folder: `--data`; None where the data set needs none.
+        folder: the log's files; None where the data set needs none.
         target: the store's folder, or a Redis URL.
-        console: where progress goes.
+        observer: called with progress.
 
     Raises:
         FulcrumError: the data does not fit the bundle's schema, or the target cannot be written.
@@ -68,50 +66,41 @@ def publish(bundle: Bundle, folder: Path | None, target: str, console: Console) 
     try:
         store = folder_or_redis(target)
     except FulcrumError as error:
-        raise FulcrumError(f"--to: {error}") from error
+        raise FulcrumError(f"feature store: {error}") from error
     writer: RedisWriter | None = None
     if isinstance(store, RedisUrl):
         writer = RedisWriter(store, bundle.encoder)
     else:
         _check_folder(store)
     source = read_source(bundle.schema.data, folder)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
-    with Progress(*columns, console=console, transient=True) as progress:
-        began, rows = time.perf_counter(), dict.fromkeys(("users", "items"), 0)
-        tables = _tables(bundle, source, progress, rows)
-        if writer is None:
-            changed = sum(update_store(Path(target), bundle.encoder, tables).values())
-            generation = current_generation(Path(target), bundle.encoder) or ""
-        else:
-            changed = _write(writer, tables, progress)
-            generation = writer.finish(bool(changed))
+    began, rows = time.perf_counter(), dict.fromkeys(("users", "items"), 0)
+    tables = _tables(bundle, source, observer, rows)
+    if writer is None:
+        changed = sum(update_store(Path(target), bundle.encoder, tables).values())
+        generation = current_generation(Path(target), bundle.encoder) or ""
+    else:
+        changed = _write(writer, tables, observer)
+        generation = writer.finish(bool(changed))
     return Published(generation, rows["users"], rows["items"], changed, time.perf_counter() - began)
-
-
-class _Rate(ProgressColumn):
-    """Rows a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} rows/s" if task.speed else "")
 
 
 def _check_folder(target: Path) -> None:
     if target.exists() and not target.is_dir():
-        raise FulcrumError(f"--to {target}: expected a folder, found a file")
+        raise FulcrumError(f"feature store {target}: expected a folder, found a file")
 
 
-def _write(writer: RedisWriter, tables: Iterator[_Table], progress: Progress) -> int:
+def _write(writer: RedisWriter, tables: Iterator[_Table], observer: Observer) -> int:
     changed = 0
     for name, keys, records in tables:
-        bar = progress.add_task(f"writing {name}", total=len(keys))
+        done = 0
         for rows, news in writer.write(name, keys, records):
-            progress.advance(bar, rows)
-            changed += news
+            done, changed = done + rows, changed + news
+            observer(Advanced(f"writing {name}", done, len(keys), "rows"))
     return changed
 
 
 def _tables(
-    bundle: Bundle, source: LogSource, progress: Progress, written: dict[str, int]
+    bundle: Bundle, source: LogSource, observer: Observer, written: dict[str, int]
 ) -> Iterator[_Table]:
     names: tuple[TableName, TableName] = ("users", "items")
     for name in names:
@@ -122,7 +111,7 @@ def _tables(
         else:
             entities = prepare_entities(bundle.schema, source, name)
             keys, kept = _unique_keys(entities)
-            records = _pack(bundle, name, layout, entities, progress)[kept]
+            records = _pack(bundle, name, layout, entities, observer)[kept]
         written[name] = len(keys)
         yield name, keys, records
 
@@ -134,12 +123,11 @@ def _unique_keys(entities: Entities) -> tuple[list[str], npt.NDArray[np.int64]]:
 
 
 def _pack(
-    bundle: Bundle, name: TableName, layout: PackedLayout, entities: Entities, progress: Progress
+    bundle: Bundle, name: TableName, layout: PackedLayout, entities: Entities, observer: Observer
 ) -> npt.NDArray[np.void]:
     side: Side = "user" if name == "users" else "item"
     encoder = bundle.encoder.sides[side]
     total = len(entities.keys)
-    bar = progress.add_task(f"packing {name}", total=total)
     records = np.zeros(total, layout.dtype)
     for start in range(0, total, _CHUNK):
         part = slice(start, min(start + _CHUNK, total))
@@ -147,5 +135,5 @@ def _pack(
         rows = encoder.encode(columns, part.stop - part.start)
         lengths = entities.video_len_s[part] if entities.video_len_s is not None else None
         records[part] = layout.pack(rows, lengths)
-        progress.update(bar, completed=part.stop)
+        observer(Advanced(f"packing {name}", part.stop, total, "rows"))
     return records

@@ -105,6 +105,6 @@ class RedisWriter:
             yield
         except (redis.RedisError, OSError) as error:
             raise FulcrumError(
-                f"--to {self._url}: Redis refused or went away ({error}); what was written stays, "
+                f"feature store {self._url}: Redis refused or went away ({error}); what was written stays, "
                 "publishing again completes it"
             ) from error

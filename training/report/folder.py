@@ -60,17 +60,17 @@ class ReportFolder:
         """
         file = self.path / _PLAN
         if self.path.exists() and not self.path.is_dir():
-            raise FulcrumError(f"--out {self.path}: it is a file; name a folder")
+            raise FulcrumError(f"report {self.path}: it is a file; name a folder")
         if (
             self.path.is_dir()
             and not file.exists()
             and any(path.name != _LOCK for path in self.path.iterdir())
         ):
-            raise FulcrumError(f"--out {self.path}: it holds something else; name another folder")
+            raise FulcrumError(f"report {self.path}: it holds something else; name another folder")
         self.path.mkdir(parents=True, exist_ok=True)
         if not self._lock.take():
             raise FulcrumError(
-                f"--out {self.path}: another process is making it; wait for that, or name another folder"
+                f"report {self.path}: another process is making it; wait for that, or name another folder"
             )
         here: dict[str, Any] = orjson.loads(orjson.dumps(plan))
         there: dict[str, Any] = orjson.loads(file.read_bytes()) if file.exists() else {}
@@ -79,7 +79,7 @@ class ReportFolder:
             self.release()
             more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
             raise FulcrumError(
-                f"--out {self.path}: it holds a report of another recipe or other data: "
+                f"report {self.path}: it holds a report of another recipe or other data: "
                 f"{'; '.join(found[:_NAMED])}{more}; name another folder"
             )
         replace_file(file, orjson.dumps({**there, **here}, option=orjson.OPT_INDENT_2))

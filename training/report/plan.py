@@ -11,7 +11,7 @@ The rules:
 - `single-task` is one network for each task, trained alone: nothing is shared, embeddings neither. It is what
   every gain is measured from, so it is always part of a report.
 - Networks of levels (`ple`, `ml-mmoe`) have two or more, since with one they are others (`cgc`, `mmoe`). So
-  a recipe of `model: ple, levels: 1` is `cgc` here, and `--set network.levels=1` asks for the other reading.
+  a recipe of `model: ple, levels: 1` is `cgc` here; the override `network.levels=1` asks for the other.
 - Training on some of the tasks changes neither rows nor labels: a task that is left out is not looked at.
 """
 
@@ -35,8 +35,9 @@ from training.recipe import (
     apply_override,
     load_recipe,
 )
+from training.report.budget import Match
 
-__all__ = ["SINGLE", "Plan", "make_plan", "of_tasks"]
+__all__ = ["SINGLE", "Plan", "ReportSpec", "make_plan", "of_tasks"]
 
 SINGLE = "single-task"
 """The reference of every gain: one network for each task, trained alone."""
@@ -45,16 +46,41 @@ _LEAST_LEVELS = 2
 
 
 @dataclass(frozen=True)
+class ReportSpec:
+    """What a report compares.
+
+    Attributes:
+        recipe: packaged name or file.
+        models: names of networks; all where None. `single-task` is always part of it.
+        tasks: names of the recipe's tasks; all where None.
+        seeds: how many each network is trained with, the recipe's own and those after it.
+        match: what networks are made to have as much of.
+        compare: further pairs, the first network against the second.
+        overrides: `KEY=VALUE`; those of `network.` go to the networks whose config has the key.
+    """
+
+    recipe: str
+    models: Sequence[str] | None = None
+    tasks: Sequence[str] | None = None
+    seeds: int = 5
+    match: Match = "flops"
+    compare: Sequence[tuple[str, str]] = ()
+    overrides: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a report trains.
 
     Attributes:
+        spec: what it was made of.
         recipe: the recipe, of the chosen tasks; its network is the reference of the budgets.
         own: the recipe's network as the report names it.
         networks: configs by name, before budgets are matched: `single-task` first, then as asked for.
         seeds: each network is trained once with each.
     """
 
+    spec: ReportSpec
     recipe: Recipe
     own: str
     networks: dict[str, TrunkConfig]
@@ -66,48 +92,42 @@ class Plan:
         return self.recipe.data_schema.task_names
 
 
-def make_plan(
-    recipe: str,
-    *,
-    models: Sequence[str] | None = None,
-    tasks: Sequence[str] | None = None,
-    seeds: int = 5,
-    overrides: Sequence[str] = (),
-) -> Plan:
+def make_plan(spec: ReportSpec) -> Plan:
     """Make one recipe into many networks.
-
-    Args:
-        recipe: packaged name or file.
-        models: names of networks; all where None.
-        tasks: names of the recipe's tasks; all where None.
-        seeds: how many, the recipe's own and those after it.
-        overrides: `--set`; those of `network.` go to the networks whose config has the key.
 
     Raises:
         FulcrumError: an unknown name, an override that nothing takes, or a recipe that does not fit.
     """
-    if seeds < 1:
-        raise FulcrumError(f"--seeds {seeds}: expected 1 or more; 5 let chance be told from a gain")
+    if spec.seeds < 1:
+        raise FulcrumError(f"seeds: expected 1 or more, found {spec.seeds}; 5 let chance be told from a gain")
     known = sorted(Trunk.known)
-    for name in models or ():
+    for name in spec.models or ():
         if name not in known:
-            raise FulcrumError(f"--models: unknown network {name!r}; there are {', '.join(known)}")
-    of_network = [text for text in overrides if text.startswith("network.")]
-    loaded = load_recipe(recipe, [text for text in overrides if text not in of_network])
+            raise FulcrumError(f"unknown network {name!r}; there are {', '.join(known)}")
+    of_network = [text for text in spec.overrides if text.startswith("network.")]
+    loaded = load_recipe(spec.recipe, [text for text in spec.overrides if text not in of_network])
     if loaded.training.stream is not None:
         raise FulcrumError("report: networks are trained in memory; leave training.stream out")
-    loaded = of_tasks(loaded, _chosen(loaded, tasks))
+    loaded = of_tasks(loaded, _chosen(loaded, spec.tasks))
     own, settings = _own(loaded, of_network)
-    wanted = list(dict.fromkeys([SINGLE, *(models or [own, *known])]))
+    wanted = list(dict.fromkeys([SINGLE, *(spec.models or [own, *known])]))
     settings = {name: settings.get(name) or _borrowed(loaded, name) for name in {own, *wanted}}
     settings = _overridden(loaded, settings, of_network)
     networks = {name: _config(loaded, settings[name], name) for name in settings}
+    for pair in spec.compare:
+        for name in pair:
+            if name not in wanted:
+                known_here = ", ".join(wanted)
+                raise FulcrumError(
+                    f"{' against '.join(pair)}: {name!r} is not part of this report; there are {known_here}"
+                )
     first = loaded.training.seed
     return Plan(
+        spec,
         loaded.model_copy(update={"network": networks[own]}),
         own,
         {name: networks[name] for name in wanted},
-        tuple(range(first, first + seeds)),
+        tuple(range(first, first + spec.seeds)),
     )
 
 
@@ -158,7 +178,7 @@ def _chosen(recipe: Recipe, tasks: Sequence[str] | None) -> list[str]:
     known = recipe.data_schema.task_names
     for name in tasks or ():
         if name not in known:
-            raise FulcrumError(f"--tasks: unknown task {name!r}; the recipe has {', '.join(known)}")
+            raise FulcrumError(f"unknown task {name!r}; the recipe has {', '.join(known)}")
     return [name for name in known if tasks is None or name in tasks]
 
 
@@ -211,7 +231,7 @@ def _overridden(
     for text in overrides:
         key = text.partition("=")[0].split(".")[1]
         if key == "model":
-            raise FulcrumError(f"--set {text}: a report has many networks; choose them by --models")
+            raise FulcrumError(f"{text}: a report has many networks; choose them by name")
         problem = f"no network of this report has {key!r}"
         taken = False
         for name, of_network in changed.items():
@@ -226,7 +246,7 @@ def _overridden(
                 continue
             changed[name], taken = document["network"], True
         if not taken:
-            raise FulcrumError(f"--set {text}: {problem}")
+            raise FulcrumError(f"{text}: {problem}")
     return changed
 
 

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from model.cores import available_cores
 from model.encoding import Encoder
@@ -27,19 +25,28 @@ from model.network.heads import TaskHead
 from model.network.network import build_network
 from training.fitting.network import side_spec, task_heads
 from training.metrics.task_metrics import finite
+from training.progress import Advanced, Event, Note, Observer, Stage, silent
 from training.report.budget import CLOSE, Budget, Match, matched, measure
 from training.report.findings.analysis import Facts, analyse
 from training.report.folder import ReportFolder
 from training.report.page.page import write_page
-from training.report.plan import SINGLE, Plan, make_plan, of_tasks
+from training.report.plan import SINGLE, Plan, ReportSpec, make_plan, of_tasks
 from training.report.rows import save_rows
 from training.report.run import Job, Part
-from training.report.workers import carry_out_all
+from training.report.workers import RunEnded, carry_out_all
 from training.rows.batches import EncodedLog
 from training.rows.material import material_in_memory
 from training.runs.environment import environment
 
-__all__ = ["make_report"]
+__all__ = ["LeftOut", "make_report"]
+
+
+@dataclass(frozen=True)
+class LeftOut(Event):
+    """A network does not fit the tasks."""
+
+    network: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -63,35 +70,23 @@ class _Networks:
 
 
 def make_report(
-    recipe: str,
+    spec: ReportSpec,
     data: Path | None,
     out: Path,
-    console: Console,
     *,
-    models: Sequence[str] | None = None,
-    tasks: Sequence[str] | None = None,
-    seeds: int = 5,
-    match: Match = "flops",
     jobs: int | None = None,
     minutes: float = 10.0,
-    compare: Sequence[tuple[str, str]] = (),
-    overrides: Sequence[str] = (),
+    observer: Observer = silent,
 ) -> dict[str, Any]:
     """Train what is missing and write `report.json` and `report.html`.
 
     Args:
-        recipe: packaged name or file.
-        data: `--data`; None where the recipe needs none.
+        spec: what is compared.
+        data: the log's files; None where the recipe needs none.
         out: folder of the report.
-        console: where progress goes.
-        models: networks by name; all where None. Single-task models are always part of it.
-        tasks: some of the recipe's tasks; all where None.
-        seeds: how many each network is trained with.
-        match: what networks are made to have as much of.
         jobs: processes; the usable cores where None.
         minutes: a run may take.
-        compare: further pairs, the first network against the second.
-        overrides: `--set`.
+        observer: told of progress.
 
     Returns:
         What `report.json` holds.
@@ -99,53 +94,45 @@ def make_report(
     Raises:
         FulcrumError: bad input, or a folder of something else.
     """
-    plan = make_plan(recipe, models=models, tasks=tasks, seeds=seeds, overrides=overrides)
-    for pair in compare:
-        for name in pair:
-            if name not in plan.networks:
-                raise FulcrumError(
-                    f"--compare {','.join(pair)}: {name!r} is not part of this report; "
-                    f"there are {', '.join(plan.networks)}"
-                )
+    plan = make_plan(spec)
     if jobs is not None and jobs < 1:
-        raise FulcrumError(f"--jobs {jobs}: expected 1 or more")
+        raise FulcrumError(f"jobs: expected 1 or more processes, found {jobs}")
     if not minutes > 0:
-        raise FulcrumError(f"--minutes {minutes:g}: expected more than 0")
+        raise FulcrumError(f"minutes: expected more than 0 for a run, found {minutes:g}")
     folder = ReportFolder(out)
     said = {
         "recipe": _said(plan),
         "tasks": plan.tasks,
-        "match": match,
-        "overrides": [text for text in overrides if text.startswith("network.")],
+        "match": spec.match,
+        "overrides": [text for text in spec.overrides if text.startswith("network.")],
     }
     folder.claim(said)
     try:
-        console.print(
-            f"Reading [bold]{plan.recipe.name}[/] {f'from {data}' if data else '(no files needed)'}"
-        )
-        material = material_in_memory(plan.recipe, data, console, lambda fitted: fitted)
+        observer(Stage(f"Reading {plan.recipe.name} {f'from {data}' if data else '(no files needed)'}"))
+        material = material_in_memory(plan.recipe.data_schema, data, observer=observer)
         folder.release()
         folder.claim({**said, "data": material.fingerprint})
         train, validation = cast(EncodedLog, material.train), cast(EncodedLog, material.validation)
         shape = _shape(plan, material.encoder)
-        console.print(
-            f"Matching {len(plan.networks)} networks" if match != "none" else "Networks as they are"
+        matching = (
+            "Networks as they are" if spec.match == "none" else f"Matching {len(plan.networks)} networks"
         )
-        networks = _match(plan, shape, match, asked=models or ())
+        observer(Stage(matching))
+        networks = _match(plan, shape)
         for name, reason in networks.left_out.items():
-            console.print(f"  [yellow]left out:[/] {name}: {reason}", highlight=False)
+            observer(LeftOut(name, reason))
         wanted = _jobs(plan, shape, networks, minutes, folder.runs)
         began = time.monotonic()
         missing = [job for job in wanted if folder.record(job) is None]
         if len(missing) < len(wanted):
-            console.print(f"  {len(wanted) - len(missing)} of {len(wanted)} runs are there already")
+            observer(Note(f"{len(wanted) - len(missing)} of {len(wanted)} runs are there already"))
         if missing:
             save_rows(folder.rows, train, validation)
             try:
-                _carry_out(missing, folder, jobs or available_cores(), console)
+                _carry_out(missing, folder, jobs or available_cores(), observer)
             finally:
                 shutil.rmtree(folder.rows, ignore_errors=True)
-        console.print("Comparing")
+        observer(Stage("Comparing"))
         records = {job.name: record for job in wanted if (record := folder.record(job)) is not None}
         facts = Facts(
             heads=shape.heads,
@@ -155,18 +142,18 @@ def make_report(
             seeds=plan.seeds,
             networks=tuple(networks.configs),
             own=plan.own if plan.own in networks.configs else None,
-            compare=tuple(compare),
+            compare=tuple(spec.compare),
         )
         found = {
             "recipe": plan.recipe.name,
-            "description": _description(plan, match, networks),
+            "description": _description(plan, networks),
             "data": {
                 "fingerprint": material.fingerprint,
                 "train_rows": len(train),
                 "validation_rows": len(validation),
             },
             "left_out": networks.left_out,
-            **analyse(facts, records, folder.predictions, _costs(networks, match)),
+            **analyse(facts, records, folder.predictions, _costs(networks, spec.match)),
             "environment": environment(),
             "seconds": round(time.monotonic() - began, 1),
         }
@@ -187,11 +174,11 @@ def _said(plan: Plan) -> dict[str, Any]:
     return said
 
 
-def _description(plan: Plan, match: Match, networks: _Networks) -> dict[str, Any]:
+def _description(plan: Plan, networks: _Networks) -> dict[str, Any]:
     return {
         "own": plan.own,
         "reference": SINGLE,
-        "match": match,
+        "match": plan.spec.match,
         "close": CLOSE,
         "target": vars(networks.target),
         "seeds": list(plan.seeds),
@@ -209,16 +196,16 @@ def _shape(plan: Plan, encoder: Encoder) -> _Shape:
     return _Shape(heads, user, item, tuple(network.parts))
 
 
-def _match(plan: Plan, shape: _Shape, match: Match, asked: Sequence[str]) -> _Networks:
+def _match(plan: Plan, shape: _Shape) -> _Networks:
     target = measure(plan.recipe.network, shape.fields, shape.heads, apart=plan.own == SINGLE)
     configs, budgets, left_out = dict[str, TrunkConfig](), dict[str, Budget](), dict[str, str]()
     for name, config in plan.networks.items():
         try:
             configs[name], budgets[name] = matched(
-                config, shape.fields, shape.heads, apart=name == SINGLE, match=match, target=target
+                config, shape.fields, shape.heads, apart=name == SINGLE, match=plan.spec.match, target=target
             )
         except ValueError as error:
-            if name in (*asked, SINGLE, plan.own):
+            if name in (*(plan.spec.models or ()), SINGLE, plan.own):
                 raise FulcrumError(f"network {name}: {error}") from error
             left_out[name] = str(error)
     return _Networks(configs, budgets, target, left_out)
@@ -260,38 +247,16 @@ def _jobs(plan: Plan, shape: _Shape, networks: _Networks, minutes: float, folder
     return found
 
 
-def _carry_out(jobs: Sequence[Job], folder: ReportFolder, processes: int, console: Console) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        whole = progress.add_task("runs", total=len(jobs))
-        bars: dict[str, TaskID] = {}
+def _carry_out(jobs: Sequence[Job], folder: ReportFolder, processes: int, observer: Observer) -> None:
+    ended = 0
 
-        def on_progress(job: Job, share: float) -> None:
-            if job.name not in bars:
-                bars[job.name] = progress.add_task(f"  {job.name}", total=100)
-            progress.update(bars[job.name], completed=round(100 * share))
+    def count(event: Event) -> None:
+        nonlocal ended
+        observer(event)
+        ended += isinstance(event, RunEnded)
+        observer(Advanced("runs", ended, len(jobs)))
 
-        def on_end(job: Job, record: dict[str, Any] | None) -> None:
-            if (bar := bars.pop(job.name, None)) is not None:
-                progress.remove_task(bar)
-            progress.advance(whole)
-            console.print(f"  {_told(job, record)}", highlight=False)
-
-        carry_out_all(jobs, folder.rows, processes, on_progress=on_progress, on_end=on_end)
-
-
-def _told(job: Job, record: Mapping[str, Any] | None) -> str:
-    if record is None:
-        return f"{job.name}  [red]its process died[/] (out of memory?); run the report again to repeat it"
-    if record["status"] != "finished":
-        return f"{job.name}  [red]{record['status']}:[/] {record['reason']}"
-    metrics = "  ".join(
-        f"{task} {key} {found[key]:.4f}"
-        for task, found in record["metrics"].items()
-        for key in ("auc", "mse")
-        if found.get(key) is not None
-    )
-    return f"{job.name}  {metrics}  ({record['training_seconds']:.0f} s)"
+    carry_out_all(jobs, folder.rows, processes, count)
 
 
 def _costs(networks: _Networks, match: Match) -> dict[str, dict[str, Any]]:

@@ -26,8 +26,9 @@ from model.network.embedding import SideSpec
 from model.network.heads import TaskHead
 from model.network.network import RankingNetwork
 from training.fitting.network import seeded_network
-from training.fitting.trainer import EpochReport, fit, predict_rows
+from training.fitting.trainer import EpochDone, FitPlan, StepDone, fit, predict_rows
 from training.metrics.task_metrics import finite, task_metrics
+from training.progress import Event
 from training.recipe import TrainingConfig
 from training.report.budget import Budget
 from training.report.findings.utilisation import Watch
@@ -178,25 +179,18 @@ def _train(
     began = time.monotonic()
     heads = [job.heads[place] for place in part.places]
     network = seeded_network(job.network, part.training, job.user, job.item, heads)
-    epochs, rows_of_epoch = part.training.epochs, len(train)
 
-    def on_step(epoch: int, rows: int, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise _StoppedError("diverged", f"the loss is no number in epoch {epoch}")
-        on_share((epoch - 1 + rows / rows_of_epoch) / epochs)
+    def watch(event: Event) -> None:
+        match event:
+            case StepDone(epoch=epoch, loss=loss):
+                if not math.isfinite(loss):
+                    raise _StoppedError("diverged", f"the loss is no number in epoch {epoch}")
+                on_share((epoch - 1 + event.rows / event.total_rows) / event.epochs)
+            case EpochDone(report):
+                curve["epochs"].append(finite(vars(report)))
 
-    def on_epoch(report: EpochReport, _weights: Any) -> None:
-        curve["epochs"].append(finite(vars(report)))
-
-    trained = fit(
-        network,
-        part.training,
-        list(part.weights),
-        of_places(train, part.places),
-        of_places(validation, part.places),
-        on_step=on_step,
-        on_epoch=on_epoch,
-    )
+    own = [of_places(split, part.places) for split in (train, validation)]
+    trained = fit(network, FitPlan(part.training, part.weights, own[0], own[1]), watch)
     curve["best_epoch"] = trained.best.epoch
     return trained.network, time.monotonic() - began
 

@@ -10,19 +10,39 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from training.progress import Event, Observer
 from training.report.run import Job
 
-__all__ = ["carry_out_all"]
+__all__ = ["RunAdvanced", "RunEnded", "carry_out_all"]
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 _TOLD_EVERY = 0.02
+
+
+@dataclass(frozen=True)
+class RunAdvanced(Event):
+    """A run went on."""
+
+    name: str
+    """Of its files, such as `mmoe-seed7`."""
+    share: float
+    """Done, from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class RunEnded(Event):
+    """A run came to its end."""
+
+    name: str
+    record: Mapping[str, Any] | None
+    """None where its process died."""
 
 
 @dataclass
@@ -32,22 +52,14 @@ class _Worker:
     job: Job | None = None
 
 
-def carry_out_all(
-    jobs: Sequence[Job],
-    rows: Path,
-    processes: int,
-    *,
-    on_progress: Callable[[Job, float], None],
-    on_end: Callable[[Job, dict[str, Any] | None], None],
-) -> None:
+def carry_out_all(jobs: Sequence[Job], rows: Path, processes: int, observer: Observer) -> None:
     """Carry out all jobs; each writes its own record.
 
     Args:
         jobs: in the order in which they are begun.
         rows: folder of the encoded rows.
         processes: at most so many at a time.
-        on_progress: called with a job and the share of it that is done.
-        on_end: called with a job and its record; None where its process died, which writes no record.
+        observer: told of each run.
     """
     waiting = list(reversed(jobs))
     workers: list[_Worker] = []
@@ -66,7 +78,7 @@ def carry_out_all(
                 try:
                     what, value = worker.pipe.recv()
                 except (EOFError, OSError):
-                    on_end(job, None)
+                    observer(RunEnded(job.name, None))
                     workers.remove(worker)
                     if waiting:
                         with _one_thread():
@@ -74,9 +86,9 @@ def carry_out_all(
                         _give(workers[-1], waiting)
                     continue
                 if what == "share":
-                    on_progress(job, value)
+                    observer(RunAdvanced(job.name, value))
                 else:
-                    on_end(job, value)
+                    observer(RunEnded(job.name, value))
                     _give(worker, waiting)
     finally:
         for worker in workers:

@@ -6,7 +6,6 @@ place where a streamed log's rows are kept.
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,32 +16,45 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import xxhash
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from model.encoding import EncodedRows, Encoder, canonical
+from model.encoding import EncodedRows, Encoder
 from model.errors import FulcrumError
 from model.schema import Schema
 from training.datasets import read_source, stream_source
 from training.preparation.preparation import PreparedLog, prepare_log
-from training.recipe import Recipe, StreamConfig
+from training.progress import Note, Observer, silent
 from training.rows.batches import EncodedLog, JudgedRows, TrainingRows
-from training.rows.streaming import StreamedLog, encode_stream, open_rows
+from training.rows.example import example_request
+from training.rows.streaming import RowStore, StreamedLog, encode_stream, open_rows
 
 __all__ = [
+    "AS_FITTED",
+    "Growth",
     "Material",
     "encode_log",
     "encode_rows",
-    "example_request",
     "material_in_memory",
     "streamed_material",
 ]
 
 _SAMPLED = 4096
-_ROWS = "rows"
 
-Grow = Callable[[Encoder], Encoder]
-"""From an encoder that was fitted on the training rows to the one that is used."""
+
+@dataclass(frozen=True)
+class Growth:
+    """What becomes of an encoder that was fitted on the training rows.
+
+    Attributes:
+        grow: from that encoder to the one that is used.
+        source: names what it grows from, such as a bundle's version.
+    """
+
+    grow: Callable[[Encoder], Encoder]
+    source: str
+
+
+AS_FITTED = Growth(lambda fitted: fitted, "")
+"""The fitted encoder is used as it is."""
 
 
 @dataclass(frozen=True)
@@ -75,23 +87,29 @@ class Material:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
 
-def material_in_memory(recipe: Recipe, folder: Path | None, console: Console, grow: Grow) -> Material:
+def material_in_memory(
+    schema: Schema, folder: Path | None, growth: Growth = AS_FITTED, observer: Observer = silent
+) -> Material:
     """Read the whole log.
+
+    Args:
+        schema: what to read.
+        folder: the data, None where they need no files.
+        growth: what becomes of the fitted encoder.
+        observer: called with notes.
 
     Raises:
         FulcrumError: bad data, or data that nothing can be learned from.
     """
-    schema = recipe.data_schema
     source = read_source(schema.data, folder)
     for note in source.notes:
-        console.print(f"  {note}")
+        observer(Note(note))
     log = prepare_log(schema, source)
-    console.print(
-        f"  {len(log):,} impressions: {log.train.sum():,} to train on, {log.validation.sum():,} to validate"
-    )
+    counts = f"{log.train.sum():,} to train on, {log.validation.sum():,} to validate"
+    observer(Note(f"{len(log):,} impressions: {counts}"))
     for task, positives in _empty_tasks(schema, log):
         raise FulcrumError(f"tasks.{task}: {positives} in the training split; nothing can be learned from it")
-    encoder = grow(
+    encoder = growth.grow(
         Encoder.fit(schema, {name: column.take(log.train) for name, column in log.columns.items()})
     )
     encoded = encode_log(encoder, log)
@@ -115,70 +133,47 @@ def material_in_memory(recipe: Recipe, folder: Path | None, console: Console, gr
 
 
 def streamed_material(
-    recipe: Recipe,
-    config: StreamConfig,
+    schema: Schema,
     folder: Path | None,
-    run: Path,
-    console: Console,
-    grow: Grow,
-    grown_from: str,
+    store: RowStore,
+    growth: Growth = AS_FITTED,
+    observer: Observer = silent,
 ) -> Material:
-    """Read the log chunk by chunk; its encoded rows are kept in the run's folder, and found there again.
+    """Read the log chunk by chunk; its encoded rows are kept in the store, and found there again.
 
     Args:
-        recipe: what to train.
-        config: how to stream.
-        folder: `--data`.
-        run: the run's folder.
-        console: where progress goes.
-        grow: what becomes of the fitted encoder.
-        grown_from: names what `grow` starts from.
+        schema: what to read.
+        folder: the data.
+        store: where its rows are kept.
+        growth: what becomes of the fitted encoder.
+        observer: called with `Advanced` and notes.
 
     Raises:
-        FulcrumError: bad data, data that nothing can be learned from, or a recipe that needs the whole log.
+        FulcrumError: bad data, data that nothing can be learned from, or a schema that needs the whole log.
     """
-    schema = recipe.data_schema
     stream = stream_source(schema.data, folder)
-    log = StreamedLog(schema, stream, config.chunk)
+    chunk = store.config.chunk
+    log = StreamedLog(schema, stream, chunk)
     made_of = {
         "data": stream.fingerprint,
-        "recipe": _hash(schema, config, recipe.training.seed),
-        "from": grown_from,
+        "recipe": _hash(schema, chunk, store.seed),
+        "from": growth.source,
     }
-    kept = run / _ROWS
-    rows = open_rows(kept, schema, config, made_of)
+    rows = open_rows(store, schema, made_of)
     if rows is None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
-            bars: dict[str, Any] = {}
-
-            def on_rows(doing: str, count: int) -> None:
-                if doing not in bars:
-                    bars[doing] = progress.add_task(doing, total=None)
-                progress.update(bars[doing], advance=count, total=log.rows)
-
-            encode_stream(
-                log,
-                kept,
-                schema=schema,
-                seed=recipe.training.seed,
-                made_of=made_of,
-                example=example_request,
-                on_rows=on_rows,
-                grow=grow,
-            )
-        rows = open_rows(kept, schema, config, made_of)
+        encode_stream(log, store, made_of, growth.grow, observer)
+        rows = open_rows(store, schema, made_of)
         if rows is None:
-            raise FulcrumError(f"{kept}: the rows that were just written cannot be read; is the disk full?")
-    console.print(
-        f"  {log.rows:,} impressions, streamed: {len(rows.train):,} to train on, "
-        f"{len(rows.validation):,} to validate"
-    )
+            raise FulcrumError(
+                f"{store.folder}: the rows that were just written cannot be read; is the disk full?"
+            )
+    counts = f"{len(rows.train):,} to train on, {len(rows.validation):,} to validate"
+    observer(Note(f"{log.rows:,} impressions, streamed: {counts}"))
 
     def held_out(other: Schema) -> Iterator[tuple[PreparedLog, PreparedLog]]:
         cut = other.data.model_copy(update={"split": schema.data.split})
-        others = StreamedLog(other.model_copy(update={"data": cut}), stream, config.chunk)
-        yield from zip(log.chunks("comparing", _quietly), others.chunks("comparing", _quietly), strict=True)
+        others = StreamedLog(other.model_copy(update={"data": cut}), stream, chunk)
+        yield from zip(log.chunks("comparing"), others.chunks("comparing"), strict=True)
 
     return Material(
         rows.encoder,
@@ -188,7 +183,7 @@ def streamed_material(
         rows.example,
         stream.fingerprint,
         held_out,
-        scratch=kept,
+        scratch=store.folder,
     )
 
 
@@ -203,29 +198,6 @@ def encode_rows(encoder: Encoder, log: PreparedLog, rows: npt.NDArray[np.int64])
     columns = {name: column.take(rows) for name, column in log.columns.items()}
     user, item = encoder.encode(columns, len(rows))
     return EncodedLog(user, item, log.labels[rows], log.masks[rows], log.group[rows], log.user[rows])
-
-
-def example_request(schema: Schema, log: PreparedLog) -> dict[str, Any]:
-    """A request that the bundle's store can answer: a late validation row's user and a few of the videos."""
-    data = schema.data
-    if data.item is None:
-        return {}
-    last = int(np.flatnonzero(log.validation)[-1])
-    items = log.frame[data.item].tail(2_000).unique(maintain_order=True).to_list()
-    names = [name for name in (canonical(item) for item in reversed(items)) if name is not None][:5]
-    context = {}
-    for spec in schema.side("context"):
-        value = _plain(log.columns[spec.name].value(last))
-        if value is not None and not (isinstance(value, float) and not math.isfinite(value)):
-            context[spec.name] = value
-    user = canonical(log.frame[data.user][last])
-    return {"user_id": user, "top_k": 3, "context": context, "candidate_ids": names}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(element) for element in value]
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _narrow(rows: EncodedRows) -> EncodedRows:
@@ -246,10 +218,6 @@ def _empty_tasks(schema: Schema, log: PreparedLog) -> list[tuple[str, str]]:
     return empty
 
 
-def _hash(schema: Schema, config: StreamConfig, seed: int) -> str:
-    text = orjson.dumps([schema.model_dump(mode="json"), config.chunk, seed])
+def _hash(schema: Schema, chunk: int, seed: int) -> str:
+    text = orjson.dumps([schema.model_dump(mode="json"), chunk, seed])
     return f"xxh3:{xxhash.xxh3_128_hexdigest(text)}"
-
-
-def _quietly(_doing: str, _rows: int) -> None:
-    pass

@@ -9,7 +9,7 @@ cache.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,19 @@ from training.preparation.expressions import column_names, evaluated, floats
 from training.preparation.needed import needed_columns
 from training.preparation.preparation import PreparedLog, prepare_log
 from training.preparation.splits import time_of_share
+from training.progress import Advanced, Observer, silent
 from training.recipe import StreamConfig
 from training.rows.batches import EncodedLog
+from training.rows.example import example_request
 from training.rows.row_cache import CachedRows, RowLayout, RowWriter
 from training.rows.summary import TrainingSummary
 
-__all__ = ["StreamedLog", "StreamedRows", "encode_stream", "open_rows"]
+__all__ = ["RowStore", "StreamedLog", "StreamedRows", "encode_stream", "open_rows"]
 
 _NOTES = "rows.json"
 _ENCODER = "encoder.json"
 _SPLITS = ("train", "validation")
 _ROWS_ALONE = 10_000
-
-OnRows = Callable[[str, int], None]
-"""Called with what is being done and the rows read since the last call."""
 
 
 class StreamedLog:
@@ -57,7 +56,8 @@ class StreamedLog:
 
     def __init__(self, schema: Schema, stream: LogStream, rows: int) -> None:
         _refuse_what_needs_the_whole_log(schema)
-        self._schema, self._stream, self._rows = schema, stream, rows
+        self.schema = schema
+        self._stream, self._rows = stream, rows
         self._cut: Any = None
         # Rows are kept, and splits cut, here: a chunk may well be without any of either.
         data = schema.data.model_copy(update={"keep": None})
@@ -70,12 +70,12 @@ class StreamedLog:
         """Rows of the log, before any is left out."""
         return self._stream.rows
 
-    def chunks(self, doing: str, on_rows: OnRows) -> Iterator[PreparedLog]:
+    def chunks(self, doing: str, observer: Observer = silent) -> Iterator[PreparedLog]:
         """The log's rows, with the splits marked as `prepare_log` marks them."""
-        data = self._schema.data
+        data = self.schema.data
         if isinstance(data.split, LastSplit) and self._cut is None:
-            self._cut = self._time_of_cut(data.split.last, on_rows)
-        for frame in self._kept(self._stream.chunks(self._rows, self._columns), doing, on_rows):
+            self._cut = self._time_of_cut(data.split.last, observer)
+        for frame in self._kept(self._stream.chunks(self._rows, self._columns), doing, observer):
             log = prepare_log(self._of_chunk, LogSource(frame, self._stream.tables, ""), split=False)
             self._check_alone(log.frame)
             train, validation = self._split(log.frame)
@@ -86,22 +86,24 @@ class StreamedLog:
             )
             yield replace(log, train=train, validation=validation, group=group, user=user)
 
-    def _kept(self, frames: Iterator[pl.DataFrame], doing: str, on_rows: OnRows) -> Iterator[pl.DataFrame]:
-        keep = self._schema.data.keep
+    def _kept(self, frames: Iterator[pl.DataFrame], doing: str, observer: Observer) -> Iterator[pl.DataFrame]:
+        done = 0
+        keep = self.schema.data.keep
         for frame in frames:
             kept = frame if keep is None else frame.filter(truths(frame, keep, "data.keep"))
             if kept.height:
                 yield kept
-            on_rows(doing, frame.height)
+            done += frame.height
+            observer(Advanced(doing, done, self.rows, "rows"))
 
-    def _time_of_cut(self, share: float, on_rows: OnRows) -> Any:
+    def _time_of_cut(self, share: float, observer: Observer) -> Any:
         """Where the last share begins: the same moment as in the whole log, sorted."""
-        time = self._schema.data.time or ""
+        time = self.schema.data.time or ""
 
         def times() -> Iterator[pl.Series]:
-            columns = [time, *_read_columns(self._schema.data.keep)]
+            columns = [time, *_read_columns(self.schema.data.keep)]
             chunks = self._stream.chunks(self._rows, columns)
-            for frame in self._kept(chunks, "finding the time that parts the splits", on_rows):
+            for frame in self._kept(chunks, "finding the time that parts the splits", observer):
                 if timeless := frame[time].null_count():
                     raise FulcrumError(
                         f"data.time: {timeless} rows have no {time}; leave them out with data.keep"
@@ -111,7 +113,7 @@ class StreamedLog:
         return time_of_share(times, 1.0 - share)
 
     def _split(self, frame: pl.DataFrame) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        data = self._schema.data
+        data = self.schema.data
         if isinstance(data.split, RuleSplit):
             train = truths(frame, data.split.train, "data.split.train")
             validation = truths(frame, data.split.validation, "data.split.validation")
@@ -124,13 +126,28 @@ class StreamedLog:
     def _check_alone(self, frame: pl.DataFrame) -> None:
         """A value that depends on other rows would depend on where chunks end."""
         some = frame.head(min(_ROWS_ALONE, (frame.height + 1) // 2))
-        for field, text in _expressions(self._schema):
+        for field, text in _expressions(self.schema):
             whole = evaluated(text, frame, field).head(some.height)
             if not evaluated(text, some, field).equals(whole, null_equal=True):
                 raise FulcrumError(
                     f"{field}: {text!r} gives a row another value when other rows are left out, which a "
                     "streamed log cannot have; put the value into a column, or train without training.stream"
                 )
+
+
+@dataclass(frozen=True)
+class RowStore:
+    """Where a streamed log's encoded rows are kept, and how.
+
+    Attributes:
+        folder: of this log's rows alone; it appears whole or not at all.
+        config: how they are read back.
+        seed: of the sample that numbers are standardised by.
+    """
+
+    folder: Path
+    config: StreamConfig
+    seed: int
 
 
 class StreamedRows:
@@ -162,12 +179,10 @@ class StreamedRows:
         )
 
 
-def open_rows(
-    folder: Path, schema: Schema, config: StreamConfig, made_of: Mapping[str, str]
-) -> StreamedRows | None:
-    """The rows that lie in a folder, None where there are none, or none made of this."""
+def open_rows(store: RowStore, schema: Schema, made_of: Mapping[str, str]) -> StreamedRows | None:
+    """The rows that a store holds, None where there are none, or none made of this."""
     try:
-        rows = StreamedRows(folder, schema, config)
+        rows = StreamedRows(store.folder, schema, store.config)
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError, FulcrumError):
         return None
     return rows if rows.made_of == made_of else None
@@ -175,33 +190,27 @@ def open_rows(
 
 def encode_stream(
     log: StreamedLog,
-    folder: Path,
-    *,
-    schema: Schema,
-    seed: int,
+    store: RowStore,
     made_of: Mapping[str, str],
-    example: Callable[[Schema, PreparedLog], dict[str, Any]],
-    on_rows: OnRows,
-    grow: Callable[[Encoder], Encoder] = lambda fitted: fitted,
+    grow: Callable[[Encoder], Encoder],
+    observer: Observer = silent,
 ) -> None:
-    """Fit an encoder and write both splits' rows into a folder, which appears whole or not at all.
+    """Fit an encoder and write both splits' rows into a store, in place of what it holds.
 
     Args:
         log: read twice.
-        folder: to make; one that lies there is replaced.
-        schema: of the log.
-        seed: of the sample that numbers are standardised by.
+        store: where to.
         made_of: names what the rows come from, for `open_rows`.
-        example: the request that the bundle will show.
-        on_rows: called as the reading goes on.
         grow: from the encoder that was fitted to the one that is used.
+        observer: called with `Advanced` as the reading goes on.
 
     Raises:
         FulcrumError: bad data, as in `prepare_log`; or a split is empty, or a task has nothing to learn from.
     """
+    folder, schema = store.folder, log.schema
     with fresh_folder(folder) as fresh:
-        summary, labels = TrainingSummary(schema, seed), _Labels(schema)
-        for chunk in log.chunks("fitting the encoder", on_rows):
+        summary, labels = TrainingSummary(schema, store.seed), _Labels(schema)
+        for chunk in log.chunks("fitting the encoder", observer):
             labels.add(chunk)
             summary.add(chunk.columns, chunk.train)
         labels.check(log.rows)
@@ -211,14 +220,14 @@ def encode_stream(
             split: RowWriter(fresh / f"{split}.rows", judged=split == "validation") for split in _SPLITS
         }
         shown: dict[str, Any] = {}
-        for chunk in log.chunks("encoding", on_rows):
+        for chunk in log.chunks("encoding", observer):
             user, item = encoder.encode(chunk.columns, len(chunk))
             encoded = EncodedLog(user, item, chunk.labels, chunk.masks, chunk.group, chunk.user)
             for split, rows in (("train", chunk.train), ("validation", chunk.validation)):
                 if rows.any():
                     writers[split].append(encoded.take(rows))
             if chunk.validation.any():
-                shown = example(schema, chunk)
+                shown = example_request(schema, chunk)
         for writer in writers.values():
             writer.close()
         layout = writers["train"].layout

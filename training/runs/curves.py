@@ -4,7 +4,8 @@
     RUN/tensorboard/epochs    losses and weights of the tasks, validation metrics, over epochs
 
 A resumed run goes on where its checkpoint was made: what was written after that is taken back, so that every
-curve is that of a run that never stopped. Knows nothing of how the numbers come about.
+curve is that of a run that never stopped. Listens to the events of a training, and knows nothing of how the
+numbers come about.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from model.errors import FulcrumError
+from training.fitting.trainer import CheckpointDue, EpochDone, EpochReport, StepDone
+from training.progress import Event
 
 __all__ = ["Curves", "check_installed"]
 
@@ -36,7 +39,7 @@ def check_installed() -> None:
 
 
 class Curves:
-    """Writes one run's curves.
+    """An observer of a training that writes one run's curves.
 
     Args:
         run: the run's folder.
@@ -55,7 +58,7 @@ class Curves:
         # What lies beyond the checkpoint comes again; TensorBoard drops it at these marks.
         self._steps = SummaryWriter(str(folder / "steps"), purge_step=step + 1)
         self._epochs = SummaryWriter(str(folder / "epochs"), purge_step=epochs + 1)
-        self._last = (step, time.monotonic())
+        self._rows, self._since = 0, time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -66,19 +69,29 @@ class Curves:
         for writer in (self._steps, self._epochs):
             writer.close()
 
-    def step(self, step: int, loss: float, learning_rate: float, batch: int) -> None:
-        """One step, counted from 1."""
-        if step % self._every:
-            return
-        before, then = self._last
-        self._last = (step, time.monotonic())
-        seconds = max(self._last[1] - then, 1e-9)
-        self._write(self._steps, "loss", loss, step)
-        self._write(self._steps, "learning_rate", learning_rate, step)
-        self._write(self._steps, "rows_per_second", (step - before) * batch / seconds, step)
+    def __call__(self, event: Event) -> None:
+        """Write what happened; all of it is in the files before a checkpoint is made."""
+        match event:
+            case StepDone():
+                self._step(event)
+            case EpochDone(report):
+                self._epoch(report)
+            case CheckpointDue():
+                for writer in (self._steps, self._epochs):
+                    writer.flush()
 
-    def epoch(self, report: Any) -> None:
-        """One epoch, as an `EpochReport`."""
+    def _step(self, done: StepDone) -> None:
+        self._rows += done.batch
+        if done.step % self._every:
+            return
+        now = time.monotonic()
+        rate = self._rows / max(now - self._since, 1e-9)
+        self._rows, self._since = 0, now
+        self._write(self._steps, "loss", done.loss, done.step)
+        self._write(self._steps, "learning_rate", done.learning_rate, done.step)
+        self._write(self._steps, "rows_per_second", rate, done.step)
+
+    def _epoch(self, report: EpochReport) -> None:
         self._write(self._epochs, "loss", report.loss, report.epoch)
         for name, loss in report.task_losses.items():
             self._write(self._epochs, f"task_loss/{name}", loss, report.epoch)
@@ -87,11 +100,6 @@ class Curves:
             for metric in _METRICS:
                 if metric in metrics:
                     self._write(self._epochs, f"validation/{name}.{metric}", metrics[metric], report.epoch)
-
-    def flush(self) -> None:
-        """Put all of it into the files: before a checkpoint, that it may be gone on from."""
-        for writer in (self._steps, self._epochs):
-            writer.flush()
 
     @staticmethod
     def _write(writer: Any, name: str, value: float, step: int) -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from model.bundle import Bundle
 from model.bundle.session import NetworkSession
@@ -24,11 +23,11 @@ from training.evaluation.predicting import predict_log
 from training.fitting.trainer import predict_rows
 from training.metrics.comparison import Difference, compare_task
 from training.preparation.preparation import same_rows
-from training.recipe import Recipe
+from training.progress import Event, Observer, silent
 from training.rows.batches import EncodedLog
 from training.rows.material import Material
 
-__all__ = ["RegressionGate", "pass_gate"]
+__all__ = ["GateJudged", "RegressionGate", "pass_gate"]
 
 
 @dataclass(frozen=True)
@@ -66,42 +65,52 @@ class RegressionGate:
         }
         return {"against": self.bundle, "passed": not self.failures(), "metrics": metrics}
 
-    def table(self) -> Table:
-        """For people."""
-        table = Table("gate", "new", "old", "difference, paired [95 %]", "margin", "")
-        for name, found in self.found.items():
-            low, high = found.interval
-            table.add_row(
-                name,
-                f"{found.value:.4f}",
-                f"{found.other:.4f}",
-                f"{found.difference:+.4f} [{low:+.4f}, {high:+.4f}]",
-                f"{self.margins[name]:g}",
-                found.verdict,
-            )
-        return table
+
+@dataclass(frozen=True)
+class GateJudged(Event):
+    """A trained network was compared with a bundle.
+
+    Attributes:
+        gate: what came of it.
+        path: of the bundle.
+    """
+
+    gate: RegressionGate
+    path: Path
 
 
 def pass_gate(
-    network: RankingNetwork, material: Material, recipe: Recipe, bundle: Bundle, console: Console
+    network: RankingNetwork,
+    material: Material,
+    bundle: Bundle,
+    margins: Mapping[str, float],
+    observer: Observer = silent,
 ) -> RegressionGate:
     """Compare a trained network with a bundle on the validation rows.
+
+    Args:
+        network: trained on `material`.
+        material: what it was trained on.
+        bundle: that it must not be worse than.
+        margins: as `TrainingConfig.gate` has them.
+        observer: called with `Advanced` and `GateJudged`.
 
     Raises:
         FulcrumError: the bundle reads other rows from this data, or shares no task.
     """
+    schema = material.encoder.schema
     parts: list[EncodedLog] = []
     theirs: dict[str, list[Any]] = {}
     session = NetworkSession(bundle.network_path, threads=available_cores())
     for log, other in material.held_out(bundle.schema):
-        if not same_rows(recipe.data_schema, log, bundle.schema, other):
+        if not same_rows(schema, log, bundle.schema, other):
             raise FulcrumError(
-                f"--gate {bundle.path}: it reads other rows from this data; to be compared, both need the "
+                f"cannot compare with {bundle.path}: it reads other rows from this data; both need the "
                 "same reader, options, keep, user, item and time"
             )
         user, item = bundle.encoder.encode(other.columns, len(other))
         rows = EncodedLog(user, item, log.labels, log.masks, log.group, log.user).take(log.validation)
-        for name, values in predict_log(session, rows, console).items():
+        for name, values in predict_log(session, rows, observer).items():
             theirs.setdefault(name, []).append(values)
         parts.append(rows)
     labels, masks, groups, users = (
@@ -111,8 +120,8 @@ def pass_gate(
     ours = predict_rows(network, material.validation)
     kinds = {task.name: task.type for task in bundle.schema.tasks}
     found: dict[str, Difference] = {}
-    margins: dict[str, float] = {}
-    for place, task in enumerate(recipe.data_schema.tasks):
+    held_to: dict[str, float] = {}
+    for place, task in enumerate(schema.tasks):
         if kinds.get(task.name) != task.type:
             continue
         inside = masks[:, place]
@@ -124,22 +133,22 @@ def pass_gate(
             groups[inside],
             users[inside],
         )
-        for metric, margin in _margins(recipe, task.name, task.type).items():
+        for metric, margin in _margins(margins, task.name, task.type).items():
             found[f"{task.name}.{metric}"] = compared[metric]
-            margins[f"{task.name}.{metric}"] = margin
+            held_to[f"{task.name}.{metric}"] = margin
     if not found:
         raise FulcrumError(
-            f"--gate {bundle.path}: no task in common: it has {', '.join(kinds)}, "
-            f"the recipe {', '.join(recipe.data_schema.task_names)}"
+            f"cannot compare with {bundle.path}: no task in common: it has {', '.join(kinds)}, "
+            f"the recipe {', '.join(schema.task_names)}"
         )
-    return RegressionGate(bundle.version, found, margins)
+    gate = RegressionGate(bundle.version, found, held_to)
+    observer(GateJudged(gate, bundle.path))
+    return gate
 
 
-def _margins(recipe: Recipe, task: str, kind: str) -> dict[str, float]:
+def _margins(margins: Mapping[str, float], task: str, kind: str) -> dict[str, float]:
     """The metrics that a task is held to."""
     named = {
-        name.partition(".")[2]: margin
-        for name, margin in recipe.training.gate.items()
-        if name.partition(".")[0] == task
+        name.partition(".")[2]: margin for name, margin in margins.items() if name.partition(".")[0] == task
     }
     return named or {"auc" if kind == "binary" else "mse": 0.0}

@@ -47,19 +47,16 @@ def check_startable(path: Path, recipe: Recipe, *, resume: bool) -> None:
     if not (path / _RUN).exists():
         return
     if not resume:
-        raise FulcrumError(
-            f"--run {path}: there is a run in this folder already; name another one, "
-            "or go on with it by --resume"
-        )
+        raise FulcrumError(f"the run folder {path} holds a run already; name another one, or resume it")
     try:
         started = Recipe.model_validate_json((path / _RECIPE).read_bytes())
     except (OSError, ValidationError) as error:
-        raise FulcrumError(f"--run {path}: {_RECIPE} cannot be read; start a new run") from error
+        raise FulcrumError(f"the run folder {path}: {_RECIPE} cannot be read; start a new run") from error
     found = list(differences(_decisive(started), _decisive(recipe)))
     if found:
         more = f" (and {len(found) - _NAMED} more)" if len(found) > _NAMED else ""
         raise FulcrumError(
-            f"--resume: the run in {path} was started with another recipe: "
+            f"the run in {path} was started with another recipe: "
             f"{'; '.join(found[:_NAMED])}{more}. Give the same recipe, or start a new run"
         )
 
@@ -69,6 +66,7 @@ class RunFolder:
 
     Attributes:
         path: the folder.
+        started_from: version of the bundle that the training goes on from, None for none.
         resumed: whether it held this run already.
         changes: what was otherwise when the run began and may move its last bits, for people.
 
@@ -77,7 +75,7 @@ class RunFolder:
         recipe: what is trained.
         data_fingerprint: on what.
         resume: whether to go on with the run that is there.
-        started_from: version of the bundle that the training goes on from, None for none.
+        started_from: the attribute.
 
     Raises:
         FulcrumError: the folder holds a run that is not to be resumed, one of another recipe, bundle or of
@@ -94,11 +92,13 @@ class RunFolder:
         started_from: str | None = None,
     ) -> None:
         path.mkdir(parents=True, exist_ok=True)
-        self.path = path
+        self.path, self.started_from = path, started_from
         self.changes: list[str] = []
         lock = FileLock(path)
         if not lock.take():
-            raise FulcrumError(f"--run {path}: another process is at this run; wait for it or end it")
+            raise FulcrumError(
+                f"the run folder {path}: another process is at this run; wait for it or end it"
+            )
         self.close = weakref.finalize(self, lock.release)
         try:
             for left in path.glob(".*.pt-*"):  # by a process that was killed while it saved
@@ -134,17 +134,19 @@ class RunFolder:
         try:
             run = orjson.loads((self.path / _RUN).read_bytes())
         except (OSError, orjson.JSONDecodeError) as error:
-            raise FulcrumError(f"--run {self.path}: {_RUN} cannot be read; start a new run") from error
+            raise FulcrumError(
+                f"the run folder {self.path}: {_RUN} cannot be read; start a new run"
+            ) from error
         if run["data_fingerprint"] != data_fingerprint:
             raise FulcrumError(
-                f"--resume: the run in {self.path} was started on other data: "
+                f"the run in {self.path} was started on other data: "
                 f"{run['data_fingerprint']} there, {data_fingerprint} here. "
                 "Give the same data, or start a new run"
             )
         if run.get("started_from") != started_from:
             raise FulcrumError(
-                f"--resume: the run in {self.path} started from {run.get('started_from') or 'no bundle'}, "
-                f"not from {started_from or 'none'}. Give the same --from, or start a new run"
+                f"the run in {self.path} started from {run.get('started_from') or 'no bundle'}, "
+                f"not from {started_from or 'none'}. Start from the same bundle, or start a new run"
             )
         before = {"device": "cpu"} | run["environment"]
         self.changes = list(
@@ -185,7 +187,7 @@ class RunFolder:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a damaged file makes torch, zipfile or pickle say
-            raise FulcrumError(f"--resume: {path} cannot be read; start a new run") from error
+            raise FulcrumError(f"{path} cannot be read; start a new run") from error
         return state
 
     def return_to(self, epochs: Sequence[Mapping[str, Any]], weights: Mapping[str, torch.Tensor]) -> None:

@@ -36,8 +36,8 @@ from model.errors import FulcrumError
 from model.network.config import TrunkConfig
 from model.network.network import RankingNetwork
 from model.network.trunks import build_trunk
-from model.schema import NumericFeature, OrdinalHead, SequenceFeature, Side
-from training.recipe import Recipe
+from model.schema import NumericFeature, OrdinalHead, Schema, SequenceFeature, Side
+from training.rows.material import Growth
 from training.runs.differences import differences
 
 __all__ = ["WarmStart", "kept_weights", "open_bundle"]
@@ -60,6 +60,11 @@ class WarmStart:
 
     bundle: Bundle
     weights: Mapping[str, Floats]
+
+    @property
+    def growth(self) -> Growth:
+        """What becomes of an encoder that is fitted on the new data."""
+        return Growth(self.grow, self.bundle.version)
 
     def grow(self, fitted: Encoder) -> Encoder:
         """The bundle's encoder with what `fitted` found besides: new ids and new features."""
@@ -127,24 +132,25 @@ class WarmStart:
 
     def _unfit(self, reason: str) -> FulcrumError:
         return FulcrumError(
-            f"--from {self.bundle.path}: its weights do not fit this network: {reason}; train without --from"
+            f"cannot start from {self.bundle.path}: its weights do not fit this network: {reason}; "
+            "start from no bundle"
         )
 
 
-def open_bundle(path: Path, recipe: Recipe) -> WarmStart:
-    """Open a bundle to go on from.
+def open_bundle(path: Path, schema: Schema, network: TrunkConfig) -> WarmStart:
+    """Open a bundle to go on from, with what may be another schema and other dropout.
 
     Raises:
-        FulcrumError: it is damaged, holds no weights, or differs from the recipe in what cannot change.
+        FulcrumError: it is damaged, holds no weights, or differs in what cannot change.
     """
     bundle = load_bundle(path)
     if WEIGHTS not in bundle.manifest.files:
         raise FulcrumError(
-            f"--from {path}: this bundle has no {WEIGHTS}, since an earlier version made it; "
-            "train one without --from, and go on from that"
+            f"cannot start from {path}: this bundle has no {WEIGHTS}, since an earlier version made it; "
+            "train one that starts from no bundle, and go on from that"
         )
-    for reason in _reasons(bundle, recipe):
-        raise FulcrumError(f"--from {path}: {reason}")
+    for reason in _reasons(bundle, schema, network):
+        raise FulcrumError(f"cannot start from {path}: {reason}")
     with np.load(path / WEIGHTS, allow_pickle=False) as arrays:
         return WarmStart(bundle, {name: arrays[name] for name in arrays.files})
 
@@ -158,9 +164,9 @@ def kept_weights(network: RankingNetwork) -> dict[str, Floats]:
     }
 
 
-def _reasons(bundle: Bundle, recipe: Recipe) -> Iterator[str]:
+def _reasons(bundle: Bundle, after: Schema, network: TrunkConfig) -> Iterator[str]:
     """Why a bundle cannot be gone on from."""
-    before, after = bundle.schema, recipe.data_schema
+    before = bundle.schema
     kinds = [
         [(t.name, t.type, getattr(t, "bounds", None), getattr(t, "head", None)) for t in one.tasks]
         for one in (before, after)
@@ -181,9 +187,9 @@ def _reasons(bundle: Bundle, recipe: Recipe) -> Iterator[str]:
             )
             for change in differences(theirs, ours, f"features.{spec.name}"):
                 yield f"{change}; give the changed feature another name, and it starts neutral"
-    network = recipe.network.model_dump(mode="json", exclude=_OF_TRAINING)
+    settings = network.model_dump(mode="json", exclude=_OF_TRAINING)
     known = {key: value for key, value in bundle.manifest.network.items() if key not in _OF_TRAINING}
-    for change in differences(known, network, "network"):
+    for change in differences(known, settings, "network"):
         yield f"{change}; a warm start keeps the network"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,6 @@ import optuna
 import optuna.storages.journal as journal
 import orjson
 from pydantic import Discriminator, Field, Tag, model_validator
-from rich.console import Console
 
 from model.document import read_document
 from model.encoding import Encoder
@@ -29,11 +28,22 @@ from model.frozen import Frozen
 from model.schema import Schema
 from training.fitting.device import training_device
 from training.fitting.network import fresh_network
-from training.fitting.trainer import fit, judge
+from training.fitting.trainer import FitPlan, fit, judge
+from training.progress import Advanced, Event, Observer, silent
 from training.recipe import Recipe, load_recipe
 from training.rows.material import Material, material_in_memory
 
-__all__ = ["Choices", "Range", "SearchSpace", "Trial", "load_space", "search", "trials_of"]
+__all__ = [
+    "Choices",
+    "Range",
+    "Search",
+    "SearchSpace",
+    "Trial",
+    "TrialEnded",
+    "load_space",
+    "search",
+    "trials_of",
+]
 
 _SPACE, _JOURNAL = "space.json", "trials.journal"
 _ENDED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
@@ -81,7 +91,7 @@ class SearchSpace(Frozen):
     """What is made as large as it can be: validation metrics (`TASK.METRIC`) times these weights, summed. A
     metric of which less is better has a negative weight."""
     parameters: Annotated[dict[str, Values], Field(min_length=1)]
-    """By dotted key, as `--set` takes them."""
+    """By dotted key."""
     fixed: dict[str, Any] = Field(default_factory=dict)
     """Overrides of all trials: another split, say, so that the recipe's own validation stays unseen."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (7,)
@@ -109,6 +119,35 @@ class Trial:
     seconds: float
 
 
+@dataclass(frozen=True)
+class TrialEnded(Event):
+    """A trial came to its end."""
+
+    trial: Trial
+    best: Trial
+    """So far, of the folder."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A recipe and the values that are tried in it.
+
+    Attributes:
+        recipe: packaged name or file.
+        space: the values.
+        overrides: of all trials, `KEY=VALUE`.
+    """
+
+    recipe: str
+    space: SearchSpace
+    overrides: Sequence[str] = ()
+
+    def recipe_with(self, values: Mapping[str, Any]) -> Recipe:
+        """The recipe with these values by dotted key, and all that is fixed."""
+        given = (f"{key}={_yaml(value)}" for key, value in [*self.space.fixed.items(), *values.items()])
+        return load_recipe(self.recipe, [*self.overrides, *given])
+
+
 def load_space(path: Path) -> SearchSpace:
     """Read a search space.
 
@@ -125,25 +164,16 @@ def load_space(path: Path) -> SearchSpace:
 
 
 def search(
-    recipe: str,
-    space: SearchSpace,
-    data: Path | None,
-    folder: Path,
-    trials: int,
-    *,
-    overrides: Sequence[str] = (),
-    on_trial: Callable[[Trial, Trial], None] = lambda _trial, _best: None,
+    wanted: Search, data: Path | None, folder: Path, trials: int, observer: Observer = silent
 ) -> list[Trial]:
     """Try until the folder holds so many trials; those that it holds already count.
 
     Args:
-        recipe: packaged name or file.
-        space: what to search.
-        data: `--data`; None where the recipe needs none.
+        wanted: what to search.
+        data: the log's files; None where the recipe needs none.
         folder: keeps the trials.
         trials: how many there are to be in the end, the recipe's own values being the first.
-        overrides: `--set` of all trials.
-        on_trial: called with each trial that ended and the best one so far.
+        observer: told of each trial that ended.
 
     Returns:
         All trials of the folder, the best first.
@@ -151,14 +181,13 @@ def search(
     Raises:
         FulcrumError: the folder holds a search of another recipe or space, or a key or value does not fit.
     """
-    fixed = [*overrides, *(f"{key}={_yaml(value)}" for key, value in space.fixed.items())]
-    own = load_recipe(recipe, fixed)
+    space, own = wanted.space, wanted.recipe_with({})
     if own.training.stream is not None:
         raise FulcrumError(
             "search: trials are trained in memory; leave training.stream out, or keep fewer rows"
         )
     training_device(own.training)
-    _check(own, space, recipe, fixed)
+    _check(own, wanted)
     _claim(folder, own, space)
     study = _study(folder)
     if not study.trials:
@@ -167,7 +196,7 @@ def search(
 
     def run(asked: optuna.Trial) -> float:
         chosen = {key: _suggest(asked, key, values) for key, values in space.parameters.items()}
-        tried = load_recipe(recipe, [*fixed, *(f"{key}={_yaml(value)}" for key, value in chosen.items())])
+        tried = wanted.recipe_with(chosen)
         began = time.monotonic()
         found = [_metrics(tried, seed, rows) for seed in space.seeds]
         mean = {name: float(np.mean([one[name] for one in found])) for name in space.objective}
@@ -182,10 +211,11 @@ def search(
         kept = trials_of(folder)
         for trial in kept:
             if trial.number == ended.number:
-                on_trial(trial, kept[0])
+                observer(TrialEnded(trial, kept[0]))
 
     stop = optuna.study.MaxTrialsCallback(trials, states=_ENDED)
     if _ended(study) < trials:
+        observer(Advanced("reading the log", 0, None))
         study.optimize(run, callbacks=[tell, stop])
     return trials_of(folder)
 
@@ -209,7 +239,7 @@ class _Rows:
         """The encoder with this recipe's widths, and the rows it encoded."""
         made_of = _without_sizes(recipe.data_schema)
         if self._kept is None or made_of != self._made_of:
-            self._kept = material_in_memory(recipe, self._data, Console(quiet=True), lambda fitted: fitted)
+            self._kept = material_in_memory(recipe.data_schema, self._data)
             self._made_of = made_of
         return Encoder(recipe.data_schema, self._kept.encoder.features), self._kept
 
@@ -229,29 +259,29 @@ def _metrics(recipe: Recipe, seed: int, rows: _Rows) -> dict[str, float]:
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"seed": seed})})
     encoder, material = rows.of(recipe)
     weights = [task.weight for task in recipe.data_schema.tasks]
-    network = fresh_network(recipe, encoder)
-    trained = fit(network, recipe.training, weights, material.train, material.validation)
+    network = fresh_network(recipe.network, recipe.training, encoder)
+    trained = fit(network, FitPlan(recipe.training, weights, material.train, material.validation))
     judged = judge(trained.network, material.validation)
     return {f"{task}.{name}": value for task, found in judged.items() for name, value in found.items()}
 
 
-def _check(own: Recipe, space: SearchSpace, recipe: str, fixed: Sequence[str]) -> None:
+def _check(own: Recipe, wanted: Search) -> None:
     """Every key and every end of every range makes a recipe; every metric exists."""
     known = [
         f"{task.name}.{name}"
         for task in own.data_schema.tasks
         for name in (("auc", "gauc", "logloss") if task.type == "binary" else ("mse",))
     ]
-    for metric in space.objective:
+    for metric in wanted.space.objective:
         if metric not in known:
             raise FulcrumError(
                 f"search space: objective: unknown metric {metric!r}; it is one of {', '.join(known)}"
             )
-    for key, values in space.parameters.items():
+    for key, values in wanted.space.parameters.items():
         ends = values.choices if isinstance(values, Choices) else (values.low, values.high)
         for value in ends:
             try:
-                load_recipe(recipe, [*fixed, f"{key}={_yaml(value)}"])
+                wanted.recipe_with({key: value})
             except FulcrumError as error:
                 raise FulcrumError(f"search space: parameters.{key}: {error}") from error
 
@@ -266,7 +296,7 @@ def _claim(folder: Path, own: Recipe, space: SearchSpace) -> None:
         replace_file(path, text)
     elif path.read_bytes() != text:
         raise FulcrumError(
-            f"--run {folder}: it holds a search of another recipe or space ({path} says which); "
+            f"search folder {folder}: it holds a search of another recipe or space ({path} says which); "
             "name another folder"
         )
 

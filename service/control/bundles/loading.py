@@ -9,6 +9,7 @@ from pathlib import Path
 from model.bundle import Bundle, load_bundle
 from model.encoding import Encoder
 from model.errors import FulcrumError
+from service.control.bundles.catalog import Model
 from service.control.snapshot import ActiveBundle
 from service.features.store import FeatureStore
 from service.inference.engine import Engine
@@ -28,10 +29,12 @@ class Loader:
         open_store: the feature store with the rows of an encoder, FulcrumError where it lacks them; the flag
             says whether a store that does not answer now will do.
         load_engine: the network, checked on the bundle's parity sample and warm.
+        try_elsewhere: loads a bundle where it can do no harm first; FulcrumError where that fails.
     """
 
     open_store: Callable[[Encoder, bool], FeatureStore]
     load_engine: Callable[[Bundle], Engine]
+    try_elsewhere: Callable[[Model], None] = lambda _model: None
 
     def load(self, path: Path) -> ActiveBundle:
         """Verify and load everything, for a service that has nothing else to serve.

@@ -27,7 +27,6 @@ from model.fusion import FusionError
 from service.control.active import Control
 from service.control.bundles.catalog import Catalog, Model, Signature
 from service.control.bundles.loading import Loader, NoRowsError
-from service.control.bundles.trial import Trials
 from service.control.snapshot import ActiveBundle
 from service.control.state.desired import Desired, StateError, StateStore
 from service.processes.fleet import Fleet
@@ -82,8 +81,7 @@ class Rollout:
     Args:
         catalog: the models folder.
         state: says which bundle is wanted.
-        loader: loads bundles.
-        trials: tries them elsewhere first.
+        loader: loads bundles, tried elsewhere first.
         fleet: told of refusals, and asked what the others run.
         begin: puts the first bundle into service.
         on_judged: told of each bundle that was put into service or refused.
@@ -97,7 +95,6 @@ class Rollout:
         catalog: Catalog,
         state: StateStore,
         loader: Loader,
-        trials: Trials,
         fleet: Fleet,
         begin: Callable[[ActiveBundle], Control],
         on_judged: Callable[[Judgement], None],
@@ -105,7 +102,6 @@ class Rollout:
         self.catalog = catalog
         self._state = state
         self._loader = loader
-        self._trials = trials
         self._fleet = fleet
         self._on_judged = on_judged
         self._desired: Desired | None = None
@@ -214,7 +210,7 @@ class Rollout:
             return control
         reasons = [refusal.reason for refusal in self._refusals.values()]
         reasons += [model.problem for model in self.catalog.models if model.problem]
-        why = "; ".join(dict.fromkeys(reasons)) or "it holds none; `fulcrum train --out` writes one into it"
+        why = "; ".join(dict.fromkeys(reasons)) or "it holds none; `fulcrum train` writes one"
         raise FulcrumError(f"models folder {self.catalog.folder}: no bundle can serve: {why}")
 
     def _watch(self) -> None:
@@ -288,7 +284,7 @@ class Rollout:
                 self._control.check([task.name for task in model.manifest.tasks])
             bundle = bundle or load_bundle(model.path)
             store = self._loader.open(bundle, first=self._control is None)
-            self._trials.run(model)
+            self._loader.try_elsewhere(model)
             active = self._loader.complete(bundle, store)
         except FusionError as error:
             self._refuse(model, str(error), again_s=_AGAIN_S)

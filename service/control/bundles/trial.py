@@ -21,7 +21,7 @@ from model.bundle import load_bundle
 from model.errors import FulcrumError
 from model.files import FileLock, replace_file
 from service.control.bundles.catalog import Model
-from service.inference.engine import Engine
+from service.inference.engine import Engine, EngineOptions
 from service.inference.providers import Provider, choose
 
 __all__ = ["Trials"]
@@ -99,7 +99,7 @@ def _main(path: str, provider: str, variant: str) -> int:
     try:
         if choose(cast(Provider, provider)).device == "cpu":  # CUDA maps more than there is
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-        Engine.load(load_bundle(Path(path)), cast(Provider, provider), 1, variant)
+        Engine.load(load_bundle(Path(path)), EngineOptions(cast(Provider, provider), variant=variant))
     except FulcrumError as error:
         sys.stdout.write(f"{error}\n")
         return 1

@@ -57,7 +57,7 @@ async def activate(request: Request, version: str) -> Response:
     service = active_service(request.app.state)
     _authorize(request, service)
     if service.rollout is None:
-        raise ConflictError("this service was started with one bundle; start it with --models to change it")
+        raise ConflictError("this service was started with one bundle; set models, not bundle, to change it")
     try:
         await asyncio.to_thread(service.rollout.activate, version)
     except UnknownVersionError as error:

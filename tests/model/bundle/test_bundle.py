@@ -89,7 +89,7 @@ def test_a_missing_file_is_refused_by_name(bundle, name):
 
 
 def test_a_folder_that_is_no_bundle_says_what_makes_one(tmp_path):
-    refused(tmp_path, "is not a bundle.*`fulcrum train --out` makes one")
+    refused(tmp_path, "is not a bundle.*`fulcrum train` makes one")
     refused(tmp_path / "nowhere", "is not a bundle")
 
 

@@ -143,7 +143,7 @@ def test_rows_of_two_encoders_live_side_by_side(tmp_path):
 
 
 def test_a_store_without_this_encoders_rows_names_the_command_that_makes_them(tmp_path):
-    with pytest.raises(FulcrumError, match=r"it holds none\); run `fulcrum publish BUNDLE --to"):
+    with pytest.raises(FulcrumError, match=r"it holds none\); run `fulcrum publish` for"):
         open_tables(tmp_path / "nowhere", ENCODER)
     other = encoder_of(("z",))
     write_store(tmp_path, other, tables(other))

@@ -175,7 +175,7 @@ def test_a_store_that_awaits_redis_finds_out_without_requests(stores, encoder, p
 def test_a_redis_that_refuses_is_not_awaited(stores, encoder, redis_server):
     redis_server.client.config_set("requirepass", "secret")
     try:
-        with pytest.raises(FulcrumError, match=r"Redis refuses .*mend the URL"):
+        with pytest.raises(FulcrumError, match=r"Redis refuses .*correct the setting features"):
             stores(redis_server.url).open(encoder, True)
     finally:
         redis_server.client.config_set("requirepass", "")

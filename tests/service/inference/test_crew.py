@@ -12,7 +12,7 @@ from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
 from model.encoding import EncodedRows
 from service.inference.crew import Crew
-from service.inference.engine import Engine
+from service.inference.engine import Engine, EngineOptions
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_an_error_in_any_part_is_the_callers_and_the_cores_are_free_again(crew, 
 
 
 def test_many_callers_get_the_predictions_of_one_core(bundle, crew):
-    engine = Engine.load(bundle, "cpu", 4, crew=crew)
+    engine = Engine.load(bundle, EngineOptions(threads=4, crew=crew))
     sample = bundle.sample.inputs
     sizes = [1, 40, 100, 333, 500]
     asked = {

@@ -12,7 +12,7 @@ from model.bundle import Sample
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
-from service.inference.engine import CHUNK, Engine
+from service.inference.engine import CHUNK, Engine, EngineOptions
 from service.inference.providers import CPU, CUDA, OPENVINO
 
 OFFERED = onnxruntime.get_available_providers()
@@ -43,7 +43,7 @@ def inputs_of(bundle, candidates: int) -> NetworkInputs:
 
 
 def test_every_provider_gives_the_cpus_predictions_for_any_number_of_candidates(bundle, provider):
-    engine = Engine.load(bundle, provider, 1)
+    engine = Engine.load(bundle, EngineOptions(provider))
     assert engine.provider == {one.name: one.runtime for one in (CPU, CUDA, OPENVINO)}[provider]
     expected = NetworkSession(bundle.network_path).predict(inputs_of(bundle, CHUNK + 7))
     for candidates in (CHUNK + 7, 1, 2, 31, 32, 33, CHUNK - 1, CHUNK, 1):
@@ -55,7 +55,7 @@ def test_every_provider_gives_the_cpus_predictions_for_any_number_of_candidates(
 
 def test_auto_takes_cuda_where_it_is_offered_and_else_the_cpu(bundle):
     best = next(one.runtime for one in (CUDA, CPU) if one.runtime in OFFERED)
-    assert Engine.load(bundle, "auto", 1).provider == best
+    assert Engine.load(bundle, EngineOptions("auto")).provider == best
 
 
 def test_every_provider_ranks_over_http_with_the_cpus_predictions(serve, provider, served):
@@ -72,7 +72,7 @@ def test_every_provider_ranks_over_http_with_the_cpus_predictions(serve, provide
 def test_a_provider_that_this_onnxruntime_lacks_is_refused(bundle, absent):
     why = rf"provider {absent.name}: this onnxruntime offers .*CPUExecutionProvider.* extra {absent.extra}"
     with pytest.raises(FulcrumError, match=why):
-        Engine.load(bundle, absent.name, 1)
+        Engine.load(bundle, EngineOptions(absent.name))
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
@@ -81,8 +81,8 @@ def test_a_silent_fall_back_to_the_cpu_is_refused(bundle, monkeypatch):
     monkeypatch.setattr("service.inference.providers.ort.get_available_providers", lambda: offered)
     monkeypatch.setattr("model.bundle.session.NetworkSession.providers", ["CPUExecutionProvider"])
     with pytest.raises(FulcrumError, match="fell back to the CPU"):
-        Engine.load(bundle, "cuda", 1)
-    assert Engine.load(bundle, "auto", 1).provider == "CPUExecutionProvider"
+        Engine.load(bundle, EngineOptions("cuda"))
+    assert Engine.load(bundle, EngineOptions("auto")).provider == "CPUExecutionProvider"
 
 
 @pytest.mark.parametrize("wrong", [1e-3, np.nan])
@@ -90,17 +90,17 @@ def test_a_network_that_misses_the_parity_sample_is_refused(bundle, wrong):
     expected = {**bundle.sample.expected, "shr": bundle.sample.expected["shr"] + np.float32(wrong)}
     broken = dataclasses.replace(bundle, sample=Sample(bundle.sample.inputs, expected))
     with pytest.raises(FulcrumError, match="predictions of shr differ from the parity sample"):
-        Engine.load(broken, "cpu", 1)
+        Engine.load(broken, EngineOptions())
 
 
 def test_a_parity_sample_without_a_task_is_refused(bundle):
     expected = {task: values for task, values in bundle.sample.expected.items() if task != "cmr"}
     broken = dataclasses.replace(bundle, sample=Sample(bundle.sample.inputs, expected))
     with pytest.raises(FulcrumError, match="no predictions of cmr"):
-        Engine.load(broken, "cpu", 1)
+        Engine.load(broken, EngineOptions())
 
 
 def test_predictions_come_in_the_manifests_order(bundle):
-    found = Engine.load(bundle, "cpu", 1).predict(bundle.sample.inputs)
+    found = Engine.load(bundle, EngineOptions()).predict(bundle.sample.inputs)
     assert list(found) == bundle.task_names
     assert found["vtr"] == pytest.approx(bundle.sample.expected["vtr"], abs=1e-6)

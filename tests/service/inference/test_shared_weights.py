@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from model.bundle import NETWORK, NETWORK_DATA, load_bundle
 from model.bundle.session import NetworkSession
-from service.inference.engine import Engine
+from service.inference.engine import Engine, EngineOptions
 from service.inference.shared_weights import SharedWeights
 from tests.support.bundle_variants import write_variant
 from tests.support.service_process import serving
@@ -98,7 +98,7 @@ def test_damaged_weights_are_told_of_and_the_plain_network_serves(bundle, shared
     else:
         data.with_name("network.onnx").write_bytes(b"?")
     with capture_logs() as logs:
-        engine = Engine.load(bundle, "cpu", 1, shared=shared)
+        engine = Engine.load(bundle, EngineOptions(shared=shared))
     assert [entry["event"] for entry in logs] == ["weights_not_shared"]
     assert_same(engine.predict(bundle.sample.inputs), bundle.sample.expected)
 
@@ -106,7 +106,7 @@ def test_damaged_weights_are_told_of_and_the_plain_network_serves(bundle, shared
 def test_without_a_place_to_write_the_plain_network_serves(bundle, shared, tmp_path):
     (tmp_path / "weights").write_text("in the way")
     with capture_logs() as logs:
-        engine = Engine.load(bundle, "cpu", 1, shared=shared)
+        engine = Engine.load(bundle, EngineOptions(shared=shared))
     assert [entry["event"] for entry in logs] == ["weights_not_shared"]
     assert_same(engine.predict(bundle.sample.inputs), bundle.sample.expected)
 
@@ -114,5 +114,5 @@ def test_without_a_place_to_write_the_plain_network_serves(bundle, shared, tmp_p
 def test_large_tables_which_are_mapped_as_they_are_are_not_copied(bundle, shared, tmp_path):
     files = bundle.manifest.files
     manifest = bundle.manifest.model_copy(update={"files": {**files, NETWORK_DATA: files[NETWORK]}})
-    Engine.load(dataclasses.replace(bundle, manifest=manifest), "cpu", 1, shared=shared)
+    Engine.load(dataclasses.replace(bundle, manifest=manifest), EngineOptions(shared=shared))
     assert not (tmp_path / "weights").exists()

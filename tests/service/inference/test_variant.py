@@ -15,7 +15,7 @@ from model.bundle import MANIFEST_FILES, NETWORK, Bundle, Manifest, VariantEntry
 from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
 from service.inference import variant
-from service.inference.engine import Engine
+from service.inference.engine import Engine, EngineOptions
 from service.inference.providers import CPU, OPENVINO
 from service.inference.variant import choose_variant
 
@@ -100,7 +100,7 @@ def test_auto_stays_with_float32_where_nothing_is_to_be_gained(world, tmp_path, 
         (
             "int8",
             OPENVINO,
-            "int8 is made for the provider cpu, not openvino; use --provider cpu or --variant fp32",
+            "int8 is made for the provider cpu, not openvino; set provider to cpu, or variant to fp32",
         ),
     ],
 )
@@ -112,7 +112,7 @@ def test_a_variant_that_cannot_serve_is_refused(world, tmp_path, wanted, provide
 
 def test_the_engine_runs_the_variant_and_says_so(world, tmp_path):
     bundle = with_variants(world, tmp_path / "bundle")
-    exact, variant = (Engine.load(bundle, "cpu", 1, name) for name in ("fp32", "int8"))
+    exact, variant = (Engine.load(bundle, EngineOptions(variant=name)) for name in ("fp32", "int8"))
     assert (exact.variant, variant.variant) == ("fp32", "int8")
     inputs = bundle.sample.inputs
     assert any(
@@ -130,11 +130,11 @@ def test_a_variant_that_is_not_here_what_it_was_there_is_refused(world, tmp_path
     }
     bundle = with_variants(world, tmp_path / "bundle", int8={loosened: changed})
     with pytest.raises(
-        FulcrumError, match=r"int8 on CPUExecutionProvider: predictions of vtr differ .* use --variant fp32"
+        FulcrumError, match=r"int8 on CPUExecutionProvider: predictions of vtr differ .* set variant to fp32"
     ):
-        Engine.load(bundle, "cpu", 1, "int8")
+        Engine.load(bundle, EngineOptions(variant="int8"))
     with structlog.testing.capture_logs() as logs:
-        assert Engine.load(bundle, "cpu", 1, "auto").variant == "fp32"
+        assert Engine.load(bundle, EngineOptions(variant="auto")).variant == "fp32"
     assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["variant_refused"]
 
 

@@ -87,7 +87,7 @@ def test_all_of_it_as_json_is_one_object(evaluate, trained):
         (("--fusion", "fusion.yaml", "--reward", "vtr + lik"), "there is no label 'lik'"),
         (("--fusion", "fusion.yaml", "--reward", "vtr - 2"), "expected 0 or more"),
         (("--against", "nowhere"), "nowhere is not a bundle"),
-        (("--group", "request_id"), "--group request_id: this column is not in the data"),
+        (("--group", "request_id"), "group 'request_id': this column is not in the data"),
     ],
 )
 def test_bad_options_are_one_line_and_a_failure(evaluate, words, part):

@@ -79,8 +79,8 @@ def test_a_pattern_that_matches_nothing_says_what_is_there(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    refused("--data .*nowhere: no such folder", data(), tmp_path / "nowhere")
-    refused("say where they are with --data DIR", data(), None)
+    refused("data folder .*nowhere: no such folder", data(), tmp_path / "nowhere")
+    refused("give the data folder that has them", data(), None)
 
 
 @pytest.mark.parametrize(

@@ -12,23 +12,22 @@ import orjson
 import polars as pl
 import pytest
 import yaml
-from rich.console import Console
 
 from model.bundle import load_bundle
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
 from training.datasets import read_source
-from training.evaluation import evaluate
-from training.evaluation.evaluate import evaluate_bundle
+from training.evaluation import predicting
+from training.evaluation.evaluate import Judgement, evaluate_bundle
+from training.evaluation.fused_order import FusedScore
 from training.evaluation.predicting import predict_log
 from training.metrics.task_metrics import auc
 from training.preparation.preparation import prepare_log
+from training.progress import Advanced, Stage
 from training.recipe import load_recipe
 from training.rows.material import encode_log
-from training.train import train_bundle
-
-QUIET = Console(quiet=True)
+from training.train import TrainingPlan, train_bundle
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def bundle(trained):
 
 @pytest.fixture(scope="module")
 def evaluation(trained, bundle):
-    return evaluate_bundle(bundle, trained.data, None, "default", QUIET)
+    return evaluate_bundle(bundle, trained.data)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,7 @@ def poorer(trained, made_once):
     def train(folder):
         (folder / "recipe.yaml").write_text(yaml.safe_dump(document))
         recipe = load_recipe(str(folder / "recipe.yaml"))
-        train_bundle(recipe, trained.data, folder / "bundle", folder / "run", QUIET)
+        train_bundle(TrainingPlan(recipe, folder / "bundle", trained.data, folder / "run"))
 
     return load_bundle(made_once("poorer", train) / "bundle")
 
@@ -101,11 +100,11 @@ def test_training_data_is_judged_on_its_validation_split(evaluation, trained):
 
 def test_the_training_data_is_known_by_its_content_wherever_it_lies(trained, bundle, tmp_path, evaluation):
     moved = shutil.copytree(trained.data, tmp_path / "elsewhere")
-    assert evaluate_bundle(bundle, moved, None, "default", QUIET).rows.equals(evaluation.rows)
+    assert evaluate_bundle(bundle, moved).rows.equals(evaluation.rows)
 
 
 def test_other_data_is_judged_on_all_rows(bundle, other_data):
-    found = evaluate_bundle(bundle, other_data, None, "default", QUIET)
+    found = evaluate_bundle(bundle, other_data)
     assert found.report["data"]["split"] == "all"
     assert found.rows.height == 1201
 
@@ -113,10 +112,10 @@ def test_other_data_is_judged_on_all_rows(bundle, other_data):
 def test_other_data_need_not_have_the_rows_of_a_split(bundle, other_data):
     log = pl.read_csv(other_data / "log.csv")
     log.filter(pl.col("time") < 300).write_csv(other_data / "log.csv")
-    assert evaluate_bundle(bundle, other_data, None, "default", QUIET).rows.height == 300
+    assert evaluate_bundle(bundle, other_data).rows.height == 300
     log.head(0).write_csv(other_data / "log.csv")
     with pytest.raises(FulcrumError, match="the log has no rows"):
-        evaluate_bundle(bundle, other_data, None, "default", QUIET)
+        evaluate_bundle(bundle, other_data)
 
 
 def test_predictions_are_the_networks_for_the_encoded_rows(evaluation, trained, bundle):
@@ -142,9 +141,9 @@ def test_predictions_are_the_networks_for_the_encoded_rows(evaluation, trained, 
 def test_predictions_do_not_depend_on_the_chunk(trained, bundle, monkeypatch):
     log = prepare_log(bundle.schema, read_source(bundle.schema.data, trained.data))
     rows, session = encode_log(bundle.encoder, log), NetworkSession(bundle.network_path)
-    whole = predict_log(session, rows, QUIET)
-    monkeypatch.setattr(evaluate, "_CHUNK", 7)
-    for task, values in predict_log(session, rows, QUIET).items():
+    whole = predict_log(session, rows)
+    monkeypatch.setattr(predicting, "_CHUNK", 7)
+    for task, values in predict_log(session, rows).items():
         np.testing.assert_allclose(values, whole[task], rtol=0, atol=1e-6)
 
 
@@ -185,26 +184,26 @@ def test_a_fusion_config_is_judged_by_the_order_of_its_score(trained, bundle, ev
         "schema_version: 1\n"
         "scenes: {default: {tasks: {}}, feed: {tasks: {vtr: {weight: 2.0}}, video_len: {kind: none}}}"
     )
-    found = evaluate_bundle(bundle, trained.data, config, "feed", QUIET).report["fusion"]
+    found = evaluate_bundle(bundle, trained.data, Judgement(FusedScore(config, "feed"))).report["fusion"]
     # A score of vtr alone orders vtr as its prediction does.
     assert found["auc_of_score"]["vtr"]["auc"] == pytest.approx(evaluation.report["tasks"]["vtr"]["auc"])
     assert found["scene"] == "feed"
     assert found["version"].startswith("sha256:")
-    with pytest.raises(FulcrumError, match=r"--scene home: .*has the scenes default, feed"):
-        evaluate_bundle(bundle, trained.data, config, "home", QUIET)
+    with pytest.raises(FulcrumError, match=r"scene 'home': .*has the scenes default, feed"):
+        evaluate_bundle(bundle, trained.data, Judgement(FusedScore(config, "home")))
 
 
 def test_a_fusion_config_of_other_tasks_is_refused(trained, bundle, tmp_path):
     config = tmp_path / "fusion.yaml"
     config.write_text("schema_version: 1\nscenes: {default: {tasks: {cmr: {weight: 1.0}}}}")
     with pytest.raises(FulcrumError, match=r"'cmr'.*vtr, vcr, shr"):
-        evaluate_bundle(bundle, trained.data, config, "default", QUIET)
+        evaluate_bundle(bundle, trained.data, Judgement(FusedScore(config)))
 
 
 def test_data_that_lacks_a_column_is_refused_by_field(bundle, other_data):
     pl.read_csv(other_data / "users.csv").drop("age").write_csv(other_data / "users.csv")
     with pytest.raises(FulcrumError, match=r"features\.age: column 'age' is not in the data"):
-        evaluate_bundle(bundle, other_data, None, "default", QUIET)
+        evaluate_bundle(bundle, other_data)
 
 
 def numbers(value):
@@ -221,7 +220,7 @@ def test_every_number_of_a_report_is_finite_or_null(bundle, other_data, fusion):
     """Five rows: hardly anything can be computed."""
     log = pl.read_csv(other_data / "log.csv").head(5)
     log.write_csv(other_data / "log.csv")
-    found = evaluate_bundle(bundle, other_data, fusion, "default", QUIET, against=bundle).report
+    found = evaluate_bundle(bundle, other_data, Judgement(FusedScore(fusion), against=bundle)).report
     assert [path for path, number in numbers(found) if not math.isfinite(number)] == []
     assert found["tasks"]["shr"]["auc_interval"] == [None, None]
     assert orjson.loads(orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)) == found
@@ -247,7 +246,7 @@ def test_a_label_that_is_unknown_outside_the_sample_space_takes_no_part(trained,
     items = pl.read_csv(data / "items.csv")
     length = pl.when(pl.col("video_id") < 30).then(0).otherwise("length_ms").alias("length_ms")
     items.with_columns(length).write_csv(data / "items.csv")
-    found = evaluate_bundle(bundle, data, None, "default", QUIET)
+    found = evaluate_bundle(bundle, data)
     rows = found.rows.filter(pl.col("vcr_label").is_not_nan())
     assert 0 < rows.height < found.rows.height
     assert found.report["tasks"]["vcr"]["all_rows"]["rows"] == rows.height
@@ -267,28 +266,29 @@ def test_calibration_is_told_by_decile_and_by_length(evaluation):
 
 
 def test_groups_may_be_of_another_column(trained, bundle, evaluation):
-    found = evaluate_bundle(bundle, trained.data, None, "default", QUIET, group="band")
+    found = evaluate_bundle(bundle, trained.data, Judgement(group="band"))
     # The user tables of the data are joined: any of their columns that a recipe names will do.
     assert list(found.report["groups"]) == ["band", "tab"]
     assert found.report["groups"]["band"]["vtr"]["groups"] <= 3
     assert found.report["data"]["group"] == "band"
     assert found.report["tasks"]["vtr"]["gauc"] != evaluation.report["tasks"]["vtr"]["gauc"]
     assert "band" in found.rows.columns
-    with pytest.raises(FulcrumError, match=r"--group request: .*not in the data; there is .*user_id"):
-        evaluate_bundle(bundle, trained.data, None, "default", QUIET, group="request")
+    with pytest.raises(FulcrumError, match=r"group 'request': .*not in the data; there is .*user_id"):
+        evaluate_bundle(bundle, trained.data, Judgement(group="request"))
 
 
 def test_rows_that_name_no_group_are_not_lumped_together(bundle, other_data):
     log = pl.read_csv(other_data / "log.csv")
     request = pl.when(pl.col("time") < 600).then(pl.col("time") // 6)
     log.with_columns(request_id=request).write_csv(other_data / "log.csv")
-    found = evaluate_bundle(bundle, other_data, None, "default", QUIET, group="request_id").report
+    found = evaluate_bundle(bundle, other_data, Judgement(group="request_id")).report
     assert found["groups"]["request_id"]["vtr"]["groups"] <= 100
     assert found["groups"]["request_id"]["vtr"]["coverage"] <= 600 / 1201
 
 
 def test_the_fused_score_is_judged_by_the_reward_it_collects(trained, bundle, fusion):
-    report = evaluate_bundle(bundle, trained.data, fusion, "vtr", QUIET, reward="vtr + 2 * shr").report
+    wanted = FusedScore(fusion, "vtr", reward="vtr + 2 * shr")
+    report = evaluate_bundle(bundle, trained.data, Judgement(wanted)).report
     ndcg = report["fusion"]["ndcg"]
     assert (ndcg["reward"], ndcg["k"], ndcg["group"]) == ("vtr + 2 * shr", 10, "user_id")
     assert 0 < ndcg["coverage"] <= 1
@@ -299,19 +299,17 @@ def test_the_fused_score_is_judged_by_the_reward_it_collects(trained, bundle, fu
     assert list(ndcg["tasks"]) == ["vtr", "vcr", "shr"]
     assert ndcg["tasks"]["vtr"]["ndcg"] == pytest.approx(ndcg["fused"]["ndcg"])
     assert ndcg["tasks"]["vtr"]["fused_less_this"]["verdict"] == "undecided"
-    by_default = evaluate_bundle(bundle, trained.data, fusion, "vtr", QUIET).report["fusion"]["ndcg"]
-    assert by_default["reward"] == "vtr + coalesce(vcr, 0) + coalesce(shr, 0)"
+    by_default = evaluate_bundle(bundle, trained.data, Judgement(FusedScore(fusion, "vtr"))).report
+    assert by_default["fusion"]["ndcg"]["reward"] == "vtr + coalesce(vcr, 0) + coalesce(shr, 0)"
 
 
-def test_a_reward_without_a_fusion_config_or_of_unknown_labels_is_refused(trained, bundle, fusion):
-    with pytest.raises(FulcrumError, match=r"--reward .*--fusion"):
-        evaluate_bundle(bundle, trained.data, None, "default", QUIET, reward="vtr")
+def test_a_reward_of_unknown_labels_is_refused(trained, bundle, fusion):
     with pytest.raises(FulcrumError, match="no label 'cmr'"):
-        evaluate_bundle(bundle, trained.data, fusion, "default", QUIET, reward="cmr")
+        evaluate_bundle(bundle, trained.data, Judgement(FusedScore(fusion, reward="cmr")))
 
 
 def test_two_bundles_of_other_features_are_compared_row_by_row(trained, bundle, poorer, fusion, evaluation):
-    report = evaluate_bundle(bundle, trained.data, fusion, "default", QUIET, against=poorer).report
+    report = evaluate_bundle(bundle, trained.data, Judgement(FusedScore(fusion), against=poorer)).report
     against = report["against"]
     assert against["bundle"]["version"] == poorer.version != bundle.version
     assert (against["rows"], against["trained_on"], against["notes"]) == (240, 0, [])
@@ -320,7 +318,7 @@ def test_two_bundles_of_other_features_are_compared_row_by_row(trained, bundle, 
         "vcr": ["mse"],
         "shr": ["auc", "gauc", "logloss"],
     }
-    alone = evaluate_bundle(poorer, trained.data, None, "default", QUIET).report["tasks"]
+    alone = evaluate_bundle(poorer, trained.data).report["tasks"]
     for task, metrics in against["tasks"].items():
         for metric, found in metrics.items():
             assert found["value"] == pytest.approx(evaluation.report["tasks"][task][metric])
@@ -332,7 +330,7 @@ def test_two_bundles_of_other_features_are_compared_row_by_row(trained, bundle, 
 
 
 def test_a_bundle_ties_with_itself(trained, bundle):
-    report = evaluate_bundle(bundle, trained.data, None, "default", QUIET, against=bundle).report
+    report = evaluate_bundle(bundle, trained.data, Judgement(against=bundle)).report
     for metrics in report["against"]["tasks"].values():
         for found in metrics.values():
             assert (found["difference"], found["verdict"]) == (0.0, "undecided")
@@ -348,9 +346,7 @@ def test_a_comparison_with_rows_that_the_other_was_trained_on_says_so(trained, b
     swapped = bundle.schema.data.split.model_copy(
         update={"train": "time >= 1000", "validation": "time < 1000"}
     )
-    report = evaluate_bundle(
-        bundle, trained.data, None, "default", QUIET, against=changed(bundle, split=swapped)
-    ).report
+    report = evaluate_bundle(bundle, trained.data, Judgement(against=changed(bundle, split=swapped))).report
     assert report["against"]["trained_on"] == 200
     assert "was trained on 200 of these rows" in report["against"]["notes"][0]
 
@@ -362,7 +358,7 @@ def test_a_bundle_that_reads_other_rows_is_not_compared(trained, bundle):
         changed(bundle, time="tab"),
     ):
         with pytest.raises(FulcrumError, match="it reads other rows from this data"):
-            evaluate_bundle(bundle, trained.data, None, "default", QUIET, against=other)
+            evaluate_bundle(bundle, trained.data, Judgement(against=other))
 
 
 def test_tasks_that_only_one_bundle_has_are_left_out_and_named(trained, bundle, fusion):
@@ -374,10 +370,8 @@ def test_tasks_that_only_one_bundle_has_are_left_out_and_named(trained, bundle, 
         return replace(bundle, schema=bundle.schema.model_copy(update={"tasks": tuple(tasks)}))
 
     with pytest.raises(FulcrumError, match="no task in common: it has a, b, c, the bundle vtr, vcr, shr"):
-        evaluate_bundle(bundle, trained.data, None, "default", QUIET, against=renamed("a", "b", "c"))
-    report = evaluate_bundle(
-        bundle, trained.data, None, "default", QUIET, against=renamed(None, None, "likes")
-    ).report
+        evaluate_bundle(bundle, trained.data, Judgement(against=renamed("a", "b", "c")))
+    report = evaluate_bundle(bundle, trained.data, Judgement(against=renamed(None, None, "likes"))).report
     assert list(report["against"]["tasks"]) == ["vtr", "vcr"]
     assert report["against"]["notes"] == ["not compared, since only one bundle has it so: shr, likes"]
 
@@ -386,7 +380,15 @@ def test_tasks_of_one_name_and_two_meanings_are_noted(trained, bundle):
     tasks = list(bundle.schema.tasks)
     tasks[0] = tasks[0].model_copy(update={"label": "watched_ms * 3 >= length_ms"})
     other = replace(bundle, schema=bundle.schema.model_copy(update={"tasks": tuple(tasks)}))
-    report = evaluate_bundle(bundle, trained.data, None, "default", QUIET, against=other).report
+    report = evaluate_bundle(bundle, trained.data, Judgement(against=other)).report
     assert len(report["against"]["notes"]) == 1
     assert "means something else by 'vtr'" in report["against"]["notes"][0]
     assert report["against"]["tasks"]["vtr"]["auc"]["difference"] == 0.0
+
+
+def test_an_observer_sees_the_stages_and_how_far_they_are(trained, bundle):
+    events = []
+    evaluate_bundle(bundle, trained.data, Judgement(against=bundle), events.append)
+    titles = [event.title for event in events if isinstance(event, Stage)]
+    assert titles == ["Evaluating the validation split: 240 impressions", f"Comparing with {bundle.path}"]
+    assert Advanced("predicting", 240, 240, "rows") in events

@@ -198,6 +198,6 @@ def test_something_else_than_a_bundle_is_never_replaced(tmp_path, kind):
     else:
         there.mkdir()
         (there / "notes.txt").write_text("precious")
-    with pytest.raises(FulcrumError, match=r"--out .*out: there is something else than a bundle"):
+    with pytest.raises(FulcrumError, match=r"out holds something else than a bundle"):
         write_bundle(there, **parts("user numeric"))
     assert (there if kind == "file" else there / "notes.txt").read_text() == "precious"

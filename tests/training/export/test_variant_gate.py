@@ -124,7 +124,7 @@ def test_one_request_decides_nothing():
     assert not check.passed
 
 
-def test_report_and_table_tell_each_check():
+def test_the_report_has_each_check():
     rows, exact = held_out()
     checks = judge_tasks(TASKS, exact, noisy(exact, vtr=0.5), rows)
     gate = VariantGate(checks, ROWS, 7, 0.9)
@@ -133,4 +133,3 @@ def test_report_and_table_tell_each_check():
     assert (report["rows"], report["requests"], report["overlap"]) == (ROWS, 7, 0.9)
     assert report["checks"]["vtr.auc"]["passed"] is False
     assert report["checks"]["vcr.mse"]["passed"] is True
-    assert gate.table().row_count == len(checks)

@@ -11,7 +11,6 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 from model.encoding import EncodedRows
 from model.errors import FulcrumError
@@ -23,7 +22,7 @@ from model.network.trunks import network_config
 from training.fitting.device import device_name, multiply_exactly, training_device
 from training.fitting.loss_weights import task_weights
 from training.fitting.step import Step
-from training.fitting.trainer import fit, predict_rows
+from training.fitting.trainer import CheckpointDue, FitPlan, fit, predict_rows
 from training.recipe import (
     DecayedLossWeights,
     FixedLossWeights,
@@ -33,7 +32,7 @@ from training.recipe import (
     load_recipe,
 )
 from training.rows.batches import EncodedLog
-from training.train import train_bundle
+from training.train import TrainingPlan, train_bundle
 
 HAS_GPU = torch.cuda.is_available()
 without_gpu = pytest.mark.skipif(HAS_GPU, reason="torch sees a GPU here")
@@ -110,7 +109,7 @@ def test_auto_is_the_cpu_where_there_is_no_gpu_and_cuda_says_what_is_missing():
 def test_a_training_without_its_gpu_ends_before_anything_is_read_or_written(tmp_path):
     recipe = load_recipe("kuairand", ["training.device=cuda"])
     with pytest.raises(FulcrumError, match=r"training\.device"):
-        train_bundle(recipe, tmp_path / "nowhere", tmp_path / "out", tmp_path / "run", Console(quiet=True))
+        train_bundle(TrainingPlan(recipe, tmp_path / "out", tmp_path / "nowhere", tmp_path / "run"))
     assert not list(tmp_path.iterdir())
 
 
@@ -184,8 +183,8 @@ def test_a_batch_on_its_own_device_is_itself():
 def test_a_gpu_learns_what_the_cpu_learns_and_the_network_comes_back(updates):
     asked = HARD.model_copy(update={"precision": "fp32", "embedding_updates": updates})
     there, here = network(), network()
-    fit(here, asked, [1.0, 0.5], TRAIN, VALIDATION)
-    found = fit(there.to("cuda"), asked, [1.0, 0.5], TRAIN, VALIDATION)
+    fit(here, FitPlan(asked, [1.0, 0.5], TRAIN, VALIDATION))
+    found = fit(there.to("cuda"), FitPlan(asked, [1.0, 0.5], TRAIN, VALIDATION))
     assert {weight.device.type for weight in there.state_dict().values()} == {"cpu"}
     assert np.allclose(
         predict_rows(found.network, VALIDATION), predict_rows(here, VALIDATION), rtol=0, atol=1e-3
@@ -199,12 +198,11 @@ def test_a_training_on_a_gpu_goes_on_from_a_checkpoint_with_its_random_numbers()
     whole = network(**RANDOM).to("cuda")
     fit(
         whole,
-        asked,
-        [1.0, 0.5],
-        TRAIN,
-        VALIDATION,
-        on_checkpoint=lambda state: kept.append(copy.deepcopy(dict(state))),
+        FitPlan(asked, [1.0, 0.5], TRAIN, VALIDATION),
+        lambda event: (
+            kept.append(copy.deepcopy(dict(event.state))) if isinstance(event, CheckpointDue) else None
+        ),
     )
     resumed = network(**RANDOM).to("cuda")
-    fit(resumed, asked, [1.0, 0.5], TRAIN, VALIDATION, resume=kept[0])
+    fit(resumed, FitPlan(asked, [1.0, 0.5], TRAIN, VALIDATION), resume=kept[0])
     assert np.allclose(predict_rows(resumed, VALIDATION), predict_rows(whole, VALIDATION), rtol=0, atol=1e-3)

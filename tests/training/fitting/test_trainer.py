@@ -19,7 +19,7 @@ from model.network.heads import TaskHead
 from model.network.network import build_network
 from model.network.trunks.ple import PLEConfig
 from training.fitting import trainer
-from training.fitting.trainer import fit, predict_rows
+from training.fitting.trainer import CheckpointDue, EpochDone, FitPlan, StepDone, fit, predict_rows
 from training.metrics.task_metrics import auc
 from training.recipe import (
     DecayedLossWeights,
@@ -68,16 +68,18 @@ def network(seed=5, **changed):
     return build_network(config, user=user, item=SideSpec(numeric=1), tasks=HEADS)
 
 
+def on(kind, call):
+    """An observer of one kind of event."""
+    return lambda event: call(event) if isinstance(event, kind) else None
+
+
 def trained(train=TRAIN, weights=(1.0, 1.0), seed=5, **changed):
     kept = []
     config = CONFIG.model_copy(update=changed)
     outcome = fit(
         network(seed),
-        config,
-        list(weights),
-        train,
-        VALIDATION,
-        on_epoch=lambda _, best: kept.append(dict(best)),
+        FitPlan(config, list(weights), train, VALIDATION),
+        on(EpochDone, lambda done: kept.append(dict(done.best_weights))),
     )
     return outcome, kept
 
@@ -90,21 +92,19 @@ def stopped_after(steps, config, **network_config):
     """The checkpoints of a training that ends after so many steps, as they would be read from a file."""
     left, kept = steps, []
 
-    def count(*_):
+    def count(event):
         nonlocal left
-        left -= 1
+        left -= isinstance(event, StepDone)
         if left == 0:
             raise KilledError
+        if isinstance(event, CheckpointDue):
+            kept.append(written(event.state))
 
     with pytest.raises(KilledError):
         fit(
             network(**network_config),
-            config,
-            [1.0, 0.5],
-            TRAIN,
-            VALIDATION,
-            on_step=count,
-            on_checkpoint=lambda state: kept.append(written(state)),
+            FitPlan(config, [1.0, 0.5], TRAIN, VALIDATION),
+            count,
         )
     return kept
 
@@ -161,7 +161,7 @@ def test_equal_seeds_give_equal_weights_and_another_seed_others():
     assert equal(one.network.state_dict(), again.network.state_dict())
     assert not equal(one.network.state_dict(), other.network.state_dict())
     reshuffled = fit(
-        network(), CONFIG.model_copy(update={"epochs": 1, "seed": 8}), [1.0, 1.0], TRAIN, VALIDATION
+        network(), FitPlan(CONFIG.model_copy(update={"epochs": 1, "seed": 8}), [1.0, 1.0], TRAIN, VALIDATION)
     )
     assert not equal(one.network.state_dict(), reshuffled.network.state_dict())
 
@@ -289,11 +289,8 @@ def test_every_row_is_trained_on_once_an_epoch():
     done = []
     fit(
         network(),
-        CONFIG.model_copy(update={"epochs": 2, "batch": 300}),
-        [1.0, 1.0],
-        TRAIN,
-        VALIDATION,
-        on_step=lambda epoch, rows, _: done.append((epoch, rows)),
+        FitPlan(CONFIG.model_copy(update={"epochs": 2, "batch": 300}), [1.0, 1.0], TRAIN, VALIDATION),
+        on(StepDone, lambda step: done.append((step.epoch, step.rows))),
     )
     assert done == [(epoch, rows) for epoch in (1, 2) for rows in (300, 600, 900, 1000)]
 
@@ -336,14 +333,14 @@ DROPOUTS = {"dropout": 0.2, "embedding_dropout": 0.1, "id_dropout": 0.3}
 def test_a_training_killed_anywhere_and_resumed_ends_as_if_it_had_not_been(changed, dropouts):
     """48 steps, 16 an epoch: killed within an epoch, in its last step, in the next one's first, and late."""
     config = CONFIG.model_copy(update={"epochs": 3} | changed)
-    whole = fit(network(**dropouts), config, [1.0, 0.5], TRAIN, VALIDATION)
+    whole = fit(network(**dropouts), FitPlan(config, [1.0, 0.5], TRAIN, VALIDATION))
     chance = random.Random(11)
     # At times an older checkpoint is all there is.
     for steps, back in ((chance.randrange(2, 16), 1), (17, 1), (chance.randrange(34, 48), 1), (31, 9)):
         kept = stopped_after(steps, config, **dropouts)
         # Another seed: nothing of a fresh network may remain.
         fresh, checkpoint = network(seed=99, **dropouts), read(kept[-back])
-        resumed = fit(fresh, config, [1.0, 0.5], TRAIN, VALIDATION, resume=checkpoint)
+        resumed = fit(fresh, FitPlan(config, [1.0, 0.5], TRAIN, VALIDATION), resume=checkpoint)
         assert equal(resumed.network.state_dict(), whole.network.state_dict())
         assert resumed.epochs == whole.epochs
         assert resumed.best == whole.best
@@ -357,12 +354,9 @@ def test_a_resumed_training_takes_only_the_steps_that_are_left():
     done = []
     fit(
         network(),
-        config,
-        [1.0, 0.5],
-        TRAIN,
-        VALIDATION,
+        FitPlan(config, [1.0, 0.5], TRAIN, VALIDATION),
+        on(StepDone, lambda step: done.append((step.epoch, step.rows))),
         resume=checkpoint,
-        on_step=lambda epoch, rows, _: done.append((epoch, rows)),
     )
     assert done == [(1, 1000), *((2, rows) for rows in (300, 600, 900, 1000))]
 
@@ -378,7 +372,7 @@ def test_resuming_neither_stops_later_nor_earlier_for_want_of_patience(monkeypat
         checkpoint = read(stopped_after(16 * after + 1, config)[-1])
         assert len(checkpoint["epochs"]) == after
         scripted(monkeypatch, verdicts[after:])
-        resumed = fit(network(), config, [1.0, 0.5], TRAIN, VALIDATION, resume=checkpoint)
+        resumed = fit(network(), FitPlan(config, [1.0, 0.5], TRAIN, VALIDATION), resume=checkpoint)
         assert [report.epoch for report in resumed.epochs] == [report.epoch for report in whole.epochs]
         assert resumed.best.epoch == whole.best.epoch == 2
 
@@ -387,17 +381,17 @@ def test_a_finished_training_resumed_has_its_outcome_and_trains_no_more():
     kept = []
     whole = fit(
         network(),
-        CONFIG,
-        [1.0, 1.0],
-        TRAIN,
-        VALIDATION,
-        on_checkpoint=lambda state: kept.append(written(state)),
+        FitPlan(CONFIG, [1.0, 1.0], TRAIN, VALIDATION),
+        on(CheckpointDue, lambda due: kept.append(written(due.state))),
     )
     checkpoint = read(kept[-1])
     assert checkpoint["finished"]
     assert "optimizer" not in checkpoint
     resumed = fit(
-        network(seed=99), CONFIG, [1.0, 1.0], TRAIN, VALIDATION, resume=checkpoint, on_step=pytest.fail
+        network(seed=99),
+        FitPlan(CONFIG, [1.0, 1.0], TRAIN, VALIDATION),
+        pytest.fail,
+        resume=checkpoint,
     )
     assert equal(resumed.network.state_dict(), whole.network.state_dict())
     assert resumed.best == whole.best
@@ -410,11 +404,10 @@ def test_checkpoints_lie_as_far_apart_as_asked_for_and_at_each_epochs_end(monkey
     places = []
     fit(
         network(),
-        CONFIG.model_copy(update={"epochs": 2, "checkpoint_seconds": 5.0}),
-        [1.0, 1.0],
-        TRAIN,
-        VALIDATION,
-        on_checkpoint=lambda state: places.append((state["epoch"], state["rows"])),
+        FitPlan(
+            CONFIG.model_copy(update={"epochs": 2, "checkpoint_seconds": 5.0}), [1.0, 1.0], TRAIN, VALIDATION
+        ),
+        on(CheckpointDue, lambda due: places.append((due.state["epoch"], due.state["rows"]))),
     )
     assert places == [(1, 320), (1, 640), (1, 960), (2, 0), (2, 320), (2, 640), (2, 960), (3, 0)]
 
@@ -423,7 +416,7 @@ def test_checkpoints_change_nothing():
     plain, _ = trained(epochs=2)
     kept = []
     config = CONFIG.model_copy(update={"epochs": 2, "checkpoint_seconds": 0.0})
-    with_them = fit(network(), config, [1.0, 1.0], TRAIN, VALIDATION, on_checkpoint=kept.append)
+    with_them = fit(network(), FitPlan(config, [1.0, 1.0], TRAIN, VALIDATION), on(CheckpointDue, kept.append))
     assert len(kept) == 34
     assert equal(with_them.network.state_dict(), plain.network.state_dict())
 
@@ -438,9 +431,9 @@ def test_the_checkpoint_of_another_network_is_refused():
         tasks=HEADS,
     )
     with pytest.raises(FulcrumError, match="the checkpoint does not fit this network or version: "):
-        fit(other, CONFIG, [1.0, 1.0], TRAIN, VALIDATION, resume=checkpoint)
+        fit(other, FitPlan(CONFIG, [1.0, 1.0], TRAIN, VALIDATION), resume=checkpoint)
     with pytest.raises(FulcrumError, match=r"the checkpoint does not fit .*'epochs'"):
-        fit(network(), CONFIG, [1.0, 1.0], TRAIN, VALIDATION, resume={})
+        fit(network(), FitPlan(CONFIG, [1.0, 1.0], TRAIN, VALIDATION), resume={})
 
 
 def test_decayed_weights_turn_the_training_away_from_a_task():

@@ -42,7 +42,7 @@ def test_a_reward_is_an_expression_over_labels_and_unknown_where_they_are(text, 
     ],
 )
 def test_what_is_no_reward_is_refused_by_what_is_wrong(text, message):
-    with pytest.raises(FulcrumError, match="--reward") as refusal:
+    with pytest.raises(FulcrumError, match=r"^reward ") as refusal:
         rewards(text, LABELS, SECONDS)
     assert message in str(refusal.value)
 

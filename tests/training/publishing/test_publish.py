@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import polars as pl
 import pytest
-from rich.console import Console
 
 from model.bundle import load_bundle
 from model.encoding import Column
@@ -19,8 +18,6 @@ from training.publishing.publish import publish
 
 __all__ = ["redis_process", "redis_server"]
 
-QUIET = Console(quiet=True)
-
 
 @pytest.fixture(scope="module")
 def bundle(trained):
@@ -30,7 +27,7 @@ def bundle(trained):
 @pytest.fixture(scope="module")
 def store(trained, bundle, tmp_path_factory):
     root = tmp_path_factory.mktemp("store")
-    published = publish(bundle, trained.data, str(root), QUIET)
+    published = publish(bundle, trained.data, str(root))
     assert (published.users, published.items) == (41, 60)
     return root
 
@@ -73,7 +70,7 @@ def test_a_videos_row_is_the_encoding_of_its_latest_values_and_its_length(store,
 
 def test_rows_do_not_depend_on_the_chunk(store, bundle, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(publishing, "_CHUNK", 7)
-    publish(bundle, trained.data, str(tmp_path), QUIET)
+    publish(bundle, trained.data, str(tmp_path))
     for name in ("users", "items"):
         one, other = (open_tables(root, bundle.encoder)[1][name] for root in (store, tmp_path))
         assert one.records.tobytes() == other.records.tobytes()
@@ -81,19 +78,19 @@ def test_rows_do_not_depend_on_the_chunk(store, bundle, trained, tmp_path, monke
 
 def test_publishing_again_takes_the_place_of_the_old_rows(bundle, trained, tmp_path):
     data = shutil.copytree(trained.data, tmp_path / "data")
-    publish(bundle, data, str(tmp_path / "store"), QUIET)
+    publish(bundle, data, str(tmp_path / "store"))
     users = pl.read_csv(data / "users.csv")
     users.with_columns(band=pl.lit("young")).write_csv(data / "users.csv")
-    published = publish(bundle, data, str(tmp_path / "store"), QUIET)
+    published = publish(bundle, data, str(tmp_path / "store"))
     assert 20 < published.changed < 41  # those who were not young, items not at all
     found = rows(tmp_path / "store", bundle, "users", ["1", "2", "40"])
     assert len(set(found["ids"][:, 1].tolist())) == 1
 
 
 def test_publishing_the_same_again_changes_nothing(bundle, trained, tmp_path):
-    first = publish(bundle, trained.data, str(tmp_path), QUIET)
+    first = publish(bundle, trained.data, str(tmp_path))
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    again = publish(bundle, trained.data, str(tmp_path), QUIET)
+    again = publish(bundle, trained.data, str(tmp_path))
     assert (first.changed, again.changed) == (101, 0)
     assert first.generation == again.generation
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == files
@@ -113,10 +110,10 @@ def only_new_videos(data, names):
 
 
 def test_new_videos_come_beside_those_that_are_there(bundle, trained, tmp_path):
-    publish(bundle, trained.data, str(tmp_path / "store"), QUIET)
+    publish(bundle, trained.data, str(tmp_path / "store"))
     before = rows(tmp_path / "store", bundle, "items", ["7", "59"]).tobytes()
     data = only_new_videos(shutil.copytree(trained.data, tmp_path / "data"), [900, 901, 902])
-    published = publish(bundle, data, str(tmp_path / "store"), QUIET)
+    published = publish(bundle, data, str(tmp_path / "store"))
     assert (published.items, published.changed) == (3, 3)
     items = open_tables(tmp_path / "store", bundle.encoder)[1]["items"]
     assert len(items) == 63
@@ -126,20 +123,20 @@ def test_new_videos_come_beside_those_that_are_there(bundle, trained, tmp_path):
 
 def test_data_that_does_not_fit_leaves_the_old_rows(bundle, trained, tmp_path):
     data = shutil.copytree(trained.data, tmp_path / "data")
-    publish(bundle, data, str(tmp_path / "store"), QUIET)
+    publish(bundle, data, str(tmp_path / "store"))
     before = sorted((tmp_path / "store").rglob("*"))
     pl.read_csv(data / "items.csv").drop("quality").write_csv(data / "items.csv")
     with pytest.raises(FulcrumError, match=r"features\.quality: column 'quality' is not in the data"):
-        publish(bundle, data, str(tmp_path / "store"), QUIET)
+        publish(bundle, data, str(tmp_path / "store"))
     assert sorted((tmp_path / "store").rglob("*")) == before
 
 
 def test_a_target_that_cannot_be_is_refused(bundle, trained, tmp_path):
-    with pytest.raises(FulcrumError, match=r"--to redis://127.0.0.1:1/0: .*[Cc]onnect") as refused:
-        publish(bundle, trained.data, "redis://someone:secret@127.0.0.1:1/0", QUIET)
+    with pytest.raises(FulcrumError, match=r"feature store redis://127.0.0.1:1/0: .*[Cc]onnect") as refused:
+        publish(bundle, trained.data, "redis://someone:secret@127.0.0.1:1/0")
     assert "secret" not in str(refused.value)
-    with pytest.raises(FulcrumError, match="--to: not a Redis URL; expected redis://"):
-        publish(bundle, trained.data, "ftp://x", QUIET)
+    with pytest.raises(FulcrumError, match="feature store: not a Redis URL; expected redis://"):
+        publish(bundle, trained.data, "ftp://x")
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(FulcrumError, match=r"--to .*file: expected a folder, found a file"):
-        publish(bundle, trained.data, str(tmp_path / "file"), QUIET)
+    with pytest.raises(FulcrumError, match=r"feature store .*file: expected a folder, found a file"):
+        publish(bundle, trained.data, str(tmp_path / "file"))

@@ -6,7 +6,6 @@ import shutil
 
 import polars as pl
 import pytest
-from rich.console import Console
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
@@ -17,8 +16,6 @@ from training.publishing.publish import publish
 from training.publishing.redis_writer import RedisWriter
 
 __all__ = ["redis_process", "redis_server"]
-
-QUIET = Console(quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +43,8 @@ def commands(redis_server) -> dict[str, int]:
 
 
 def test_rows_are_those_of_a_folder(redis_server, bundle, trained, tmp_path):
-    published = publish(bundle, trained.data, redis_server.url, QUIET)
-    publish(bundle, trained.data, str(tmp_path), QUIET)
+    published = publish(bundle, trained.data, redis_server.url)
+    publish(bundle, trained.data, str(tmp_path))
     assert (published.users, published.items, published.changed) == (41, 60, 101)
     for name, ids in (("users", range(41)), ("items", range(60))):
         table, packed = RedisTable(bundle.encoder, name), open_tables(tmp_path, bundle.encoder)[1][name]
@@ -60,10 +57,10 @@ def test_rows_are_those_of_a_folder(redis_server, bundle, trained, tmp_path):
 
 
 def test_publishing_the_same_again_writes_nothing(redis_server, bundle, trained, state):
-    publish(bundle, trained.data, redis_server.url, QUIET)
+    publish(bundle, trained.data, redis_server.url)
     before = state()
     redis_server.client.config_resetstat()
-    published = publish(bundle, trained.data, redis_server.url, QUIET)
+    published = publish(bundle, trained.data, redis_server.url)
     assert published.changed == 0
     assert state() == before
     assert not {"set", "mset", "expire", "persist"} & set(commands(redis_server))
@@ -72,7 +69,7 @@ def test_publishing_the_same_again_writes_nothing(redis_server, bundle, trained,
 def test_only_what_changed_is_written_and_what_the_data_lacks_stays(
     redis_server, bundle, trained, state, tmp_path
 ):
-    first = publish(bundle, trained.data, redis_server.url, QUIET)
+    first = publish(bundle, trained.data, redis_server.url)
     before = state()
     data = shutil.copytree(trained.data, tmp_path / "data")
     items = pl.read_csv(data / "items.csv")
@@ -83,7 +80,7 @@ def test_only_what_changed_is_written_and_what_the_data_lacks_stays(
     log.filter(pl.col("video_id") != 3).write_csv(data / "log.csv")
     views = pl.read_csv(data / "views.csv")
     views.filter(pl.col("video_id") != 3).write_csv(data / "views.csv")
-    second = publish(bundle, data, redis_server.url, QUIET)
+    second = publish(bundle, data, redis_server.url)
     after = state()
     changed = {key for key in after if after[key] != before.get(key)}
     assert second.changed == 1
@@ -93,13 +90,13 @@ def test_only_what_changed_is_written_and_what_the_data_lacks_stays(
 
 
 def test_damaged_and_foreign_values_are_mended(redis_server, bundle, trained, state):
-    publish(bundle, trained.data, redis_server.url, QUIET)
+    publish(bundle, trained.data, redis_server.url)
     before = state()
     users = RedisTable(bundle.encoder, "users")
     redis_server.client.set(users.key("1"), b"short")
     redis_server.client.delete(users.key("2"), users.key("3"))
     redis_server.client.rpush(users.key("2"), "a list")
-    assert publish(bundle, trained.data, redis_server.url, QUIET).changed == 3
+    assert publish(bundle, trained.data, redis_server.url).changed == 3
     after = state()
     generation = generation_key(bundle.encoder)
     assert before.pop(generation) != after.pop(generation)
@@ -122,10 +119,10 @@ def test_a_first_publishing_that_dies_leaves_no_generation_and_another_completes
     with monkeypatch.context() as patched:
         patched.setattr(RedisWriter, "write", dying)
         with pytest.raises(KeyboardInterrupt):
-            publish(bundle, trained.data, redis_server.url, QUIET)
+            publish(bundle, trained.data, redis_server.url)
     assert generation_key(bundle.encoder) not in state()
     assert 0 < len(state()) < 101
-    published = publish(bundle, trained.data, redis_server.url, QUIET)
+    published = publish(bundle, trained.data, redis_server.url)
     assert 0 < published.changed < 101
     assert len(state()) == 102
 
@@ -133,8 +130,8 @@ def test_a_first_publishing_that_dies_leaves_no_generation_and_another_completes
 def test_a_redis_that_takes_nothing_is_said_in_one_line(redis_server, bundle, trained):
     redis_server.client.config_set("maxmemory", "1")
     try:
-        with pytest.raises(FulcrumError, match=r"--to redis://127.*Redis refused.*(OOM|memory)") as refused:
-            publish(bundle, trained.data, redis_server.url, QUIET)
+        with pytest.raises(FulcrumError, match=r"redis://127.*Redis refused.*(OOM|memory)") as refused:
+            publish(bundle, trained.data, redis_server.url)
         assert "\n" not in str(refused.value)
     finally:
         redis_server.client.config_set("maxmemory", "0")

@@ -6,36 +6,35 @@ import re
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from model.errors import FulcrumError
 from model.network.trunk import Trunk
 from training.recipe import load_recipe
-from training.report.plan import SINGLE, make_plan, of_tasks
+from training.report.plan import SINGLE, ReportSpec, make_plan, of_tasks
 from training.rows.material import material_in_memory
 
 
 def test_all_networks_are_planned_and_single_task_comes_first(trained):
-    plan = make_plan(trained.recipe, seeds=3)
+    plan = make_plan(ReportSpec(trained.recipe, seeds=3))
     assert set(plan.networks) == set(Trunk.known)
     assert next(iter(plan.networks)) == SINGLE
     assert plan.seeds == (3, 4, 5)
-    assert list(make_plan(trained.recipe, models=["mmoe"]).networks) == [SINGLE, "mmoe"]
+    assert list(make_plan(ReportSpec(trained.recipe, models=["mmoe"])).networks) == [SINGLE, "mmoe"]
 
 
 def test_ple_differs_from_cgc_unless_told_otherwise(trained):
-    plan = make_plan(trained.recipe, models=["ple", "cgc"])
+    plan = make_plan(ReportSpec(trained.recipe, models=["ple", "cgc"]))
     assert plan.own == "cgc"
     assert plan.networks["ple"].levels == 2
-    assert make_plan(trained.recipe).networks["ml-mmoe"].levels == 2
+    assert make_plan(ReportSpec(trained.recipe)).networks["ml-mmoe"].levels == 2
     assert plan.recipe.network == plan.networks["cgc"]
-    told = make_plan(trained.recipe, models=["ple"], overrides=["network.levels=1"])
+    told = make_plan(ReportSpec(trained.recipe, models=["ple"], overrides=["network.levels=1"]))
     assert told.own == "ple"
     assert told.networks["ple"].levels == 1
 
 
 def test_networks_take_what_they_can_read_of_the_recipe(trained):
-    plan = make_plan(trained.recipe, overrides=["network.dropout=0.25"])
+    plan = make_plan(ReportSpec(trained.recipe, overrides=["network.dropout=0.25"]))
     for name, config in plan.networks.items():
         assert config.dropout == 0.25, name
         assert config.tower == (8,), name
@@ -46,26 +45,26 @@ def test_networks_take_what_they_can_read_of_the_recipe(trained):
 
 
 def test_an_override_goes_where_it_fits_and_is_refused_where_nothing_takes_it(trained):
-    plan = make_plan(trained.recipe, models=["ple", "mmoe"], overrides=["network.experts=5"])
+    plan = make_plan(ReportSpec(trained.recipe, models=["ple", "mmoe"], overrides=["network.experts=5"]))
     assert plan.networks["mmoe"].experts == 5
     assert plan.networks["ple"].experts.shared == 1
     for text in ("network.levles=3", "network.model=ple", "network.dropout=2"):
-        with pytest.raises(FulcrumError, match=re.escape(f"--set {text}")):
-            make_plan(trained.recipe, models=["ple", "mmoe"], overrides=[text])
+        with pytest.raises(FulcrumError, match=re.escape(text)):
+            make_plan(ReportSpec(trained.recipe, models=["ple", "mmoe"], overrides=[text]))
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"models": ["plé"]}, "--models: unknown network 'plé'; there are"),
-        ({"tasks": ["vtr", "cvr"]}, "--tasks: unknown task 'cvr'; the recipe has vtr, vcr, shr"),
-        ({"seeds": 0}, "--seeds 0: expected 1 or more"),
+        ({"models": ["plé"]}, "unknown network 'plé'; there are"),
+        ({"tasks": ["vtr", "cvr"]}, "unknown task 'cvr'; the recipe has vtr, vcr, shr"),
+        ({"seeds": 0}, "seeds: expected 1 or more, found 0"),
         ({"overrides": ["training.stream=true"]}, "leave training.stream out"),
     ],
 )
 def test_bad_input_is_told(trained, asked, said):
     with pytest.raises(FulcrumError, match=re.escape(said)):
-        make_plan(trained.recipe, **asked)
+        make_plan(ReportSpec(trained.recipe, **asked))
 
 
 def test_leaving_tasks_out_changes_neither_rows_nor_labels(trained):
@@ -73,10 +72,7 @@ def test_leaving_tasks_out_changes_neither_rows_nor_labels(trained):
     part = of_tasks(whole, ["vcr"])
     assert part.training.monitor.metric == "loss"
     assert part.data_schema.task_names == ["vcr"]
-    of_all, of_one = (
-        material_in_memory(recipe, trained.data, Console(quiet=True), lambda fitted: fitted)
-        for recipe in (whole, part)
-    )
+    of_all, of_one = (material_in_memory(recipe.data_schema, trained.data) for recipe in (whole, part))
     for split in ("train", "validation"):
         all_rows, one_rows = getattr(of_all, split), getattr(of_one, split)
         np.testing.assert_array_equal(all_rows.item.ids, one_rows.item.ids)

@@ -172,14 +172,14 @@ def test_a_folder_of_another_report_is_refused(made, trained, tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--models", "cgc,nobody"], "--models: unknown network 'nobody'"),
+        (["--models", "cgc,nobody"], "unknown network 'nobody'"),
         (["--models", "cgc,"], "--models 'cgc,'"),
-        (["--tasks", "nothing"], "--tasks: unknown task 'nothing'"),
-        (["--seeds", "0"], "--seeds 0"),
-        (["--jobs", "0"], "--jobs 0"),
-        (["--minutes", "0"], "--minutes 0"),
+        (["--tasks", "nothing"], "unknown task 'nothing'"),
+        (["--seeds", "0"], "seeds: expected 1 or more"),
+        (["--jobs", "0"], "jobs: expected 1 or more"),
+        (["--minutes", "0"], "minutes: expected more than 0"),
         (["--match", "width"], "--match width"),
-        (["--models", "cgc", "--compare", "cgc,ple"], "--compare cgc,ple: 'ple' is not part"),
+        (["--models", "cgc", "--compare", "cgc,ple"], "cgc against ple: 'ple' is not part"),
         (["--compare", "cgc"], "--compare cgc: expected two"),
     ],
 )

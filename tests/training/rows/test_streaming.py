@@ -6,15 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from rich.console import Console
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
 from training.recipe import load_recipe
 from training.rows.material import material_in_memory, streamed_material
-from training.train import train_bundle
+from training.rows.streaming import RowStore
+from training.train import TrainingPlan, train_bundle
 
-QUIET = Console(quiet=True)
 STREAM = "training.stream={chunk: 170, block: 16, buffer: 200}"
 
 
@@ -41,10 +40,10 @@ def recipe(document, saved):
 
 def both(recipe, folder, run):
     """In memory and streamed."""
-    config = recipe.training.stream
+    store = RowStore(run / "rows", recipe.training.stream, recipe.training.seed)
     return (
-        material_in_memory(recipe, folder, QUIET, lambda fitted: fitted),
-        streamed_material(recipe, config, folder, run, QUIET, lambda fitted: fitted, ""),
+        material_in_memory(recipe.data_schema, folder),
+        streamed_material(recipe.data_schema, folder, store),
     )
 
 
@@ -121,7 +120,7 @@ def test_numbers_are_standardised_by_a_sample_once_there_are_many_rows(
 
 @pytest.mark.slow
 def test_a_streamed_training_learns_what_one_in_memory_learns(recipe, parquet, tmp_path):
-    made = train_bundle(recipe(STREAM), parquet, tmp_path / "bundle", tmp_path / "run", QUIET)
+    made = train_bundle(TrainingPlan(recipe(STREAM), tmp_path / "bundle", parquet, tmp_path / "run"))
     metrics = load_bundle(tmp_path / "bundle").manifest.metrics
     assert metrics["vtr"]["auc"] > 0.75
     assert metrics["vcr"]["mse"] < 0.7 * metrics["vcr"]["variance"]
@@ -130,7 +129,7 @@ def test_a_streamed_training_learns_what_one_in_memory_learns(recipe, parquet, t
     assert len(example["candidate_ids"]) == 5
     # The cache of rows goes with the training.
     assert not (tmp_path / "run" / "rows").exists()
-    again = train_bundle(recipe(STREAM), parquet, tmp_path / "again", tmp_path / "run2", QUIET)
+    again = train_bundle(TrainingPlan(recipe(STREAM), tmp_path / "again", parquet, tmp_path / "run2"))
     assert again.manifest.version == made.manifest.version
 
 
@@ -171,7 +170,7 @@ def test_what_cannot_be_streamed_is_refused_by_name_and_nothing_is_left(
     recipe, parquet, tmp_path, override, match
 ):
     with pytest.raises(FulcrumError, match=match):
-        train_bundle(recipe(STREAM, override), parquet, tmp_path / "bundle", tmp_path / "run", QUIET)
+        train_bundle(TrainingPlan(recipe(STREAM, override), tmp_path / "bundle", parquet, tmp_path / "run"))
     assert not (tmp_path / "bundle").exists()
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
 

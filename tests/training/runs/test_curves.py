@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import pytest
-from rich.console import Console
 
 from model.errors import FulcrumError
 from training import train as train_module
+from training.fitting.trainer import StepDone
 from training.recipe import load_recipe
 from training.runs import curves
-from training.train import train_bundle
-
-QUIET = Console(quiet=True)
+from training.train import TrainingPlan, train_bundle
 
 
 def read(run, part):
@@ -28,40 +28,33 @@ def read(run, part):
     }
 
 
-def killed_after(steps, monkeypatch, *words, **more):
-    fit, left = train_module.fit, steps
+def killed_after(steps, plan):
+    left = steps
 
-    def killed(*arguments, on_step, **rest):
-        def count(*step):
-            nonlocal left
-            on_step(*step)
-            left -= 1
-            if left == 0:
-                raise KeyboardInterrupt
+    def count(event):
+        nonlocal left
+        left -= isinstance(event, StepDone)
+        if left == 0:
+            raise KeyboardInterrupt
 
-        return fit(*arguments, on_step=count, **rest)
-
-    with monkeypatch.context() as broken:
-        broken.setattr(train_module, "fit", killed)
-        with pytest.raises(KeyboardInterrupt):
-            train_bundle(*words, **more)
+    with pytest.raises(KeyboardInterrupt):
+        train_bundle(plan, count)
 
 
 def test_curves_read_back_and_a_resumed_run_has_neither_gaps_nor_twice(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(train_module, "write_bundle", lambda *_, **__: None)
-    monkeypatch.setattr(train_module, "_summary", lambda *_: "")
     sets = [
         "training.tensorboard=true",
         "training.schedule=cosine",
         "training.loss_weights={kind: uncertainty}",
     ]
     recipe = load_recipe(trained.recipe, [*sets, "training.checkpoint_seconds=1000"])
-    words = (recipe, trained.data, tmp_path / "bundle")
-    train_bundle(*words, tmp_path / "whole", QUIET)
+    plan = TrainingPlan(recipe, tmp_path / "bundle", trained.data, tmp_path / "run", resume=True)
+    train_bundle(replace(plan, run=tmp_path / "whole"))
     # 15 steps an epoch; in the second life the last checkpoint is of the first epoch's end.
-    killed_after(7, monkeypatch, *words, tmp_path / "run", QUIET)
-    killed_after(23, monkeypatch, *words, tmp_path / "run", QUIET, resume=True)
-    train_bundle(*words, tmp_path / "run", QUIET, resume=True)
+    killed_after(7, plan)
+    killed_after(23, plan)
+    train_bundle(plan)
 
     whole, resumed = (read(tmp_path / name, "steps") for name in ("whole", "run"))
     assert set(whole) == {"loss", "learning_rate", "rows_per_second"}
@@ -92,7 +85,7 @@ def test_curves_read_back_and_a_resumed_run_has_neither_gaps_nor_twice(trained, 
 def test_a_long_epoch_has_about_two_hundred_points(tmp_path):
     with curves.Curves(tmp_path, 1000) as made:
         for step in range(1, 1001):
-            made.step(step, 0.5, 0.1, 64)
+            made(StepDone(step, 1, 1, 64 * step, 64_000, 64, 0.5, 0.1))
     assert [step for step, _ in read(tmp_path, "steps")["loss"]] == list(range(5, 1001, 5))
 
 
@@ -100,4 +93,4 @@ def test_without_the_package_a_training_is_refused_before_any_data_is_read(train
     monkeypatch.setattr(curves, "find_spec", lambda name: None)
     recipe = load_recipe(trained.recipe, ["training.tensorboard=true"])
     with pytest.raises(FulcrumError, match=r"pip install '\.\[tensorboard\]'"):
-        train_bundle(recipe, tmp_path / "nowhere", tmp_path / "bundle", tmp_path / "run", QUIET)
+        train_bundle(TrainingPlan(recipe, tmp_path / "bundle", tmp_path / "nowhere", tmp_path / "run"))

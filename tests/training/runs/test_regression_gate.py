@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
-from rich.console import Console
 
 import fulcrum
 from model.bundle import load_bundle
@@ -12,19 +13,24 @@ from model.errors import FulcrumError
 from training.metrics.comparison import Difference
 from training.recipe import load_recipe
 from training.runs.regression_gate import Gate
-from training.train import train_bundle
+from training.train import TrainingPlan, train_bundle
 
-QUIET = Console(quiet=True)
 BAD = ["training.epochs=1", "training.learning_rate=1e-6"]
 
 
 def test_a_bundle_that_is_surely_worse_is_not_written_and_its_weights_are_kept(trained, tmp_path):
-    words = (load_recipe(trained.recipe, BAD), trained.data, tmp_path / "bundle", tmp_path / "run", QUIET)
+    plan = TrainingPlan(
+        load_recipe(trained.recipe, BAD),
+        tmp_path / "bundle",
+        trained.data,
+        tmp_path / "run",
+        gate=trained.bundle,
+    )
     with pytest.raises(FulcrumError, match=r"worse than .*: vtr\.auc .* margin 0\).*No bundle was written"):
-        train_bundle(*words, gate=trained.bundle)
+        train_bundle(plan)
     assert not (tmp_path / "bundle").exists()
     assert (tmp_path / "run" / "best.pt").exists()
-    made = train_bundle(*words, gate=trained.bundle, resume=True, force=True)
+    made = train_bundle(replace(plan, resume=True, force=True))
     gate = made.manifest.training["gate"]
     assert not gate["passed"]
     assert gate["against"] == load_bundle(trained.bundle).version
@@ -35,12 +41,13 @@ def test_a_bundle_that_is_surely_worse_is_not_written_and_its_weights_are_kept(t
 def test_a_margin_lets_through_what_the_recipe_can_bear(trained, tmp_path):
     sets = [*BAD, "training.gate={vtr.logloss: 1, vcr.mse: 1, shr.auc: 1}"]
     made = train_bundle(
-        load_recipe(trained.recipe, sets),
-        trained.data,
-        tmp_path / "bundle",
-        tmp_path / "run",
-        QUIET,
-        gate=trained.bundle,
+        TrainingPlan(
+            load_recipe(trained.recipe, sets),
+            tmp_path / "bundle",
+            trained.data,
+            tmp_path / "run",
+            gate=trained.bundle,
+        )
     )
     gate = made.manifest.training["gate"]
     assert gate["passed"]
@@ -50,12 +57,13 @@ def test_a_margin_lets_through_what_the_recipe_can_bear(trained, tmp_path):
 
 def test_a_bundle_as_good_passes_and_both_are_judged_on_the_same_rows(trained, tmp_path):
     made = train_bundle(
-        load_recipe(trained.recipe),
-        trained.data,
-        tmp_path / "bundle",
-        tmp_path / "run",
-        QUIET,
-        gate=trained.bundle,
+        TrainingPlan(
+            load_recipe(trained.recipe),
+            tmp_path / "bundle",
+            trained.data,
+            tmp_path / "run",
+            gate=trained.bundle,
+        )
     )
     metrics = made.manifest.training["gate"]["metrics"]
     for name, found in metrics.items():
@@ -74,12 +82,13 @@ def test_a_streamed_training_is_held_to_the_same_gate(trained, tmp_path):
     )
     sets = ["data.log=log.parquet", "training.stream={chunk: 500, block: 16, buffer: 200}"]
     made = train_bundle(
-        load_recipe(trained.recipe, sets),
-        folder,
-        tmp_path / "bundle",
-        tmp_path / "run",
-        QUIET,
-        gate=trained.bundle,
+        TrainingPlan(
+            load_recipe(trained.recipe, sets),
+            tmp_path / "bundle",
+            folder,
+            tmp_path / "run",
+            gate=trained.bundle,
+        )
     )
     metrics = made.manifest.training["gate"]["metrics"]
     served = load_bundle(trained.bundle).manifest.metrics
@@ -106,8 +115,10 @@ def test_a_fall_fails_where_it_is_more_than_the_margin_and_no_chance(difference,
 
 def test_a_bundle_that_reads_other_rows_is_no_yardstick(trained, tmp_path):
     recipe = load_recipe(trained.recipe, ["data.keep='time % 2 = 0'", "training.epochs=1"])
-    with pytest.raises(FulcrumError, match=r"--gate .*: it reads other rows from this data"):
-        train_bundle(recipe, trained.data, tmp_path / "bundle", tmp_path / "run", QUIET, gate=trained.bundle)
+    with pytest.raises(FulcrumError, match=r"cannot compare with .*: it reads other rows from this data"):
+        train_bundle(
+            TrainingPlan(recipe, tmp_path / "bundle", trained.data, tmp_path / "run", gate=trained.bundle)
+        )
 
 
 def test_the_command_line_says_one_line_and_fails(trained, tmp_path, monkeypatch, capsys):

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from rich.console import Console
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
@@ -18,16 +17,15 @@ from training.fitting.network import side_spec, task_heads
 from training.recipe import load_recipe
 from training.rows.material import encode_log, material_in_memory
 from training.runs.warm_start import kept_weights, open_bundle
-from training.train import train_bundle
+from training.train import TrainingPlan, train_bundle
 
-QUIET = Console(quiet=True)
 FIRST = "data.split={train: 'time < 960', validation: 'time >= 960'}"
 
 
 def warmed(recipe, trained, data=None):
     """The bundle's weights in a network of the recipe, its encoder, and the log's rows."""
-    warm = open_bundle(trained.bundle, recipe)
-    material = material_in_memory(recipe, data or trained.data, QUIET, warm.grow)
+    warm = open_bundle(trained.bundle, recipe.data_schema, recipe.network)
+    material = material_in_memory(recipe.data_schema, data or trained.data, warm.growth)
     encoder = material.encoder
     torch.manual_seed(99)
     network = build_network(
@@ -124,7 +122,7 @@ def test_attention_goes_on_as_it_was(recipe, document, trained, tmp_path):
         {"name": "seen", "side": "user", "kind": "sequence", "shares": "video_id", "pool": "attention"}
     )
     document["training"]["epochs"] = 1
-    train_bundle(recipe(), trained.data, tmp_path / "bundle", tmp_path / "run", QUIET)
+    train_bundle(TrainingPlan(recipe(), tmp_path / "bundle", trained.data, tmp_path / "run"))
     best = torch.load(tmp_path / "run" / "best.pt", weights_only=True)
     assert best["attentions.of_seen.query.weight"].shape == (3, 3)
     document["features"].reverse()
@@ -142,7 +140,8 @@ def test_features_that_are_gone_are_dropped_and_the_rest_keeps_its_weights(train
     document["features"] = [spec for spec in document["features"] if spec["name"] not in ("band", "views")]
     network, _ = warmed(recipe(), trained)
     ours = kept_weights(network)
-    theirs = open_bundle(trained.bundle, recipe()).weights
+    made = recipe()
+    theirs = open_bundle(trained.bundle, made.data_schema, made.network).weights
     assert "table/band" not in ours
     for name in ("table/user_id", "table/tab", "table/video_id", "network/base"):
         assert np.array_equal(ours[name], theirs[name])
@@ -164,9 +163,11 @@ def test_what_the_weights_were_not_fitted_to_is_refused(trained, recipe, documen
     for key in path:
         place = place[key]
     place[last] = value
-    with pytest.raises(FulcrumError, match=rf"--from .*: {match}"):
+    with pytest.raises(FulcrumError, match=rf"cannot start from .*: {match}"):
         train_bundle(
-            recipe(), tmp_path / "nowhere", tmp_path / "bundle", tmp_path / "run", QUIET, start=trained.bundle
+            TrainingPlan(
+                recipe(), tmp_path / "bundle", tmp_path / "nowhere", tmp_path / "run", start=trained.bundle
+            )
         )
 
 
@@ -186,8 +187,9 @@ def test_a_bundle_without_weights_is_refused(trained, tmp_path):
         (bundle / name).unlink()
     write_manifest(bundle, **fields)
     assert load_bundle(bundle).version == load_bundle(trained.bundle).version
+    recipe = load_recipe(trained.recipe)
     with pytest.raises(FulcrumError, match=r"this bundle has no weights\.npz"):
-        open_bundle(bundle, load_recipe(trained.recipe))
+        open_bundle(bundle, recipe.data_schema, recipe.network)
 
 
 def test_a_day_later_the_training_goes_on_from_the_bundle(trained, tmp_path):
@@ -196,12 +198,14 @@ def test_a_day_later_the_training_goes_on_from_the_bundle(trained, tmp_path):
     sets = [late, "training.epochs=1", "training.learning_rate=0.003", "training.keep=last"]
     recipe = load_recipe(trained.recipe, sets)
     made = [
-        train_bundle(recipe, trained.data, tmp_path / f"b{n}", tmp_path / f"r{n}", QUIET, start=start)
+        train_bundle(TrainingPlan(recipe, tmp_path / f"b{n}", trained.data, tmp_path / f"r{n}", start=start))
         for n, start in enumerate((trained.bundle, trained.bundle, None))
     ]
     assert made[0].manifest.version == made[1].manifest.version
     aucs = [one.manifest.metrics["vtr"]["auc"] for one in made]
     assert aucs[0] > 0.75 > aucs[2]
     assert made[0].manifest.training["started_from"] == load_bundle(trained.bundle).version
-    with pytest.raises(FulcrumError, match=r"started from sha256:.*, not from none\. Give the same --from"):
-        train_bundle(recipe, trained.data, tmp_path / "b", tmp_path / "r0", QUIET, resume=True)
+    with pytest.raises(
+        FulcrumError, match=r"started from sha256:.*, not from none\. Start from the same bundle"
+    ):
+        train_bundle(TrainingPlan(recipe, tmp_path / "b", trained.data, tmp_path / "r0", resume=True))

@@ -6,12 +6,12 @@ import re
 
 import pytest
 import yaml
-from rich.console import Console
 
 from model.errors import FulcrumError
+from training.progress import Event
 from training.recipe import load_recipe
-from training.search.search import SearchSpace, Trial, load_space, search, trials_of
-from training.train import train_bundle
+from training.search.search import Search, SearchSpace, TrialEnded, load_space, search, trials_of
+from training.train import TrainingPlan, train_bundle
 
 SPACE = {
     "objective": {"vtr.auc": 1.0, "vcr.mse": -3.0},
@@ -30,10 +30,8 @@ def space(**changes) -> SearchSpace:
 
 
 def test_the_first_trial_is_the_recipe_itself_and_the_best_comes_first(trained, tmp_path):
-    told: list[tuple[Trial, Trial]] = []
-    found = search(
-        trained.recipe, space(), trained.data, tmp_path / "s", 4, on_trial=lambda *pair: told.append(pair)
-    )
+    events: list[Event] = []
+    found = search(Search(trained.recipe, space()), trained.data, tmp_path / "s", 4, events.append)
     assert sorted(trial.number for trial in found) == [0, 1, 2, 3]
     assert [trial.value for trial in found] == sorted((trial.value for trial in found), reverse=True)
     first = next(trial for trial in found if trial.number == 0)
@@ -45,32 +43,33 @@ def test_the_first_trial_is_the_recipe_itself_and_the_best_comes_first(trained, 
     for trial in found:
         assert trial.value == pytest.approx(trial.metrics["vtr.auc"] - 3 * trial.metrics["vcr.mse"])
         assert 0.003 <= trial.parameters["training.learning_rate"] <= 0.1
-    assert [trial.number for trial, _ in told] == [0, 1, 2, 3]
-    assert told[-1][1].number == found[0].number
+    ended = [event for event in events if isinstance(event, TrialEnded)]
+    assert [event.trial.number for event in ended] == [0, 1, 2, 3]
+    assert ended[-1].best.number == found[0].number
 
 
 def test_a_trial_gives_what_training_gives(trained, tmp_path):
-    one = search(trained.recipe, space(seeds=[3]), trained.data, tmp_path / "s", 1)[0]
+    one = search(Search(trained.recipe, space(seeds=[3])), trained.data, tmp_path / "s", 1)[0]
     recipe = load_recipe(trained.recipe, ["training.epochs=1"])
-    alone = train_bundle(recipe, trained.data, tmp_path / "bundle", tmp_path / "run", Console(quiet=True))
+    alone = train_bundle(TrainingPlan(recipe, tmp_path / "bundle", trained.data, tmp_path / "run"))
     assert one.metrics["vtr.auc"] == pytest.approx(alone.manifest.metrics["vtr"]["auc"], abs=1e-12)
     assert one.metrics["vcr.mse"] == pytest.approx(alone.manifest.metrics["vcr"]["mse"], abs=1e-12)
 
 
 def test_a_search_goes_on_where_it_stopped(trained, tmp_path):
     wanted = space(seeds=[3])
-    before = search(trained.recipe, wanted, trained.data, tmp_path / "s", 2)
-    after = search(trained.recipe, wanted, trained.data, tmp_path / "s", 3)
+    before = search(Search(trained.recipe, wanted), trained.data, tmp_path / "s", 2)
+    after = search(Search(trained.recipe, wanted), trained.data, tmp_path / "s", 3)
     assert len(after) == 3
     assert {trial.number: trial for trial in before}.items() <= {t.number: t for t in after}.items()
-    assert search(trained.recipe, wanted, trained.data, tmp_path / "s", 3) == after
+    assert search(Search(trained.recipe, wanted), trained.data, tmp_path / "s", 3) == after
     assert trials_of(tmp_path / "s") == after
 
 
 def test_one_folder_is_for_one_search(trained, tmp_path):
-    search(trained.recipe, space(seeds=[3]), trained.data, tmp_path / "s", 1)
+    search(Search(trained.recipe, space(seeds=[3])), trained.data, tmp_path / "s", 1)
     with pytest.raises(FulcrumError, match="holds a search of another recipe or space"):
-        search(trained.recipe, space(seeds=[4]), trained.data, tmp_path / "s", 1)
+        search(Search(trained.recipe, space(seeds=[4])), trained.data, tmp_path / "s", 1)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,7 @@ def test_one_folder_is_for_one_search(trained, tmp_path):
 )
 def test_what_makes_no_recipe_is_refused_before_anything_is_trained(trained, tmp_path, changes, said):
     with pytest.raises(FulcrumError, match=re.escape(said)):
-        search(trained.recipe, space(**changes), trained.data, tmp_path / "s", 1)
+        search(Search(trained.recipe, space(**changes)), trained.data, tmp_path / "s", 1)
     assert not (tmp_path / "s").exists()
 
 

@@ -18,26 +18,19 @@ from model.errors import FulcrumError
 from model.redis_url import RedisUrl
 from model.store.packed import open_tables, write_store
 from service.control.active import Control
-from service.control.bundles.catalog import Catalog, Model
+from service.control.bundles.catalog import Catalog
 from service.control.bundles.loading import Loader
 from service.control.bundles.rollout import AmbiguousVersionError, Rollout, UnknownVersionError
 from service.control.state.desired import Desired, StateError
 from service.control.state.file import FileState
 from service.features.embedded import EmbeddedStore
 from service.features.stores import FeatureStores
-from service.inference.engine import Engine
+from service.inference.engine import Engine, EngineOptions
 from service.processes.fleet import Fleet
 from service.settings import Settings
 from tests.support.bundle_variants import write_variant
 from tests.support.faulty_proxy import FaultyProxy
 from training.publishing.redis_writer import RedisWriter
-
-
-class NoTrials:
-    """Every bundle may be loaded here."""
-
-    def run(self, model: Model) -> None:
-        pass
 
 
 class Site:
@@ -64,9 +57,8 @@ class Site:
             self.state,
             Loader(
                 lambda encoder, first: self.open_store(encoder, first),
-                lambda bundle: Engine.load(bundle, "cpu", 1),
+                lambda bundle: Engine.load(bundle, EngineOptions()),
             ),
-            NoTrials(),
             fleet,
             lambda active: Control(active, fusion, fleet),
             self.judged.append,

@@ -130,7 +130,7 @@ def test_a_service_of_one_bundle_reports_it_and_keeps_it(serve, world):
         found = report(served.http)
         assert [model["status"] for model in found.values()] == ["active"]
         refused = activate(served.http, world.load().version)
-        assert (refused.status_code, "--models" in refused.json()["detail"]) == (409, True)
+        assert (refused.status_code, "set models" in refused.json()["detail"]) == (409, True)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from training.evaluation.tables import details, summary
+from training.commands.evaluation_tables import details, summary
 
 
 def printed(parts):
