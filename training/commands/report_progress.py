@@ -10,7 +10,7 @@ from rich.table import Table
 
 from model.terminal import escape
 from training.commands.rendering import Rendered
-from training.progress import Event
+from training.progress import Advanced, Event
 from training.report.findings.findings import DASH, seesaw, signed
 from training.report.report import LeftOut
 from training.report.workers import RunAdvanced, RunEnded
@@ -31,6 +31,8 @@ class ReportProgress(Rendered):
         match event:
             case LeftOut(network, reason):
                 self.print(f"  [yellow]left out:[/] {network}: {escape(reason)}")
+            case Advanced("runs", done, total):
+                self.bar("runs", done, total, "", f"runs {done}/{total}")
             case RunAdvanced(name, share):
                 if name not in self._under_way:
                     self._under_way[name] = self._bars.add_task(f"  {name}", total=1.0, unit="")

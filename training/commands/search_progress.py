@@ -33,7 +33,8 @@ class SearchProgress(Rendered):
                 found = "  ".join(f"{escape(name)} {value:.5f}" for name, value in trial.metrics.items())
                 star = "  [green]best[/]" if trial.number == best.number else ""
                 self.print(f"trial {trial.number}  {found}  ({trial.seconds:.0f} s){star}")
-                self.bar("trials", trial.number + 1, self._trials, "", "trials")
+                done = trial.number + 1
+                self.bar("trials", done, self._trials, "", f"trials {done}/{self._trials}")
             case _:
                 super().__call__(event)
 

@@ -253,9 +253,11 @@ def _carry_out(jobs: Sequence[Job], folder: ReportFolder, processes: int, observ
     def count(event: Event) -> None:
         nonlocal ended
         observer(event)
-        ended += isinstance(event, RunEnded)
-        observer(Advanced("runs", ended, len(jobs)))
+        if isinstance(event, RunEnded):
+            ended += 1
+            observer(Advanced("runs", ended, len(jobs)))
 
+    observer(Advanced("runs", 0, len(jobs)))
     carry_out_all(jobs, folder.rows, processes, count)
 
 
