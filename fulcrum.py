@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 
 import typer
+from rich.markup import escape
 
 from model.errors import FulcrumError
-from model.terminal import escape, progress
+from model.terminal import progress
 from service.commands import fusion, rank, serve
 from training.commands import evaluate, publish, quantize, report, schema, search, train
 

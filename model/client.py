@@ -10,8 +10,6 @@ import orjson
 
 from model.errors import FulcrumError
 
-__all__ = ["ask"]
-
 _TIMEOUT_S = 30.0
 
 

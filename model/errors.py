@@ -15,19 +15,6 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
-__all__ = [
-    "FulcrumError",
-    "Problem",
-    "and_more",
-    "checked",
-    "dotted",
-    "first_problem",
-    "listed",
-    "printable",
-    "problems",
-    "shown",
-]
-
 _SHOWN = 60  # characters of a bad value or key worth repeating
 _MOST = 20  # problems of one document worth translating
 

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-__all__ = ["FileLock", "fresh_file", "fresh_folder", "now", "replace_file"]
-
 
 def now() -> str:
     """UTC, ISO 8601."""

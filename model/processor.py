@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-__all__ = ["multiplies_bytes"]
-
 _BYTE_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}
 """What processors call instructions that add products of bytes up in 32 bits. Without them, bytes are no
 faster, and x86 saturates at 16 bits on the way."""

@@ -11,8 +11,6 @@ from pydantic import PlainValidator
 
 from model.errors import FulcrumError, listed
 
-__all__ = ["FolderOrRedis", "RedisUrl", "folder_or_redis"]
-
 _SCHEMES = ("redis", "rediss", "unix")
 # "@" may stand in a user or password, and nowhere behind it: so no part of a password is taken for a path.
 _LOGIN, _QUERY = r"(?:[^][/?#]*@)?", r"(?:\?(?P<query>[^@#]*))?"

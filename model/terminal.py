@@ -16,24 +16,10 @@ import orjson
 import typer
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from model.errors import FulcrumError
-
-__all__ = [
-    "BundlePath",
-    "Data",
-    "Json",
-    "Sets",
-    "answer",
-    "escape",
-    "extra",
-    "print_json",
-    "print_table",
-    "progress",
-]
 
 progress = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
 answer = Console(width=None if sys.stdout.isatty() else 120)

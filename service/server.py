@@ -28,8 +28,6 @@ from service.startup import Service, import_parts, load_service
 from service.telemetry.logs import configure_logs
 from service.telemetry.metrics import Metrics
 
-__all__ = ["DRAIN_S", "run"]
-
 DRAIN_S = 10
 """Seconds that running requests have to end after a signal to stop."""
 

@@ -18,8 +18,6 @@ from model.errors import FulcrumError, Problem, and_more, problems
 from model.redis_url import FolderOrRedis
 from service.inference.providers import Provider
 
-__all__ = ["Settings", "load_settings"]
-
 _PREFIX = "FULCRUM_"
 _OTEL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 """How all programs are told where traces go; followed where our own setting is absent."""

@@ -27,8 +27,6 @@ from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.traces import Traces
 
-__all__ = ["Service", "import_parts", "load_service"]
-
 
 @dataclass(frozen=True)
 class Service:

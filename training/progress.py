@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Advanced", "Event", "Note", "Observer", "Stage", "Warned", "silent", "together"]
-
 
 @dataclass(frozen=True)
 class Event:

@@ -19,20 +19,6 @@ from model.network.config import TrunkConfig
 from model.network.trunks import network_config
 from model.schema import Schema
 
-__all__ = [
-    "DecayedLossWeights",
-    "FixedLossWeights",
-    "LossWeights",
-    "Monitor",
-    "Recipe",
-    "StreamConfig",
-    "TrainingConfig",
-    "UncertaintyLossWeights",
-    "apply_override",
-    "load_recipe",
-    "packaged_recipes",
-]
-
 
 class Monitor(Frozen):
     """The validation metric that chooses the best epoch and stops early."""

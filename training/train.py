@@ -30,8 +30,6 @@ from training.runs.regression_gate import RegressionGate, pass_gate
 from training.runs.run_folder import RunFolder, check_startable
 from training.runs.warm_start import WarmStart, open_bundle
 
-__all__ = ["TrainedBundle", "TrainingPlan", "train_bundle"]
-
 
 @dataclass(frozen=True)
 class TrainingPlan:

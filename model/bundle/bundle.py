@@ -44,8 +44,6 @@ from model.encoding import EncodedRows, Encoder
 from model.errors import FulcrumError, first_problem
 from model.schema import Schema
 
-__all__ = ["Bundle", "Sample", "load_bundle"]
-
 _REQUIRED = (NETWORK, ENCODER, SCHEMA, FUSION, SAMPLE)
 
 

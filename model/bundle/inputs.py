@@ -9,9 +9,6 @@ import numpy.typing as npt
 
 from model.encoding import EncodedRows
 
-__all__ = ["INPUTS", "NetworkInputs"]
-
-
 INPUTS = ("user_ids", "user_numeric", "item_ids", "item_numeric", "row_to_user")
 """The graph's inputs. An input whose side has no such columns is left out of the graph."""
 

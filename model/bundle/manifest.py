@@ -13,28 +13,6 @@ from pydantic import Field
 from model.errors import FulcrumError, checked
 from model.frozen import Frozen
 
-__all__ = [
-    "ENCODER",
-    "FP32",
-    "FUSION",
-    "MANIFEST",
-    "MANIFEST_FILES",
-    "MANIFEST_SUM",
-    "NETWORK",
-    "NETWORK_DATA",
-    "SAMPLE",
-    "SCHEMA",
-    "WEIGHTS",
-    "FileEntry",
-    "Manifest",
-    "TaskEntry",
-    "VariantEntry",
-    "file_entry",
-    "read_manifest",
-    "version_of",
-    "write_manifest",
-]
-
 MANIFEST, MANIFEST_SUM, SCHEMA, ENCODER = "manifest.json", "manifest.sha256", "schema.json", "encoder.json"
 NETWORK, NETWORK_DATA, FUSION, SAMPLE = "network.onnx", "network.onnx.data", "fusion.yaml", "sample.npz"
 WEIGHTS = "weights.npz"

@@ -16,8 +16,6 @@ import onnxruntime as ort
 from model.bundle.inputs import INPUTS, NetworkInputs
 from model.errors import FulcrumError
 
-__all__ = ["NetworkSession", "ProviderChoice", "write_prepared"]
-
 ProviderChoice = str | tuple[str, Mapping[str, str]]
 """An execution provider by onnxruntime's name, or that with options."""
 

@@ -29,18 +29,6 @@ from model.encoding.columns import Column, ListColumn, RawColumn
 from model.encoding.key_index import KeyIndex, hash_keys
 from model.schema.features import EmbeddedFeature, ListFeature, SequenceFeature
 
-__all__ = [
-    "FIRST_KNOWN",
-    "MISSING",
-    "UNKNOWN",
-    "CategoricalEncoder",
-    "ListEncoder",
-    "Vocabulary",
-    "as_lists",
-    "canonical",
-    "counted",
-]
-
 MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
 """Indices of every embedding table: no value, a value unknown to training, the first known one."""
 

@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Column", "ListColumn", "RawColumn", "Rows"]
-
 _T = TypeVar("_T", bound=np.generic)
 Rows = npt.NDArray[np.bool_] | npt.NDArray[np.int64] | slice
 """Which rows: marked ones, numbered ones, or neighbours."""

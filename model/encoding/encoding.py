@@ -17,36 +17,14 @@ import numpy.typing as npt
 import orjson
 
 from model.encoding.categories import (
-    FIRST_KNOWN,
-    MISSING,
-    UNKNOWN,
     CategoricalEncoder,
     ListEncoder,
     Vocabulary,
-    canonical,
 )
 from model.encoding.columns import Column, ListColumn, RawColumn, Rows
-from model.encoding.numbers import CLIP, NumericEncoder
+from model.encoding.numbers import NumericEncoder
 from model.errors import FulcrumError
 from model.schema import EmbeddedFeature, FeatureSpec, ListFeature, NumericFeature, Schema, Side
-
-__all__ = [
-    "CLIP",
-    "FIRST_KNOWN",
-    "MISSING",
-    "UNKNOWN",
-    "CategoricalEncoder",
-    "Column",
-    "EncodedRows",
-    "Encoder",
-    "FeatureEncoder",
-    "ListColumn",
-    "ListEncoder",
-    "NumericEncoder",
-    "RawColumn",
-    "SideEncoder",
-    "canonical",
-]
 
 _FORMAT = 1
 

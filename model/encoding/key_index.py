@@ -16,8 +16,6 @@ import xxhash
 
 from model.errors import FulcrumError
 
-__all__ = ["KeyIndex", "hash_key", "hash_keys"]
-
 
 def hash_key(key: str) -> int:
     """XXH3-64 of the key's UTF-8 bytes; lone surrogates hash as they stand."""

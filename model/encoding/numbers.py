@@ -25,8 +25,6 @@ from model.encoding.columns import Column
 from model.schema.features import NumericFeature
 from model.schema.transforms import TRANSFORMS
 
-__all__ = ["CLIP", "NumericEncoder", "as_numbers"]
-
 CLIP = 5.0
 """Standardised numbers stay within so many standard deviations."""
 

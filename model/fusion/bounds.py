@@ -4,8 +4,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-__all__ = ["MAX_WEIGHT", "NonNegative", "Number", "Positive", "Weight"]
-
 MAX_WEIGHT = 100.0
 
 

@@ -2,8 +2,6 @@
 
 from model.errors import FulcrumError
 
-__all__ = ["FusionError"]
-
 
 class FusionError(FulcrumError):
     """A fusion config that cannot be used. One line: where, what was expected, what was found."""

@@ -13,17 +13,6 @@ from model.frozen import Frozen, Name
 from model.schema.past import MOST_VALUES
 from model.schema.transforms import TransformName
 
-__all__ = [
-    "CategoricalFeature",
-    "EmbeddedFeature",
-    "FeatureSpec",
-    "ListFeature",
-    "MultiFeature",
-    "NumericFeature",
-    "SequenceFeature",
-    "Side",
-]
-
 Side = Literal["user", "item", "context"]
 
 DEFAULT_WIDTH = 8

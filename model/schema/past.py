@@ -11,8 +11,6 @@ from pydantic import Field, field_validator
 
 from model.frozen import Frozen, Name
 
-__all__ = ["MOST_VALUES", "HistorySpec", "PriorSpec"]
-
 MOST_VALUES = 1000
 """Values that a history, a multi-valued or a sequence feature holds, at most."""
 

@@ -15,41 +15,13 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from model.frozen import Frozen
 from model.schema.features import (
     DEFAULT_WIDTH,
-    CategoricalFeature,
     EmbeddedFeature,
     FeatureSpec,
-    ListFeature,
-    MultiFeature,
     NumericFeature,
     SequenceFeature,
     Side,
 )
 from model.schema.past import HistorySpec, PriorSpec
-
-__all__ = [
-    "BinaryTask",
-    "BoundedHead",
-    "CategoricalFeature",
-    "DataSpec",
-    "EmbeddedFeature",
-    "FeatureSpec",
-    "HistorySpec",
-    "LastSplit",
-    "ListFeature",
-    "MultiFeature",
-    "NumericFeature",
-    "OrdinalHead",
-    "PriorSpec",
-    "RegressionTask",
-    "RuleSplit",
-    "Schema",
-    "SequenceFeature",
-    "Side",
-    "SplitSpec",
-    "TableSpec",
-    "TaskSpec",
-    "VideoLength",
-]
 
 
 class _Task(Frozen):

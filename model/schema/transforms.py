@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TRANSFORMS", "Transform", "TransformName"]
-
 Floats = npt.NDArray[np.float64]
 
 _QUANTILES = 257

@@ -31,17 +31,6 @@ from model.encoding.key_index import KeyIndex
 from model.errors import FulcrumError
 from model.files import FileLock, replace_file
 
-__all__ = [
-    "PackedLayout",
-    "PackedTable",
-    "TableName",
-    "current_generation",
-    "new_generation",
-    "open_tables",
-    "update_store",
-    "write_store",
-]
-
 TableName = Literal["users", "items"]
 _TABLES: tuple[TableName, TableName] = ("users", "items")
 

@@ -25,8 +25,6 @@ import xxhash
 from model.encoding import Encoder
 from model.store.packed import PackedLayout, TableName
 
-__all__ = ["RedisTable", "generation_key"]
-
 _FORMAT = b"\x01"
 _HEADER = 9
 _HEADER_DTYPE = np.dtype([("format", "u1"), ("checksum", ">u8")])

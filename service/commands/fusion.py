@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from model.terminal import answer, escape
+from model.terminal import answer
 
 app = typer.Typer(help="Fusion configs: the weights of the score.", no_args_is_help=True)
 

@@ -15,8 +15,6 @@ from rich.text import Text
 from model.errors import FulcrumError
 from model.terminal import print_table
 
-__all__ = ["rank", "read_candidates"]
-
 _WIDTH, _TOP_K = 240, 20
 
 

@@ -12,8 +12,6 @@ from pydantic import Field
 from model.frozen import Strict
 from service.contract.fields import ItemFields
 
-__all__ = ["FusionReport", "ModelReport", "ModelsReport", "Problem", "RankResponse", "Readiness"]
-
 
 class ModelName(Strict):
     """The bundle that predicted."""

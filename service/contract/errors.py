@@ -8,23 +8,6 @@ from pydantic import BaseModel, ValidationError
 
 from model.errors import and_more, problems
 
-__all__ = [
-    "BodyTooLargeError",
-    "ConflictError",
-    "FieldProblem",
-    "ForbiddenError",
-    "InvalidRequestError",
-    "MediaTypeError",
-    "NotFoundError",
-    "NotReadyError",
-    "OverloadedError",
-    "ServiceError",
-    "SlowClientError",
-    "StateUnavailableError",
-    "UnauthorizedError",
-    "invalid",
-]
-
 
 class ServiceError(Exception):
     """A request that gets no answer; the message is for the caller."""

@@ -15,8 +15,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
-__all__ = ["COLUMNS", "Best", "FieldName", "ItemFields", "asked"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Best:

@@ -31,8 +31,6 @@ from service.contract.request import (
 )
 from service.contract.strict_json import count_written_keys, read_json
 
-__all__ = ["Query", "query_of", "quick_query", "read_query", "strict_query"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:

@@ -15,8 +15,6 @@ from model.frozen import Strict
 from service.contract.errors import FieldProblem, InvalidRequestError, invalid
 from service.contract.fields import FieldName
 
-__all__ = ["Candidate", "RankRequest", "parse_rank_request"]
-
 MAX_ID_BYTES = 256
 MAX_VIDEO_LEN_S = 1e9
 MAX_LIST = 5_000

@@ -14,8 +14,6 @@ import orjson
 from model.errors import shown
 from service.contract.errors import FieldProblem, InvalidRequestError
 
-__all__ = ["count_written_keys", "read_json"]
-
 MAX_DEPTH = 16
 """Objects and lists inside each other; a request needs 4."""
 

@@ -19,8 +19,6 @@ from service.control.snapshot import ActiveBundle, Snapshot
 from service.processes.fleet import Fleet
 from service.processes.memory import trim
 
-__all__ = ["Control"]
-
 _POLL_S = 0.1
 _TRIM_S = 5.0
 """Seconds between two times at which free memory goes back to the system: about a millisecond each."""

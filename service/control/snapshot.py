@@ -10,8 +10,6 @@ from service.control.fusion.file import ActiveFusion
 from service.features.store import FeatureStore
 from service.inference.engine import Engine
 
-__all__ = ["ActiveBundle", "Snapshot", "Snapshots"]
-
 
 @dataclass(frozen=True)
 class ActiveBundle:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-__all__ = ["Breaker"]
-
 _THRESHOLD = 3
 """Failures in a row that open it."""
 

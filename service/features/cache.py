@@ -17,8 +17,6 @@ from itertools import repeat
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ItemCache", "Remembered"]
-
 _ABSENT_S = 5.0
 """Seconds for which an absence is remembered: a video published meanwhile is met that soon at the latest."""
 

@@ -14,8 +14,6 @@ from model.errors import FulcrumError
 from model.store.packed import current_generation, open_tables
 from service.features.store import LookUp, stored_rows
 
-__all__ = ["EmbeddedStore"]
-
 _POLL_S = 0.2
 """Seconds between two looks for a newer generation."""
 

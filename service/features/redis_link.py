@@ -26,8 +26,6 @@ from model.redis_url import RedisUrl
 from service.features.breaker import Breaker
 from service.features.store import Failure, StoreAwayError
 
-__all__ = ["Answer", "LinkError", "RedisLink"]
-
 _PATIENCE = 4
 """An exchange may take this many times as long as a request waits for it, then its connection is closed."""
 

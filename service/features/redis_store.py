@@ -24,8 +24,6 @@ from service.features.cache import ItemCache, Remembered
 from service.features.redis_link import LinkError, RedisLink
 from service.features.store import Failure, LookUp, StoreAwayError, stored_rows
 
-__all__ = ["RedisStore"]
-
 _SEEK_S = 1.0
 """Seconds between two looks for rows that were never seen."""
 

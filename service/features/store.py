@@ -15,8 +15,6 @@ import numpy.typing as npt
 from model.encoding import EncodedRows
 from model.errors import FulcrumError
 
-__all__ = ["Failure", "FeatureStore", "LookUp", "StoreAwayError", "StoredRows", "stored_rows"]
-
 Failure = Literal[
     "feature_store_timeout", "feature_store_unreachable", "feature_store_missing", "feature_store_corrupt"
 ]

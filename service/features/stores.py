@@ -15,8 +15,6 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from service.features.redis_link import RedisLink
 
-__all__ = ["FeatureStores"]
-
 
 class FeatureStores:
     """Opens stores: a bundle is served only once its generation is there.

@@ -36,8 +36,6 @@ from service.startup import Service, load_service
 from service.telemetry.metrics import Metrics
 from service.telemetry.request_log import RequestLog
 
-__all__ = ["create_app"]
-
 _BODIES_INSIDE = 16
 """Bodies of the largest size that may be in memory at a time."""
 

@@ -19,8 +19,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http.problems import PROBLEM_JSON
 
-__all__ = ["CALLER", "Caller", "impatient_protocol"]
-
 CALLER = "fulcrum.caller"
 """Key of the scope: whoever is at the other end."""
 

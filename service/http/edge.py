@@ -23,9 +23,6 @@ from service.http.problems import problem
 from service.telemetry.logs import REQUEST_ID
 from service.telemetry.scope import ARRIVED_AT, NAME
 
-__all__ = ["Edge"]
-
-
 _NO_ANSWER = 499
 """The status, by custom, of a request whose caller left before the answer began."""
 

@@ -15,8 +15,6 @@ from service.contract.answers import Problem
 from service.contract.request import RankRequest
 from service.http.problems import PROBLEM_JSON
 
-__all__ = ["BEARER", "Examples", "complete", "problems"]
-
 BEARER = "bearer"
 """Name of the way in which a request proves that it may change something."""
 

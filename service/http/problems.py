@@ -25,9 +25,6 @@ from service.contract.errors import (
     UnauthorizedError,
 )
 
-__all__ = ["PROBLEM_JSON", "problem", "problem_of"]
-
-
 PROBLEM_JSON = "application/problem+json"
 
 

@@ -13,8 +13,6 @@ from service.contract.errors import NotReadyError, ServiceError
 from service.http.problems import problem_of
 from service.startup import Service
 
-__all__ = ["active_service", "json_answer", "refused"]
-
 
 def refused(error: ServiceError, state: State) -> Response:
     """The answer to a request that failed so, which is logged where that is not its caller's fault."""

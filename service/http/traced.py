@@ -6,8 +6,6 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Traced"]
-
 
 class Traced:
     """Has a span made of each request. Around `Edge`, which gives it its id."""

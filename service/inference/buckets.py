@@ -19,8 +19,6 @@ import onnxruntime as ort
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession, ProviderChoice
 
-__all__ = ["BucketedSession", "bucket_of"]
-
 _Arrays = Mapping[str, npt.NDArray[np.generic]]
 _Shapes = tuple[tuple[int, ...], ...]
 

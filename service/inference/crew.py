@@ -18,8 +18,6 @@ import numpy.typing as npt
 
 from model.bundle.inputs import NetworkInputs
 
-__all__ = ["Crew"]
-
 _LEAST_ROWS = 32
 """Rows of a part at least: fewer cost more to hand over than another core saves."""
 

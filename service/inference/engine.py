@@ -26,8 +26,6 @@ from service.inference.providers import CPU, ExecutionProvider, Provider, choose
 from service.inference.shared_weights import SharedWeights
 from service.inference.variant import AUTO, choose_variant
 
-__all__ = ["BUCKETS", "CHUNK", "Engine", "EngineOptions"]
-
 CHUNK = 500
 """Most candidates of one network call: the grain at which deadlines are kept and requests take turns."""
 

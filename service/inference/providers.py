@@ -14,8 +14,6 @@ import onnxruntime as ort
 
 from model.errors import FulcrumError
 
-__all__ = ["CPU", "CUDA", "OPENVINO", "ExecutionProvider", "Provider", "choose"]
-
 Provider = Literal["auto", "cpu", "cuda", "openvino"]
 
 

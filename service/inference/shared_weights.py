@@ -19,8 +19,6 @@ from model.bundle.session import NetworkSession, write_prepared
 from model.errors import FulcrumError
 from model.files import FileLock, fresh_folder
 
-__all__ = ["SharedWeights"]
-
 _NETWORK = "network.onnx"
 
 log = structlog.get_logger(__name__)

@@ -7,8 +7,6 @@ from model.errors import FulcrumError
 from model.processor import multiplies_bytes
 from service.inference.providers import ExecutionProvider
 
-__all__ = ["AUTO", "choose_variant"]
-
 AUTO = "auto"
 
 _WORTH = 1.1

@@ -24,8 +24,6 @@ import orjson
 
 from model.files import replace_file
 
-__all__ = ["Fleet", "Headcount", "WorkerReport", "report_path", "write_headcount"]
-
 _HEADCOUNT = "fleet.json"
 
 

@@ -10,8 +10,6 @@ import sys
 
 from model.errors import FulcrumError
 
-__all__ = ["BACKLOG", "bind", "listen", "refuse_newcomers", "url_of"]
-
 BACKLOG = 2048
 
 _SO_ATTACH_FILTER = 26

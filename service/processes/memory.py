@@ -6,8 +6,6 @@ import contextlib
 import ctypes
 import gc
 
-__all__ = ["bound_heaps", "tidy", "trim"]
-
 _M_ARENA_MAX = -8
 _HEAPS = 2
 

@@ -29,8 +29,6 @@ from model.errors import FulcrumError
 from service.processes.fleet import Fleet, Headcount, report_path, write_headcount
 from service.processes.listener import refuse_newcomers
 
-__all__ = ["Work", "supervise"]
-
 Work = Callable[[Fleet, Callable[[str], None]], None]
 """What a worker does until it is told to end; it calls the second argument, with a name, once it is ready."""
 

@@ -15,8 +15,6 @@ from typing import Literal
 
 from service.contract.errors import OverloadedError
 
-__all__ = ["Admission", "Cost", "Shed", "Ticket"]
-
 Shed = Literal["queue_full", "wait_too_long"]
 
 _MEMORY = 0.95

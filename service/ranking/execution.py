@@ -18,8 +18,6 @@ from typing import Any, TypeVar
 
 from service.contract.errors import OverloadedError
 
-__all__ = ["Execution"]
-
 _MOST_ASIDE = 64
 """Pieces of short work that wait at most."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import time
 
-__all__ = ["new_exposure_id"]
-
 _RANDOM_BITS = 0xFFF << 64 | (1 << 62) - 1
 _VERSION_AND_VARIANT = 7 << 76 | 0b10 << 62
 

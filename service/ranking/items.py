@@ -17,8 +17,6 @@ from model.fusion import Explanation
 from service.contract.fields import COLUMNS, Best
 from service.contract.query import Query
 
-__all__ = ["add_terms", "scored_items", "unscored_items"]
-
 Item = dict[str, Any]
 
 

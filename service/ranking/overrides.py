@@ -21,8 +21,6 @@ from model.errors import dotted, shown
 from model.schema import Side
 from service.contract.errors import FieldProblem, InvalidRequestError
 
-__all__ = ["encode_context", "override_items", "override_lengths", "override_user"]
-
 _GIVEN_IN: Mapping[Side, str] = {
     "user": "user_features",
     "context": "context",

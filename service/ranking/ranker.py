@@ -35,9 +35,6 @@ from service.ranking.items import add_terms, scored_items, unscored_items
 from service.ranking.overrides import encode_context, override_items, override_lengths, override_user
 from service.ranking.stopwatch import Stopwatch
 
-__all__ = ["Ranker", "Ranking", "share_of_features"]
-
-
 _FEATURES_SHARE = 0.5
 """Share of a request's remaining time that the feature store may take."""
 

@@ -9,8 +9,6 @@ from typing import Literal
 
 import structlog
 
-__all__ = ["REQUEST_ID", "configure_logs"]
-
 REQUEST_ID: ContextVar[str] = ContextVar("request_id")
 """The id of the request that is being answered."""
 

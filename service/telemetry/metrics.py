@@ -31,8 +31,6 @@ from service.ranking.admission import Shed
 from service.ranking.ranker import Ranking
 from service.ranking.stopwatch import Stopwatch
 
-__all__ = ["Metrics"]
-
 _SECONDS = (
     0.00025,
     0.0005,

@@ -9,8 +9,6 @@ import structlog
 from service.ranking.ranker import Ranking
 from service.ranking.stopwatch import Stopwatch
 
-__all__ = ["RequestLog"]
-
 _LINES_A_SECOND = 20
 """When all goes badly, the first lines of a second tell it; the next says how many were left out."""
 

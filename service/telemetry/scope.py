@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["ARRIVED_AT", "NAME", "WATCH"]
-
 ARRIVED_AT = "fulcrum.arrived_at"
 """Key of the scope: `time.perf_counter` when the request's head had been read."""
 

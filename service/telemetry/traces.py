@@ -15,9 +15,6 @@ from model.errors import FulcrumError
 from service.ranking.stopwatch import Stopwatch
 from service.telemetry.scope import NAME, WATCH
 
-__all__ = ["Traces"]
-
-
 _PATH = "/v1/traces"
 _SEND_TIMEOUT_S = 2.0
 

@@ -60,7 +60,8 @@ def evaluate(
         raise FulcrumError("--reward judges the order of a fused score: give --fusion FILE too")
     with extra("training"):
         from training.commands.evaluation_tables import details, summary
-        from training.evaluation.evaluate import FusedScore, Judgement, evaluate_bundle
+        from training.evaluation.evaluate import Judgement, evaluate_bundle
+        from training.evaluation.fused_order import FusedScore
     from model.bundle import load_bundle
 
     fused = FusedScore(fusion, scene, reward) if fusion is not None else None

@@ -9,8 +9,6 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["details", "summary"]
-
 Report = dict[str, Any]
 
 _NONE = "–"  # noqa: RUF001 - an en dash on purpose

@@ -5,13 +5,12 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from model.terminal import escape, progress
+from model.terminal import progress
 from training.progress import Advanced, Event, Note, Stage, Warned
-
-__all__ = ["Rendered"]
 
 
 class _Rate(ProgressColumn):

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from model.errors import FulcrumError
-from model.terminal import Data, answer, escape, extra, print_json
+from model.terminal import Data, answer, extra, print_json
 
 
 def report(

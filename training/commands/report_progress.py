@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
 from rich.progress import TaskID
 from rich.table import Table
 
-from model.terminal import escape
 from training.commands.rendering import Rendered
 from training.progress import Advanced, Event
 from training.report.findings.findings import DASH, seesaw, signed
 from training.report.report import LeftOut
 from training.report.workers import RunAdvanced, RunEnded
-
-__all__ = ["ReportProgress", "report_table"]
 
 _STYLES = {"better": "green", "worse": "red", "undecided": "default"}
 

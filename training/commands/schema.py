@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from model.terminal import Data, Json, Sets, answer, escape, extra, print_json, progress
+from model.terminal import Data, Json, Sets, answer, extra, print_json, progress
 
 app = typer.Typer(help="What a recipe says of a log, and whether the log agrees.", no_args_is_help=True)
 

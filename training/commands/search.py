@@ -7,8 +7,9 @@ from typing import Annotated
 
 import orjson
 import typer
+from rich.markup import escape
 
-from model.terminal import Data, Json, Sets, answer, escape, extra, print_json
+from model.terminal import Data, Json, Sets, answer, extra, print_json
 
 
 def search(

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+from rich.markup import escape
 from rich.table import Table
 
-from model.terminal import escape
 from training.commands.rendering import Rendered
 from training.progress import Event
 from training.search.search import SearchSpace, Trial, TrialEnded
-
-__all__ = ["SearchProgress", "search_table"]
 
 
 class SearchProgress(Rendered):

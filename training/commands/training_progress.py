@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 
-from model.terminal import escape, progress
+from model.terminal import progress
 from training.commands.rendering import Rendered
 from training.fitting.trainer import EpochDone, EpochReport, StepDone
 from training.progress import Event
 from training.runs.regression_gate import GateJudged, RegressionGate
 from training.train import TrainedBundle
-
-__all__ = ["TrainingProgress", "gate_table", "summary"]
 
 
 class TrainingProgress(Rendered):

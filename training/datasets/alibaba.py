@@ -22,8 +22,6 @@ from model.schema import DataSpec
 from training.datasets.reader import reader
 from training.datasets.source import LogSource, fingerprint, matching, read_table
 
-__all__ = ["ALIEXPRESS", "ALI_CCP", "read_ali_ccp", "read_aliexpress"]
-
 ALI_CCP = (
     *("click", "purchase", "101", "121", "122", "124", "125", "126", "127", "128", "129"),
     *("205", "206", "207", "210", "216", "508", "509", "702", "853", "301"),

@@ -15,8 +15,6 @@ from model.schema import DataSpec
 from training.datasets.reader import reader
 from training.datasets.source import LogSource, SourceTable
 
-__all__ = ["BenchOptions", "read_bench"]
-
 USER_FEATURES, ITEM_FEATURES = 21, 12
 _BEHAVIOURS = {"long_view": 0.0, "share": -4.0, "comment": -3.5}
 _SPREAD = 1.5

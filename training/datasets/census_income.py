@@ -17,8 +17,6 @@ from model.schema import DataSpec
 from training.datasets.reader import reader
 from training.datasets.source import LogSource, fingerprint, matching, read_table
 
-__all__ = ["COLUMNS", "read_census_income"]
-
 # fmt: off
 COLUMNS = (
     "age", "class_worker", "det_ind_code", "det_occ_code", "education", "wage_per_hour", "hs_college",

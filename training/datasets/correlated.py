@@ -23,8 +23,6 @@ from model.schema import DataSpec
 from training.datasets.reader import reader
 from training.datasets.source import LogSource
 
-__all__ = ["DIMENSION", "CorrelatedOptions", "read_correlated"]
-
 DIMENSION = 100
 """Inputs, x0 to x99, each standard normal."""
 

@@ -12,8 +12,6 @@ from model.schema import DataSpec
 from training.datasets.reader import reader
 from training.datasets.source import LogSource, LogStream, SourceTable, fingerprint, matching, read_table
 
-__all__ = ["read_files", "stream_files"]
-
 
 def stream_files(data: DataSpec, folder: Path, _options: Frozen) -> LogStream:
     """The log, to be read piece by piece, and its tables.

@@ -22,8 +22,6 @@ from training.datasets.kuairand_priors import HISTORY_END_MS, HISTORY_START_MS, 
 from training.datasets.reader import reader
 from training.datasets.source import LogSource, SourceTable, fingerprint, matching, read_table
 
-__all__ = ["KuaiRandOptions", "read_kuairand"]
-
 _FORMATS = (".csv", ".parquet")
 _KNOWN_FROM = "known_from_ms"
 _LISTS = ("watch_seq", "like_seq", "long_watch_seq")

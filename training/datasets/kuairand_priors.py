@@ -15,8 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-__all__ = ["HISTORY_END_MS", "HISTORY_START_MS", "user_priors", "video_priors"]
-
 HISTORY_END_MS = 1_650_816_000_000
 """25 April 2022, 00:00 in Shanghai: the history ends before it."""
 

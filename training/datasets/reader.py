@@ -16,8 +16,6 @@ from model.frozen import Frozen
 from model.schema import DataSpec
 from training.datasets.source import LogSource, LogStream
 
-__all__ = ["READERS", "Reader", "reader"]
-
 Read = Callable[[DataSpec, Any, Any], LogSource]
 Stream = Callable[[DataSpec, Any, Any], LogStream]
 

@@ -14,8 +14,6 @@ import xxhash
 
 from model.errors import FulcrumError
 
-__all__ = ["LogSource", "LogStream", "SourceTable", "fingerprint", "matching", "read_table"]
-
 
 @dataclass(frozen=True)
 class SourceTable:

@@ -7,8 +7,6 @@ from training.datasets.reader import reader
 from training.datasets.source import LogSource, SourceTable
 from training.simulation import WorldConfig, simulate
 
-__all__ = ["read_synthetic"]
-
 
 @reader("synthetic", options=WorldConfig)
 def read_synthetic(_data: DataSpec, _folder: None, config: WorldConfig) -> LogSource:

@@ -19,8 +19,6 @@ from training.preparation.preparation import PreparedLog, prepare_log, same_rows
 from training.progress import Observer, Stage
 from training.rows.material import encode_rows
 
-__all__ = ["OtherBundle"]
-
 
 class OtherBundle:
     """Another bundle's predictions of the judged rows, for a paired comparison.

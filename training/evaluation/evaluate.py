@@ -32,8 +32,6 @@ from training.preparation.preparation import prepare_log
 from training.progress import Advanced, Observer, Stage, silent
 from training.rows.material import encode_rows
 
-__all__ = ["Evaluation", "FusedScore", "Judgement", "evaluate_bundle"]
-
 _FEW_VALUES = 64
 
 

@@ -17,8 +17,6 @@ from training.metrics.ndcg import GroupedNdcg
 from training.metrics.reward import default_reward, rewards
 from training.metrics.task_metrics import auc, grouped_auc
 
-__all__ = ["FusedOrder", "FusedScore"]
-
 _RANKS = 10
 
 

@@ -12,9 +12,6 @@ from model.schema import Schema
 from training.preparation.preparation import PreparedLog
 from training.rows.batches import EncodedLog
 
-__all__ = ["Judged", "Predictions"]
-
-
 Predictions = Mapping[str, npt.NDArray[np.float32]]
 
 

@@ -15,9 +15,6 @@ from training.evaluation.judged import Predictions
 from training.progress import Advanced, Observer, silent
 from training.rows.batches import EncodedLog
 
-__all__ = ["bundle_predictions", "named", "predict_log"]
-
-
 _CHUNK = 4096
 
 

@@ -44,14 +44,6 @@ from training.rows.batches import EncodedLog
 from training.runs.environment import environment
 from training.runs.warm_start import kept_weights
 
-__all__ = [
-    "PARITY_ROWS",
-    "PARITY_TOLERANCE",
-    "check_replaceable",
-    "export_graph",
-    "write_bundle",
-]
-
 PARITY_ROWS = (1, 7, 500, 4096)
 PARITY_TOLERANCE = 1e-5
 _OPSET = 20

@@ -9,17 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-__all__ = [
-    "attribute",
-    "constant",
-    "constants",
-    "drop_unread",
-    "make_node",
-    "plain_gemm",
-    "producers",
-    "rewrite",
-]
-
 
 def producers(graph: GraphProto) -> dict[str, NodeProto]:
     """The node that makes each value."""

@@ -34,8 +34,6 @@ from training.export.graphs import (
     rewrite,
 )
 
-__all__ = ["lower"]
-
 _ROWS = "row_to_user"
 _NARROW = 32
 """Layers of at most so many outputs, which are gates, go into one product: each by itself would waste most of

@@ -30,8 +30,6 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, external_data_h
 from model.errors import FulcrumError
 from training.export.graphs import constant, constants, drop_unread, make_node, plain_gemm, producers, rewrite
 
-__all__ = ["INT8", "ActivationRange", "observe", "open_graph", "quantize"]
-
 INT8 = "int8"
 """Name of the variant."""
 

@@ -23,9 +23,6 @@ from training.evaluation.judged import Predictions
 from training.metrics.comparison import compare_task
 from training.rows.batches import EncodedLog
 
-__all__ = ["Check", "K", "Request", "VariantGate", "judge_orders", "judge_tasks"]
-
-
 K = 50
 """Places of a ranking whose worth counts."""
 

@@ -46,8 +46,6 @@ from training.progress import Advanced, Observer, Stage, silent
 from training.rows.batches import EncodedLog
 from training.rows.material import encode_rows
 
-__all__ = ["quantize_bundle"]
-
 _CALIBRATION_ROWS = 20_000
 _BATCH = 2_000
 _REQUESTS = 200

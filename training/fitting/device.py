@@ -14,8 +14,6 @@ from torch import Tensor
 from model.errors import FulcrumError
 from training.recipe import TrainingConfig
 
-__all__ = ["device_name", "multiply_exactly", "random_state", "return_to_random_state", "training_device"]
-
 
 def training_device(config: TrainingConfig) -> torch.device:
     """Where a recipe is trained on this machine.

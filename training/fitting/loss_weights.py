@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from model.network.heads import TaskHead
 from training.recipe import DecayedLossWeights, FixedLossWeights, LossWeights, UncertaintyLossWeights
 
-__all__ = ["DecayedWeights", "TaskWeights", "UncertaintyWeights", "task_weights"]
-
 
 class TaskWeights(nn.Module):
     """Weights that stay as they are; what changes or is learned builds on them.

@@ -28,8 +28,6 @@ from training.fitting.device import multiply_exactly, training_device
 from training.fitting.memory import keep_freed_memory
 from training.recipe import TrainingConfig
 
-__all__ = ["fresh_network", "seeded_network", "side_spec", "task_heads"]
-
 
 def fresh_network(network: TrunkConfig, training: TrainingConfig, encoder: Encoder) -> RankingNetwork:
     """A network before its first step, on its device, in a process with its seed and threads.

@@ -17,8 +17,6 @@ from training.fitting.loss_weights import TaskWeights
 from training.fitting.row_optimizer import RowAdamW
 from training.recipe import TrainingConfig
 
-__all__ = ["Average", "adamw", "rate_share", "row_adamw"]
-
 _LAST_RATE = 0.01
 
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Tables", "fit_tables"]
-
 _Floats = npt.NDArray[np.float32]
 
 

@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw as adamw_kernel
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["RowAdamW"]
-
 _BETAS = (0.9, 0.999)
 _EPS = 1e-8
 

@@ -19,8 +19,6 @@ from training.fitting.optimizer import Average, adamw, rate_share, row_adamw
 from training.recipe import TrainingConfig
 from training.rows.batches import Batch
 
-__all__ = ["Step", "precision"]
-
 
 def precision(config: TrainingConfig, device: torch.device) -> torch.dtype:
     """What the trunk calculates in on this device of this machine."""

@@ -31,19 +31,6 @@ from training.progress import Event, Observer, silent
 from training.recipe import TrainingConfig
 from training.rows.batches import Batch, JudgedRows, TrainingRows
 
-__all__ = [
-    "Checkpoint",
-    "CheckpointDue",
-    "EpochDone",
-    "EpochReport",
-    "FitPlan",
-    "StepDone",
-    "Trained",
-    "fit",
-    "judge",
-    "predict_rows",
-]
-
 _JUDGED_ROWS = 8192
 _RAREST = 1e-5
 _FITTED_ROWS = 1 << 18

@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 from training.metrics.resampling import LEAST_USERS, WITHHELD, Floats, Ints, Resamples, percentiles
 
-__all__ = ["LENGTHS_S", "by_length", "by_prediction", "calibration_error"]
-
 LENGTHS_S = (7.0, 15.0, 30.0, 60.0, 120.0)
 """Edges of the buckets of video length, in seconds: the same for every data set, so that they compare."""
 

@@ -13,8 +13,6 @@ import numpy as np
 from training.metrics.resampling import WITHHELD, Draws, Floats, Ints, Resamples, percentiles
 from training.metrics.task_metrics import BinaryScorer, GroupedScorer, surprises
 
-__all__ = ["Difference", "compare_task"]
-
 Verdict = Literal["better", "worse", "undecided"]
 
 

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from training.metrics.comparison import Difference
 from training.metrics.resampling import WITHHELD, Draws, Floats, Ints, Resamples, percentiles
 
-__all__ = ["GroupedNdcg"]
-
 
 class GroupedNdcg:
     """Groups of rows with known rewards, for judging any number of orders of them.

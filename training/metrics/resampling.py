@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LEAST_USERS", "WITHHELD", "Resamples", "interval", "percentiles"]
-
 Floats = npt.NDArray[np.floating[Any]]
 Draws = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

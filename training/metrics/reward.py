@@ -12,8 +12,6 @@ import polars as pl
 from model.errors import FulcrumError
 from model.schema import Schema
 
-__all__ = ["default_reward", "rewards"]
-
 
 def default_reward(schema: Schema) -> str:
     """The sum of all labels; one that is unknown outside its task's sample space counts as 0."""

@@ -13,20 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.metrics.resampling import WITHHELD, Resamples, interval, percentiles
-
-__all__ = [
-    "BinaryScorer",
-    "GroupedAuc",
-    "GroupedScorer",
-    "auc",
-    "finite",
-    "grouped_auc",
-    "interval",
-    "logloss",
-    "surprises",
-    "task_metrics",
-]
+from training.metrics.resampling import WITHHELD, Resamples, percentiles
 
 Floats = npt.NDArray[np.floating[Any]]
 Draws = npt.NDArray[np.float64]

@@ -11,8 +11,6 @@ from model.encoding.columns import Column, ListColumn, RawColumn
 from model.errors import FulcrumError
 from model.schema import FeatureSpec, MultiFeature, NumericFeature, SequenceFeature
 
-__all__ = ["coded", "comparable_keys", "key_strings", "to_column", "to_series"]
-
 
 def coded(series: pl.Series, field: str) -> Column:
     """A column of categories, dictionary-coded, so that each value is looked at once.

@@ -20,8 +20,6 @@ from training.preparation.needed import asked_columns, side_columns
 from training.preparation.past import Clock
 from training.preparation.values import feature_columns, video_seconds
 
-__all__ = ["Entities", "prepare_entities"]
-
 
 @dataclass(frozen=True)
 class Entities:

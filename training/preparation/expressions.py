@@ -13,8 +13,6 @@ import polars as pl
 
 from model.errors import FulcrumError
 
-__all__ = ["column_names", "evaluated", "floats", "of_the_row_alone", "require"]
-
 _ROWS_ALONE = 10_000
 
 

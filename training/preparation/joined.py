@@ -18,8 +18,6 @@ from training.preparation.joining import join_table
 from training.preparation.needed import needed_columns, optional
 from training.preparation.past import Clock, history, prior_columns
 
-__all__ = ["ONLY_PAST", "Array", "ask", "joined", "kept", "with_past"]
-
 Array = npt.NDArray[np.float64]
 
 ONLY_PAST = "\x00only past"

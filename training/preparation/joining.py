@@ -12,8 +12,6 @@ from training.datasets.source import SourceTable
 from training.preparation.columns import comparable_keys
 from training.preparation.expressions import require
 
-__all__ = ["join_table", "merge_table", "table_keys"]
-
 _KEY = "\x00key"
 
 

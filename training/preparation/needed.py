@@ -8,8 +8,6 @@ from model.schema import FeatureSpec, LastSplit, Schema, Side
 from model.schema.past import HistorySpec, PriorSpec
 from training.preparation.expressions import column_names
 
-__all__ = ["asked_columns", "columns_read", "made_of_the_past", "needed_columns", "optional", "side_columns"]
-
 
 def made_of_the_past(schema: Schema, feature: FeatureSpec) -> bool:
     """Whether a feature reads a prior or a history, which move with the log."""

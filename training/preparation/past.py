@@ -25,8 +25,6 @@ from model.schema.past import HistorySpec, PriorSpec
 from training.preparation.columns import coded, comparable_keys
 from training.preparation.expressions import floats, of_the_row_alone, require
 
-__all__ = ["Clock", "history", "prior_columns"]
-
 _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float64]
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}

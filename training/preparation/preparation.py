@@ -22,8 +22,6 @@ from training.preparation.needed import columns_read
 from training.preparation.splits import split_rows
 from training.preparation.values import feature_columns, video_seconds
 
-__all__ = ["PreparedLog", "prepare_log", "same_rows"]
-
 _MOST_VARYING = 0.05
 
 

@@ -19,8 +19,6 @@ from training.preparation.expressions import column_names
 from training.preparation.needed import columns_read, made_of_the_past
 from training.preparation.preparation import PreparedLog, prepare_log
 
-__all__ = ["FeatureSummary", "SchemaReport", "TaskSummary", "check_schema"]
-
 
 @dataclass(frozen=True)
 class TaskSummary:

@@ -13,8 +13,6 @@ from model.errors import FulcrumError
 from model.schema import DataSpec, LastSplit
 from training.preparation.expressions import floats
 
-__all__ = ["split_rows", "time_of_share"]
-
 _BINS = 1 << 16
 _SIGN = np.uint64(1 << 63)
 

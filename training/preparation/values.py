@@ -14,8 +14,6 @@ from training.preparation.columns import to_column
 from training.preparation.expressions import column_names, of_the_row_alone, require
 from training.preparation.joined import Array
 
-__all__ = ["feature_columns", "video_seconds"]
-
 
 def feature_columns(
     specs: Sequence[FeatureSpec], frame: pl.DataFrame, histories: Mapping[str, ListColumn]

@@ -26,8 +26,6 @@ from training.preparation.entities import Entities, prepare_entities
 from training.progress import Advanced, Observer, silent
 from training.publishing.redis_writer import RedisWriter
 
-__all__ = ["Published", "publish"]
-
 _CHUNK = 100_000
 _Table = tuple[TableName, Sequence[str], npt.NDArray[np.void]]
 

@@ -21,8 +21,6 @@ from model.redis_url import RedisUrl
 from model.store.packed import TableName, new_generation
 from model.store.redis_rows import RedisTable, generation_key
 
-__all__ = ["RedisWriter"]
-
 _BATCH = 1000
 _TIMEOUT_S = 30.0
 

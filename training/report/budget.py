@@ -19,8 +19,6 @@ from model.network.config import TrunkConfig
 from model.network.heads import TaskHead
 from model.network.trunks import build_trunk, network_config
 
-__all__ = ["CLOSE", "Budget", "Match", "matched", "measure"]
-
 Match = Literal["parameters", "flops", "none"]
 
 CLOSE = 0.02

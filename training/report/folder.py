@@ -23,8 +23,6 @@ from model.files import FileLock, replace_file
 from training.report.run import Job, paths
 from training.runs.differences import differences
 
-__all__ = ["ReportFolder"]
-
 _PLAN, _RUNS, _ROWS, _LOCK = "plan.json", "runs", ".rows", ".lock"
 _NAMED = 3
 

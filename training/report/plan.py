@@ -37,8 +37,6 @@ from training.recipe import (
 )
 from training.report.budget import Match
 
-__all__ = ["SINGLE", "Plan", "ReportSpec", "make_plan", "of_tasks"]
-
 SINGLE = "single-task"
 """The reference of every gain: one network for each task, trained alone."""
 

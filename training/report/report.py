@@ -38,8 +38,6 @@ from training.rows.batches import EncodedLog
 from training.rows.material import material_in_memory
 from training.runs.environment import environment
 
-__all__ = ["LeftOut", "make_report"]
-
 
 @dataclass(frozen=True)
 class LeftOut(Event):

@@ -19,8 +19,6 @@ import numpy.typing as npt
 from model.encoding import EncodedRows
 from training.rows.batches import EncodedLog
 
-__all__ = ["map_rows", "of_places", "save_rows"]
-
 _SPLITS = ("train", "validation")
 
 

@@ -35,8 +35,6 @@ from training.report.findings.utilisation import Watch
 from training.report.rows import of_places
 from training.rows.batches import EncodedLog
 
-__all__ = ["Job", "Part", "carry_out", "paths"]
-
 _TIMED_ROWS = 500
 _TIMED_TIMES = 15
 

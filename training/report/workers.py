@@ -20,8 +20,6 @@ from typing import Any
 from training.progress import Event, Observer
 from training.report.run import Job
 
-__all__ = ["RunAdvanced", "RunEnded", "carry_out_all"]
-
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 _TOLD_EVERY = 0.02
 

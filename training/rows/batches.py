@@ -18,8 +18,6 @@ from torch import Tensor
 
 from model.encoding import EncodedRows
 
-__all__ = ["Batch", "EncodedLog", "JudgedRows", "TrainingRows", "spread_places"]
-
 
 @dataclass(frozen=True)
 class Batch:

@@ -11,8 +11,6 @@ from model.encoding import canonical
 from model.schema import Schema
 from training.preparation.preparation import PreparedLog
 
-__all__ = ["example_request"]
-
 
 def example_request(schema: Schema, log: PreparedLog) -> dict[str, Any]:
     """A request that the bundle's store can answer: a late validation row's user and a few of the videos."""

@@ -27,16 +27,6 @@ from training.rows.batches import EncodedLog, JudgedRows, TrainingRows
 from training.rows.example import example_request
 from training.rows.streaming import RowStore, StreamedLog, encode_stream, open_rows
 
-__all__ = [
-    "AS_FITTED",
-    "Growth",
-    "Material",
-    "encode_log",
-    "encode_rows",
-    "material_in_memory",
-    "streamed_material",
-]
-
 _SAMPLED = 4096
 
 

@@ -30,8 +30,6 @@ from model.encoding import EncodedRows
 from model.errors import FulcrumError
 from training.rows.batches import Batch, EncodedLog, spread_places
 
-__all__ = ["CachedRows", "RowLayout", "RowWriter"]
-
 _WORD = np.dtype("<i4")
 _READ_ROWS = 8192
 

@@ -34,8 +34,6 @@ from training.rows.example import example_request
 from training.rows.row_cache import CachedRows, RowLayout, RowWriter
 from training.rows.summary import TrainingSummary
 
-__all__ = ["RowStore", "StreamedLog", "StreamedRows", "encode_stream", "open_rows"]
-
 _NOTES = "rows.json"
 _ENCODER = "encoder.json"
 _SPLITS = ("train", "validation")

@@ -21,8 +21,6 @@ from model.encoding.columns import Column, ListColumn, RawColumn
 from model.encoding.numbers import as_numbers
 from model.schema import EmbeddedFeature, ListFeature, Schema
 
-__all__ = ["SAMPLED_ROWS", "TrainingSummary"]
-
 SAMPLED_ROWS = 1 << 18
 """A mean is off by a five hundredth of a deviation, a quantile's rank by a tenth of a percent."""
 

@@ -22,8 +22,6 @@ from model.errors import FulcrumError
 from training.fitting.trainer import CheckpointDue, EpochDone, EpochReport, StepDone
 from training.progress import Event
 
-__all__ = ["Curves", "check_installed"]
-
 _FOLDER = "tensorboard"
 _POINTS = 200
 _METRICS = ("auc", "gauc", "logloss", "mse", "calibration")

@@ -7,8 +7,6 @@ from typing import Any
 
 from model.errors import shown
 
-__all__ = ["differences"]
-
 _ABSENT = object()
 
 

@@ -8,8 +8,6 @@ from importlib import metadata
 
 from model.cores import available_cores
 
-__all__ = ["environment"]
-
 
 def environment() -> dict[str, str]:
     """Versions and machine that a run's numbers depend on."""

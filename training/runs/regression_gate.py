@@ -27,8 +27,6 @@ from training.progress import Event, Observer, silent
 from training.rows.batches import EncodedLog
 from training.rows.material import Material
 
-__all__ = ["GateJudged", "RegressionGate", "pass_gate"]
-
 
 @dataclass(frozen=True)
 class RegressionGate:

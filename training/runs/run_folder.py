@@ -29,8 +29,6 @@ from training.recipe import Recipe
 from training.runs.differences import differences
 from training.runs.environment import environment
 
-__all__ = ["RunFolder", "check_startable"]
-
 _RUN, _RECIPE, _METRICS = "run.json", "recipe.json", "metrics.jsonl"
 _BEST, _CHECKPOINT = "best.pt", "checkpoint.pt"
 _DECISIVE = ("fulcrum", "torch", "numpy", "polars", "platform", "device", "threads")

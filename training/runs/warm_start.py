@@ -40,8 +40,6 @@ from model.schema import NumericFeature, OrdinalHead, Schema, SequenceFeature, S
 from training.rows.material import Growth
 from training.runs.differences import differences
 
-__all__ = ["WarmStart", "kept_weights", "open_bundle"]
-
 _MAY_CHANGE = {"min_count", "max_size"}
 _OF_TRAINING = {"parameters", "dropout", "embedding_dropout", "id_dropout"}
 _TABLE, _OTHER = "table/", "network/"

@@ -33,18 +33,6 @@ from training.progress import Advanced, Event, Observer, silent
 from training.recipe import Recipe, load_recipe
 from training.rows.material import Material, material_in_memory
 
-__all__ = [
-    "Choices",
-    "Range",
-    "Search",
-    "SearchSpace",
-    "Trial",
-    "TrialEnded",
-    "load_space",
-    "search",
-    "trials_of",
-]
-
 _SPACE, _JOURNAL = "space.json", "trials.journal"
 _ENDED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
 

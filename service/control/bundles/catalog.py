@@ -11,8 +11,6 @@ import structlog
 from model.bundle import MANIFEST, Manifest, read_manifest
 from model.errors import FulcrumError
 
-__all__ = ["Catalog", "Model", "Signature"]
-
 Signature = tuple[tuple[str, int, int, int], ...]
 """Name, time of change, bytes and inode of each file: differs once anything was written."""
 

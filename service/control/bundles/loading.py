@@ -14,8 +14,6 @@ from service.control.snapshot import ActiveBundle
 from service.features.store import FeatureStore
 from service.inference.engine import Engine
 
-__all__ = ["Loader", "NoRowsError"]
-
 
 class NoRowsError(FulcrumError):
     """The feature store lacks this bundle's rows: publishing them, not another bundle, mends it."""

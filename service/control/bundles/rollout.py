@@ -32,8 +32,6 @@ from service.control.state.desired import Desired, StateError, StateStore
 from service.processes.fleet import Fleet
 from service.processes.memory import tidy
 
-__all__ = ["AmbiguousVersionError", "Judgement", "Rollout", "UnknownVersionError"]
-
 Judgement = Literal["activated", "refused"]
 
 _POLL_S = 0.25

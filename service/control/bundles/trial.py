@@ -24,8 +24,6 @@ from service.control.bundles.catalog import Model
 from service.inference.engine import Engine, EngineOptions
 from service.inference.providers import Provider, choose
 
-__all__ = ["Trials"]
-
 _TIMEOUT_S = 120.0
 _MEMORY_BYTES = 16 << 30
 """Address space of a trial on the CPU: far above any bundle's need, below what takes a host down."""

@@ -20,8 +20,6 @@ from model.document import MAX_BYTES
 from model.files import now, replace_file
 from model.fusion import FusionConfig, FusionError, check_tasks, parse_fusion, version
 
-__all__ = ["ActiveFusion", "FusionFile", "FusionState", "RejectedFusion", "Reload"]
-
 Reload = Literal["loaded", "rejected"]
 
 log = structlog.get_logger(__name__)

@@ -15,9 +15,6 @@ from pydantic import StringConstraints
 from model.errors import FulcrumError, checked
 from model.frozen import Frozen
 
-__all__ = ["Desired", "StateError", "StateStore", "parse_desired"]
-
-
 MAX_BYTES = 64 * 1024
 
 

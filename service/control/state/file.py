@@ -7,8 +7,6 @@ from pathlib import Path
 from model.files import replace_file
 from service.control.state.desired import MAX_BYTES, Desired, StateError, parse_desired
 
-__all__ = ["FileState"]
-
 
 class FileState:
     """The desired state in a file, which is replaced whole."""

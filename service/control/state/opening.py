@@ -8,8 +8,6 @@ from model.redis_url import RedisUrl
 from service.control.state.desired import StateStore
 from service.control.state.file import FileState
 
-__all__ = ["open_state"]
-
 
 def open_state(where: Path | RedisUrl) -> StateStore:
     """The state in a file, or in Redis."""

@@ -9,8 +9,6 @@ from redis.retry import Retry
 from model.redis_url import RedisUrl
 from service.control.state.desired import Desired, StateError, parse_desired
 
-__all__ = ["KEY", "RedisState"]
-
 KEY = "fulcrum:state"
 """Of the document."""
 

@@ -14,8 +14,6 @@ from service.control.fusion.file import ActiveFusion
 from service.http.openapi import problems
 from service.http.replies import active_service, json_answer
 
-__all__ = ["router"]
-
 router = APIRouter()
 
 

@@ -26,8 +26,6 @@ from service.http.openapi import BEARER, problems
 from service.http.replies import active_service, json_answer
 from service.startup import Service
 
-__all__ = ["router"]
-
 router = APIRouter()
 
 

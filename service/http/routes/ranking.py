@@ -22,8 +22,6 @@ from service.ranking.stopwatch import Stopwatch
 from service.startup import Service
 from service.telemetry.scope import ARRIVED_AT, WATCH
 
-__all__ = ["RankRoute", "ranked", "router"]
-
 router = APIRouter()
 
 _JSON = b"application/json"

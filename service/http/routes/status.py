@@ -12,8 +12,6 @@ from service.contract.answers import Readiness
 from service.http.openapi import problems
 from service.http.replies import active_service, json_answer
 
-__all__ = ["router"]
-
 router = APIRouter()
 
 

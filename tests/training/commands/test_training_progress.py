@@ -12,7 +12,7 @@ from training.commands.training_progress import TrainingProgress, gate_table
 from training.fitting.trainer import EpochDone, EpochReport, StepDone
 from training.metrics.comparison import Difference
 from training.progress import Advanced, Note, Stage, Warned
-from training.runs.regression_gate import Gate
+from training.runs.regression_gate import RegressionGate
 
 REPORT = EpochReport(1, 0.5, {}, {}, {"vtr": {"auc": 0.71234}, "vcr": {"mse": 0.1}}, 0.7, best=True)
 EVENTS = [
@@ -65,7 +65,7 @@ def test_a_terminal_gets_a_bar_of_what_is_counted_now(shown):
 
 
 def test_the_gates_table_has_a_line_for_each_metric():
-    gate = Gate(
+    gate = RegressionGate(
         "sha256:x", {"vtr.auc": Difference(0.7, 0.71, (-0.02, 0.01), higher_is_better=True)}, {"vtr.auc": 0}
     )
     console = Console(file=io.StringIO(), width=120)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from training.metrics.comparison import Difference, compare_task
-from training.metrics.task_metrics import BinaryScorer, auc, grouped_auc, interval, logloss
+from training.metrics.resampling import interval
+from training.metrics.task_metrics import BinaryScorer, auc, grouped_auc, logloss
 
 
 def world(random, users=150, rows=8, noise=(0.5, 0.5)):

@@ -9,16 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.metrics.resampling import Resamples
-from training.metrics.task_metrics import (
-    BinaryScorer,
-    GroupedScorer,
-    auc,
-    grouped_auc,
-    interval,
-    logloss,
-    task_metrics,
-)
+from training.metrics.resampling import Resamples, interval
+from training.metrics.task_metrics import BinaryScorer, GroupedScorer, auc, grouped_auc, logloss, task_metrics
 
 # Few distinct scores, so that ties are common.
 rows = st.lists(st.tuples(st.integers(-2, 2), st.booleans(), st.integers(0, 3)), max_size=30)

@@ -12,7 +12,7 @@ from model.bundle import load_bundle
 from model.errors import FulcrumError
 from training.metrics.comparison import Difference
 from training.recipe import load_recipe
-from training.runs.regression_gate import Gate
+from training.runs.regression_gate import RegressionGate
 from training.train import TrainingPlan, train_bundle
 
 BAD = ["training.epochs=1", "training.learning_rate=1e-6"]
@@ -109,7 +109,7 @@ def test_a_streamed_training_is_held_to_the_same_gate(trained, tmp_path):
     ],
 )
 def test_a_fall_fails_where_it_is_more_than_the_margin_and_no_chance(difference, margin, fails):
-    gate = Gate("sha256:x", {"t.m": difference}, {"t.m": margin})
+    gate = RegressionGate("sha256:x", {"t.m": difference}, {"t.m": margin})
     assert bool(gate.failures()) is fails
 
 

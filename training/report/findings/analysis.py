@@ -21,8 +21,6 @@ from training.report.findings.gains import Score, TaskRows, gain
 from training.report.findings.utilisation import over_seeds
 from training.report.plan import SINGLE
 
-__all__ = ["Facts", "analyse"]
-
 _Scores = dict[str, dict[int, Score]]
 
 

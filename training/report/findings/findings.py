@@ -9,8 +9,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["DASH", "MINUS", "findings", "seesaw", "signed"]
-
 DASH = "\u2013"
 """What stands for a number that is not known."""
 MINUS = "\u2212"

@@ -25,8 +25,6 @@ import numpy.typing as npt
 from training.metrics.resampling import WITHHELD, Draws, Floats, Ints, Resamples, percentiles
 from training.metrics.task_metrics import BinaryScorer
 
-__all__ = ["Gain", "Score", "TaskRows", "gain"]
-
 _DRAWS = 1000
 _SEED = 2
 _KEPT_BYTES = 1 << 29

@@ -9,8 +9,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Placed", "place_labels"]
-
 _GAPS = (4.0, 9.0, 16.0, 25.0, 36.0, 48.0, 62.0, 78.0, 96.0)
 _SIDES = tuple(
     (math.cos(math.radians(angle)), math.sin(math.radians(angle)))

@@ -20,8 +20,6 @@ from torch.utils.hooks import RemovableHandle
 
 from model.network.trunk import NamedGate, Trunk
 
-__all__ = ["MONOPOLY", "Watch", "over_seeds"]
-
 MONOPOLY = 0.9
 """A gate that gives more than this to one side has in effect made its choice for every row."""
 

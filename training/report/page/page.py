@@ -21,8 +21,6 @@ from training.report.pictures.seesaw import seesaw_pictures
 from training.report.pictures.small_multiples import calibration_pictures, curve_pictures
 from training.report.pictures.utilisation import utilisation_pictures
 
-__all__ = ["costs", "render", "write_page"]
-
 
 def write_page(report: Mapping[str, Any], path: Path) -> None:
     """Write the page of what `report.json` holds."""

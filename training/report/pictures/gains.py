@@ -16,8 +16,6 @@ from training.report.findings.findings import signed
 from training.report.pictures.picture import FAR, Grid, Picture, cells, in_words, metric_name, tick
 from training.report.pictures.svg import BETTER, INK, MUTED, PAPER, WORSE, drawn, tidy
 
-__all__ = ["gain_picture"]
-
 _COLOUR = {"better": BETTER, "worse": WORSE, "undecided": MUTED}
 
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from training.report.findings.findings import DASH, MINUS, signed
 
-__all__ = ["FAR", "Grid", "Picture", "cells", "in_words", "interval_text", "metric_name", "padded", "tick"]
-
 FAR = 6.0
 """What is beyond so many medians is not given room on an axis."""
 

@@ -16,8 +16,6 @@ from training.report.findings.labels import place_labels
 from training.report.pictures.picture import FAR, Grid, Picture, cells, metric_name, tick
 from training.report.pictures.svg import BETTER, INK, MUTED, PAPER, WORSE, drawn, tidy
 
-__all__ = ["seesaw_pictures"]
-
 _OF_ALL = {
     "better on all": BETTER,
     "better on some": BETTER,

@@ -14,8 +14,6 @@ from training.report.findings.findings import signed
 from training.report.pictures.picture import Grid, Picture, metric_name, padded, tick
 from training.report.pictures.svg import ACCENT, INK, MUTED, drawn, tidy
 
-__all__ = ["calibration_pictures", "curve_pictures"]
-
 _COLUMNS = 4
 
 

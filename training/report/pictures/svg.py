@@ -16,8 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-__all__ = ["ACCENT", "BETTER", "GRID", "INK", "MUTED", "PAPER", "WORSE", "drawn", "tidy"]
-
 INK, MUTED, GRID, PAPER = "#010203", "#020304", "#030405", "#040506"
 BETTER, WORSE, ACCENT = "#050607", "#060708", "#070809"
 _VARIABLES = {

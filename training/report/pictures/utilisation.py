@@ -11,8 +11,6 @@ from matplotlib.patches import Rectangle
 from training.report.pictures.picture import Grid, Picture
 from training.report.pictures.svg import ACCENT, MUTED, drawn, tidy
 
-__all__ = ["utilisation_pictures"]
-
 
 def utilisation_pictures(report: Mapping[str, Any]) -> list[Picture]:
     """What each network's gates choose: a heat map for each network that has gates."""
