@@ -164,14 +164,12 @@ def data_folder(made_once: MadeOnce) -> Path:
 @pytest.fixture(scope="session")
 def trained(data_folder: Path, made_once: MadeOnce) -> Trained:
     """One bundle for all tests that only read it."""
-    from rich.console import Console
-
     from training.recipe import load_recipe
-    from training.train import train_bundle
+    from training.train import TrainingPlan, train_bundle
 
     def train(folder: Path) -> None:
         recipe = _save(_RECIPE, folder / "recipe.yaml")
-        train_bundle(load_recipe(recipe), data_folder, folder / "bundle", folder / "run", Console(quiet=True))
+        train_bundle(TrainingPlan(load_recipe(recipe), folder / "bundle", data_folder, folder / "run"))
 
     folder = made_once("trained", train)
     return Trained(str(folder / "recipe.yaml"), data_folder, folder / "bundle", folder / "run")
