@@ -123,7 +123,8 @@ def _problem(one: ErrorDetails, model: type[BaseModel], document: object, at: st
             return Problem(path, str(context["error"]))
     expected = _expected(one)
     if len(parent.members) > 1 and parent.discriminator is None:  # each type of the union has complained
-        expected = " or ".join(_TYPES.get(member, "another value") for member in parent.members)
+        members = [member for member in parent.members if member is not int or float not in parent.members]
+        expected = " or ".join(_TYPES.get(member, "another value") for member in members)
         path = above
     return Problem(path, f"expected {expected}, found {shown(value)}")
 
