@@ -58,7 +58,7 @@ def print_table(
     unbounded, start = console.options.update(max_width=sys.maxsize), keys
     while start < len(headers):
         for stop in range(len(headers), start, -1):
-            table = Table(*headers[:keys], *headers[start:stop], box=box.SIMPLE_HEAD, padding=(0, 1))
+            table = Table(*headers[:keys], *headers[start:stop], box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
             for row in rows:
                 table.add_row(*row[:keys], *row[start:stop])
             if console.measure(table, options=unbounded).maximum <= console.width:
