@@ -54,7 +54,7 @@ class RedisUrl:
 
 
 def folder_or_redis(place: str | Path | RedisUrl) -> Path | RedisUrl:
-    """What an option such as `--features` names: a folder or file, or a Redis.
+    """What names a store or a state: a folder or file, or a Redis.
 
     Raises:
         FulcrumError: it is neither.

@@ -70,7 +70,7 @@ def test_bad_input_of_each_command_is_one_line_and_a_failure(run, trained, tmp_p
     nowhere = tmp_path / "nowhere"
     refused(run("schema", "check", "dmeo"), "no recipe named 'dmeo'", "demo")
     refused(run("schema", "check", trained.recipe, "--data", nowhere), "no such folder", str(nowhere))
-    refused(run("schema", "check", trained.recipe), "--data DIR")
+    refused(run("schema", "check", trained.recipe), "as `data`")
     refused(run("train", "--recipe", "demo", "--model", "mmoo", "--out", "b"), "unknown network 'mmoo'")
     refused(run("train", "--recipe", "demo", "--set", "training.epoch=1", "--out", "b"), "training.epoch")
     refused(

@@ -65,7 +65,7 @@ def _options(reader: Reader, data: DataSpec, folder: Path | None) -> BaseModel:
         raise FulcrumError(f"data.options.{option}: the reader `{data.reader}` takes no options")
     if reader.needs is not None:
         if folder is None:
-            raise FulcrumError(f"this recipe reads {reader.needs}: say where they are with --data DIR")
+            raise FulcrumError(f"this recipe reads {reader.needs}: give the folder that has them as `data`")
         if not folder.is_dir():
-            raise FulcrumError(f"--data {folder}: no such folder; expected a folder with {reader.needs}")
+            raise FulcrumError(f"data folder {folder}: no such folder; expected a folder with {reader.needs}")
     return checked(reader.options, data.options, at="data.options")

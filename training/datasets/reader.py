@@ -26,7 +26,7 @@ class Reader:
 
     Attributes:
         read: takes the recipe's data part, the folder (a Path; None where none is needed) and the options.
-        needs: what the folder `--data` must hold, for errors; None for a data set that needs no files.
+        needs: what the data folder must hold, for errors; None for a data set that needs no files.
         options: the fields of `data.options`; `Frozen` has none.
         stream: opens it to be read piece by piece; None where it needs the whole log in memory.
     """

@@ -76,7 +76,7 @@ def test_a_manifest_without_its_checksum_is_refused(folder):
 
 
 def test_a_folder_without_a_manifest_says_what_makes_a_bundle(folder):
-    with pytest.raises(FulcrumError, match=r"is not a bundle: .* `fulcrum train --out` makes one"):
+    with pytest.raises(FulcrumError, match=r"is not a bundle: .* `fulcrum train` makes one"):
         read_manifest(folder)
 
 

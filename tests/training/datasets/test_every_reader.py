@@ -29,11 +29,11 @@ def test_what_the_folder_must_hold_is_named_where_there_is_no_folder(name: str, 
     needs = READERS[name].needs
     with pytest.raises(FulcrumError) as refusal:
         read_source(data(name), None)
-    assert str(refusal.value) == f"this recipe reads {needs}: say where they are with --data DIR"
+    assert str(refusal.value) == f"this recipe reads {needs}: give the folder that has them as `data`"
     nowhere = tmp_path / "nowhere"
     with pytest.raises(FulcrumError) as refusal:
         read_source(data(name), nowhere)
-    assert str(refusal.value) == f"--data {nowhere}: no such folder; expected a folder with {needs}"
+    assert str(refusal.value) == f"data folder {nowhere}: no such folder; expected a folder with {needs}"
 
 
 @needing_files

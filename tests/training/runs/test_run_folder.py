@@ -72,7 +72,7 @@ def test_to_resume_where_no_run_is_begins_one(tmp_path):
     [
         (["training.epochs=9"], r"training\.epochs is 4 there and 9 here\. Give the same recipe"),
         (["features.tab.width=5"], r"features\.tab\.width is 4 there and 5 here"),
-        (["tasks.shr.where=null"], r"tasks\.shr\.where is 'play_time_ms.*' there and empty here"),
+        (["tasks.shr.where=null"], r"tasks\.shr\.where is 'play_time_ms.*' there and null here"),
         (["training.loss_weights={kind: uncertainty}"], r"training\.loss_weights\.kind is 'fixed' there and"),
         (
             ["training.loss_weights={kind: decayed, ratio: {shr: 0.9}}"],
