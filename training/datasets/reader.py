@@ -47,6 +47,8 @@ def reader(
     """Register the decorated function; the arguments are the attributes of `Reader`."""
 
     def register(read: Read) -> Read:
+        if name in READERS:
+            raise ValueError(f"two readers of the name {name!r}")
         READERS[name] = Reader(read, needs, options, stream)
         return read
 

@@ -148,6 +148,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     return run
 
 
+@pytest.mark.slow
 @recipes
 def test_the_samples_go_through_every_command(recipe: str, command: Callable[..., str]) -> None:
     data = SAMPLES / recipe

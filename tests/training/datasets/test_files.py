@@ -80,7 +80,7 @@ def test_a_pattern_that_matches_nothing_says_what_is_there(tmp_path):
 
 def test_a_missing_folder_is_named(tmp_path):
     refused("data folder .*nowhere: no such folder", data(), tmp_path / "nowhere")
-    refused("give the data folder that has them", data(), None)
+    refused("give the folder that has them as `data`", data(), None)
 
 
 @pytest.mark.parametrize(
