@@ -131,6 +131,7 @@ def test_a_network_of_one_side_has_nothing_to_part(graphs, user, item):
         assert products(made.lowered, given) == products(made.standard, given)
 
 
+@pytest.mark.slow
 def test_equal_networks_are_lowered_to_equal_bytes(tmp_path):
     for name in ("one", "other"):
         exported(network_of("ple", USER, ITEM), tmp_path / name, lowered=True)
