@@ -63,12 +63,13 @@ def counted(network, plan, observer, **more):
             die()
     return fit(network, plan, count, **more)
 
-def torn(state, path):
+def torn(state, file):
     global left
-    save(state, path)
-    left -= when == "checkpoint" and path.name.endswith("checkpoint.pt")
+    save(state, file)
+    left -= when == "checkpoint" and "checkpoint.pt" in file.name
     if left == 0:
-        os.truncate(path, path.stat().st_size // 2)
+        file.flush()
+        os.truncate(file.fileno(), file.tell() // 2)
         die()
 
 train.fit, torch.save = counted, torn
