@@ -7,6 +7,7 @@ Knows nothing about what the values mean.
 """
 
 import re
+from pathlib import Path
 
 import yaml
 
@@ -17,6 +18,22 @@ MAX_DEPTH = 32
 
 _TAG = "tag:yaml.org,2002:"
 _NUMBER_OF_NAME = {"inf": float("inf"), "+inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
+
+
+def read_text(path: Path) -> str:
+    """The text of a document's file, UTF-8; of a file too large, enough for `read_document` to refuse it.
+
+    Raises FulcrumError, without the path: it cannot be read, or is not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        # Half a character at the cut is not the file's fault: the size is, and parsing says so.
+        return content.decode("utf-8", "replace" if len(content) > MAX_BYTES else "strict")
+    except OSError as error:
+        raise FulcrumError(f"cannot read the file: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise FulcrumError(f"byte {error.start} is not UTF-8; save the file as UTF-8") from None
 
 
 def read_document(text: str) -> object:

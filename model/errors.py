@@ -275,7 +275,7 @@ def shown(value: object) -> str:
     """A bad value for a message: one line, never long."""
     match value:
         case Mapping():
-            return "a mapping"
+            return "a mapping" if value else "an empty mapping"
         case list() | tuple():
             return f"a list of {len(value)}"
         case bool():

@@ -149,9 +149,16 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _one_source_of_bundles(self) -> Self:
         if (self.bundle is None) == (self.models is None):
-            raise ValueError("expected either bundle, a folder, or models, a folder of such folders")
+            found = "neither" if self.bundle is None else "both"
+            raise ValueError(
+                "give one of --bundle (FULCRUM_BUNDLE), a folder, and --models (FULCRUM_MODELS), a folder of "
+                f"such folders; found {found}"
+            )
         if self.state is not None and self.models is None:
-            raise ValueError("state says which of several bundles serves; it needs models in place of bundle")
+            raise ValueError(
+                "--state (FULCRUM_STATE) says which of several bundles serves; "
+                "give --models in place of --bundle"
+            )
         return self
 
 

@@ -74,7 +74,9 @@ def test_bad_input_of_each_command_is_one_line_and_a_failure(run, trained, tmp_p
     refused(run("train", "--recipe", "demo", "--model", "mmoo", "--out", "b"), "unknown network 'mmoo'")
     refused(run("train", "--recipe", "demo", "--set", "training.epoch=1", "--out", "b"), "training.epoch")
     refused(
-        run("search", "--recipe", "demo", "--space", nowhere, "--run", "s"), str(nowhere), "cannot be read"
+        run("search", "--recipe", "demo", "--space", nowhere, "--run", "s"),
+        str(nowhere),
+        "cannot read the file",
     )
     refused(run("evaluate", nowhere), "is not a bundle")
     refused(run("evaluate", trained.bundle, "--data", nowhere), "no such folder")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from model.document import read_document
+from model.document import read_document, read_text
 from model.errors import FulcrumError, checked
 from model.frozen import Frozen
 from model.network.config import TrunkConfig
@@ -245,11 +245,9 @@ def _text(name: str) -> tuple[str, str]:
     path = Path(name)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         try:
-            return path.read_text(encoding="utf-8"), str(path)
-        except UnicodeDecodeError as error:
-            raise FulcrumError(f"recipe {path}: not UTF-8 text ({error.reason})") from error
-        except OSError as error:
-            raise FulcrumError(f"recipe {path}: cannot be read ({error.strerror})") from error
+            return read_text(path), str(path)
+        except FulcrumError as error:
+            raise FulcrumError(f"recipe {path}: {error}") from error
     if name not in packaged_recipes():
         raise FulcrumError(
             f"no recipe named {name!r}: expected a YAML file or one of {', '.join(packaged_recipes())}"

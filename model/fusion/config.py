@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
-from model.document import MAX_BYTES, read_document
+from model.document import read_document, read_text
 from model.errors import FulcrumError, checked, dotted, listed, printable, shown
 from model.frozen import Frozen
 from model.fusion.bounds import NonNegative, Positive, Weight
@@ -101,14 +101,9 @@ class FusionConfig(Frozen):
 def load_fusion(path: str | Path) -> FusionConfig:
     """Read a YAML or JSON file, UTF-8, at most 1 MiB. Raises FusionError, with the path in front."""
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        # Half a character at the cut is not the file's fault: the size is, and parsing says so.
-        text = content.decode("utf-8", "replace" if len(content) > MAX_BYTES else "strict")
-    except OSError as error:
-        raise FusionError(f"{_titled(path)}cannot read the file: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise FusionError(f"{_titled(path)}byte {error.start} is not UTF-8; save the file as UTF-8") from None
+        text = read_text(Path(path))
+    except FulcrumError as error:
+        raise FusionError(f"{_titled(path)}{error}") from None
     return parse_fusion(text, source=path)
 
 

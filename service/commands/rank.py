@@ -66,8 +66,10 @@ def read_candidates(file: Path) -> dict[str, Any]:
     """
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FulcrumError(f"candidates {file}: cannot be read ({error})") from error
+    except OSError as error:
+        raise FulcrumError(f"candidates {file}: cannot read the file: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise FulcrumError(f"candidates {file}: byte {error.start} is not UTF-8") from error
     if not text.lstrip().startswith(("{", "[")):
         ids = [line.strip() for line in text.splitlines() if line.strip()]
         if not ids:

@@ -44,8 +44,10 @@ def serve(
     port: Annotated[int | None, typer.Option("--port", help="8000 where absent; 0 takes a free one.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes; 1 where absent.")] = None,
 ) -> None:
-    """Serve over HTTP: POST /v1/rank. Each option is an environment variable FULCRUM_*, too; docs/service.md
-    lists these and the settings that are nothing else: timeouts, limits, feature cache, logs, admin token.
+    """Serve rankings over HTTP: POST /v1/rank.
+
+    Each option is an environment variable FULCRUM_*, too. docs/service.md lists them, and the settings that
+    are only variables: timeouts, limits, feature cache, logs, admin token.
     """
     gc.disable()  # nothing imported is garbage, and looking for it takes a tenth of the start
     with extra("service"):

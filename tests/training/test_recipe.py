@@ -34,9 +34,9 @@ def test_an_unknown_recipe_name_lists_those_that_exist():
 
 
 def test_a_recipe_file_that_cannot_be_read_is_named(tmp_path):
-    refused(r"recipe .*absent\.yaml: cannot be read \(No such file", str(tmp_path / "absent.yaml"))
+    refused(r"recipe .*absent\.yaml: cannot read the file: No such file", str(tmp_path / "absent.yaml"))
     (tmp_path / "latin.yaml").write_bytes("name: café".encode("latin-1"))
-    refused(r"recipe .*latin\.yaml: not UTF-8 text", str(tmp_path / "latin.yaml"))
+    refused(r"recipe .*latin\.yaml: byte .* is not UTF-8", str(tmp_path / "latin.yaml"))
 
 
 @pytest.mark.parametrize("text", ["", "- 1", "7", "text"])

@@ -12,7 +12,7 @@ from training.commands.rendering import Rendered
 
 def publish(
     bundle: BundlePath,
-    to: Annotated[str, typer.Option("--to", help="Folder of the feature store.")],
+    to: Annotated[str, typer.Option("--to", help="The feature store: a folder, or redis://...")],
     data: Data = None,
 ) -> None:
     """Encode all users and items of a data set into a feature store, atomically."""

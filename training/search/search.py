@@ -20,7 +20,7 @@ import optuna.storages.journal as journal
 import orjson
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from model.document import read_document
+from model.document import read_document, read_text
 from model.encoding import Encoder
 from model.errors import FulcrumError, checked
 from model.files import replace_file
@@ -143,10 +143,7 @@ def load_space(path: Path) -> SearchSpace:
         FulcrumError: the file cannot be read, or says what is wrong in it.
     """
     try:
-        document = read_document(path.read_text(encoding="utf-8"))
-        return checked(SearchSpace, document)
-    except OSError as error:
-        raise FulcrumError(f"search space {path}: cannot be read ({error.strerror})") from error
+        return checked(SearchSpace, read_document(read_text(path)))
     except FulcrumError as error:
         raise FulcrumError(f"search space {path}: {error}") from error
 

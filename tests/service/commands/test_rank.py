@@ -87,7 +87,7 @@ def test_a_bad_file_is_refused(url, candidates, text):
 
 
 def test_a_missing_file_is_refused(url, tmp_path):
-    with pytest.raises(FulcrumError, match="cannot be read"):
+    with pytest.raises(FulcrumError, match="cannot read the file: No such file"):
         rank(tmp_path / "absent", "u1", url)
 
 

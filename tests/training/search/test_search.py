@@ -101,3 +101,10 @@ def test_a_space_that_says_nonsense_is_refused_by_its_key(tmp_path, changes, sai
     file.write_text(yaml.safe_dump(SPACE | changes))
     with pytest.raises(FulcrumError, match=re.escape(said)):
         load_space(file)
+
+
+def test_a_space_that_is_not_text_is_refused(tmp_path):
+    file = tmp_path / "space.yaml"
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(FulcrumError, match=r"search space .*space\.yaml: byte 0 is not UTF-8"):
+        load_space(file)
