@@ -86,12 +86,12 @@ def problems(
         document: what was refused; without it, items of lists go by their index.
         at: the document's own path, if it is part of another.
     """
-    told = [one for one in error.errors(include_url=False) if not _is_consequence(one)]
+    failures = [one for one in error.errors(include_url=False) if not _is_consequence(one)]
     # A misspelt key is also a missing one: the unknown key is what the user can see in the file.
-    told.sort(key=lambda one: one["type"] != "extra_forbidden")
-    some = told[:_MOST]
+    failures.sort(key=lambda one: one["type"] != "extra_forbidden")
+    some = failures[:_MOST]
     found = list(dict.fromkeys(_problem(one, model, document, at) for one in some))
-    return found, len(told) - len(some) + len(found)
+    return found, len(failures) - len(some) + len(found)
 
 
 def _is_consequence(one: ErrorDetails) -> bool:

@@ -53,7 +53,7 @@ def print_table(
         console: where to.
         headers: of the columns.
         rows: a cell per column each.
-        keys: the first so many columns name the rows, and each table begins with them.
+        keys: the number of columns that name a row; each table begins with them.
     """
     unbounded, start = console.options.update(max_width=sys.maxsize), keys
     while start < len(headers):
