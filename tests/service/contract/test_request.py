@@ -46,7 +46,7 @@ def with_candidate(**fields):
         ({**GOOD, "fields": ["score"]}, "fields[0]", "predictions"),
         ({**GOOD, "context": []}, "context", "a mapping"),
         ({**GOOD, "context": {"tab": []}}, "context.tab", "found a list"),
-        ({**GOOD, "context": {"tab": {"deep": 1}}}, "context.tab", "found an empty mapping"),
+        ({**GOOD, "context": {"tab": {"deep": 1}}}, "context.tab", "found a mapping"),
         ({**GOOD, "user_features": {"age": [1]}}, "user_features.age", "found a list"),
         ({**GOOD, "user_features": {"age": [1, [2]]}}, "user_features.age", "found a list of 1 at 1"),
         ({**GOOD, "user_features": {"age": [1, {}]}}, "user_features.age", "found an empty mapping at 1"),
