@@ -166,10 +166,10 @@ class Engine:
     def _hold(self, task: str, bundle: Bundle, difference: float, most: float) -> None:
         # Written so that NaN fails.
         if not difference <= most:
-            mend = "export the bundle again" if self.variant == FP32 else f"set variant to {FP32}"
+            remedy = "export the bundle again" if self.variant == FP32 else f"set variant to {FP32}"
             raise FulcrumError(
                 f"bundle {bundle.path}: {self.variant} on {self.provider}: predictions of {task} differ from "
-                f"the parity sample by {difference:.2g}, more than {most:.2g}; {mend}"
+                f"the parity sample by {difference:.2g}, more than {most:.2g}; {remedy}"
             )
 
     def _warm_up(self, sample: NetworkInputs, sizes: Sequence[int]) -> None:
