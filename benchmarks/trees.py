@@ -54,7 +54,7 @@ def main(bundle_path: Path, data: Annotated[Path | None, typer.Option("--data")]
     """Train the trees and print both models with the paired difference, task by task."""
     bundle = load_bundle(bundle_path)
     schema = bundle.schema
-    log = prepare_log(schema, read_source(schema.data, data))
+    log = prepare_log(schema, read_source(schema, data))
     encoded = encode_log(bundle.encoder, log)
     x, categorical = _table(bundle.encoder, encoded.user, encoded.item)
     held_out = encoded.take(log.validation)

@@ -71,7 +71,7 @@ def main(
 ) -> None:
     """Train, compare, and print the tables of docs/daily.md."""
     recipe = load_recipe(RECIPE)
-    log = prepare_log(recipe.data_schema, read_source(recipe.data_schema.data, data), split=False)
+    log = prepare_log(recipe.data_schema, read_source(recipe.data_schema, data), split=False)
     dates = log.frame["date"].to_numpy()
     sets = [LAST_EPOCH, *INCREMENT, *(override or ())]
     costs: dict[str, list[tuple[float, int]]] = {"daily": [], "anew": []}

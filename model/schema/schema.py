@@ -156,6 +156,10 @@ class DataSpec(Frozen):
     """Reader `files`: glob patterns of the log, below the data folder."""
     tables: tuple[TableSpec, ...] = ()
     """Reader `files`: further tables joined to the log."""
+    separator: str | None = Field(default=None, min_length=1, max_length=1)
+    """Reader `files`: what parts the columns of csv files; found in their first line where absent."""
+    null_values: tuple[str, ...] = ("NULL", r"\N")
+    """Reader `files`: texts in csv files that stand for a missing value, beside nothing at all."""
     keep: str | None = None
     """Polars SQL: the log rows to keep; the rest is counted and left out."""
     options: dict[str, str | int | float | bool] = Field(default_factory=dict)
@@ -308,6 +312,19 @@ class Schema(Frozen):
     def task_names(self) -> list[str]:
         """Task names as declared."""
         return [task.name for task in self.tasks]
+
+    def id_columns(self) -> frozenset[str]:
+        """Names of columns whose values compare by their spelling: keys, groups, categories.
+
+        Texts that are expressions are among them; no column has such a name.
+        """
+        data = self.data
+        names = {data.user, data.item, data.group, *(table.key for table in data.tables)}
+        names |= {name for spec in data.past for name in spec.by}
+        names |= {spec.of for spec in data.histories} | {spec.seed for spec in data.histories}
+        names |= {spec.expr or spec.source for spec in self.features if isinstance(spec, EmbeddedFeature)}
+        moments = {data.time, *(table.as_of for table in data.tables)}
+        return frozenset(name for name in names - moments if name is not None)
 
     def length_features(self) -> Sequence[str]:
         """Item features made of the video length's column: a request's `video_len` stands for them too."""

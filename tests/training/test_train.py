@@ -96,7 +96,7 @@ def test_the_encoder_knows_nothing_of_validation(trained, tmp_path):
     from training.preparation.preparation import prepare_log
 
     schema = load_recipe(trained.recipe).data_schema
-    prepared = prepare_log(schema, read_source(schema.data, data))
+    prepared = prepare_log(schema, read_source(schema, data))
     encoder = Encoder.fit(
         schema, {name: column.take(prepared.train) for name, column in prepared.columns.items()}
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from model.errors import FulcrumError, checked
-from model.schema import DataSpec
+from model.schema import DataSpec, Schema
 from training.datasets.reader import READERS, Reader
 from training.datasets.source import LogSource, LogStream
 
@@ -19,27 +19,29 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 
-def read_source(data: DataSpec, folder: Path | None) -> LogSource:
-    """Read the data set that `data` declares.
+def read_source(schema: Schema, folder: Path | None) -> LogSource:
+    """Read the data set that a schema declares.
 
     Args:
-        data: the recipe's data part.
+        schema: of a recipe or a bundle.
         folder: of their files; None for the data sets that need none.
 
     Raises:
         FulcrumError: unknown reader or option, missing or unreadable files.
     """
+    data = schema.data
     reader = _reader(data)
     options = _options(reader, data, folder)
-    return reader.read(data, folder, options)
+    return reader.read(schema, folder, options)
 
 
-def stream_source(data: DataSpec, folder: Path | None) -> LogStream:
-    """Open the data set that `data` declares, to be read piece by piece.
+def stream_source(schema: Schema, folder: Path | None) -> LogStream:
+    """Open the data set that a schema declares, to be read piece by piece.
 
     Raises:
         FulcrumError: as for `read_source`; or its reader needs the whole log.
     """
+    data = schema.data
     reader = _reader(data)
     if reader.stream is None:
         streaming = ", ".join(f"`{name}`" for name, each in sorted(READERS.items()) if each.stream)
@@ -48,7 +50,7 @@ def stream_source(data: DataSpec, folder: Path | None) -> LogStream:
             f"from Parquet, these stream: {streaming}"
         )
     options = _options(reader, data, folder)
-    return reader.stream(data, folder, options)
+    return reader.stream(schema, folder, options)
 
 
 def _reader(data: DataSpec) -> Reader:

@@ -18,9 +18,10 @@ import polars as pl
 
 from model.errors import FulcrumError
 from model.frozen import Frozen
-from model.schema import DataSpec
+from model.schema import Schema
 from training.datasets.reader import reader
-from training.datasets.source import LogSource, fingerprint, matching, read_table
+from training.datasets.source import LogSource, fingerprint, matching
+from training.datasets.table_files import read_table
 
 ALI_CCP = (
     *("click", "purchase", "101", "121", "122", "124", "125", "126", "127", "128", "129"),
@@ -39,7 +40,7 @@ _FORMATS = ("*.csv", "*.csv.gz", "*.parquet")
 
 
 @reader("ali-ccp", needs="the files of Ali-CCP")
-def read_ali_ccp(_data: DataSpec, folder: Path, _options: Frozen) -> LogSource:
+def read_ali_ccp(_schema: Schema, folder: Path, _options: Frozen) -> LogSource:
     """Read the impressions.
 
     Raises:
@@ -49,7 +50,7 @@ def read_ali_ccp(_data: DataSpec, folder: Path, _options: Frozen) -> LogSource:
 
 
 @reader("aliexpress", needs="the files of AliExpress")
-def read_aliexpress(_data: DataSpec, folder: Path, _options: Frozen) -> LogSource:
+def read_aliexpress(_schema: Schema, folder: Path, _options: Frozen) -> LogSource:
     """Read the results of searches.
 
     Raises:

@@ -11,7 +11,7 @@ import polars as pl
 from pydantic import Field
 
 from model.frozen import Frozen
-from model.schema import DataSpec
+from model.schema import Schema
 from training.datasets.reader import reader
 from training.datasets.source import LogSource, SourceTable
 
@@ -33,7 +33,7 @@ class BenchOptions(Frozen):
 
 
 @reader("bench", options=BenchOptions)
-def read_bench(_data: DataSpec, _folder: None, options: BenchOptions) -> LogSource:
+def read_bench(_schema: Schema, _folder: None, options: BenchOptions) -> LogSource:
     """Make the data set."""
     random = np.random.default_rng(options.seed)
     users = random.integers(0, options.values, (options.users, USER_FEATURES))

@@ -13,9 +13,10 @@ import polars as pl
 
 from model.errors import FulcrumError
 from model.frozen import Frozen
-from model.schema import DataSpec
+from model.schema import Schema
 from training.datasets.reader import reader
-from training.datasets.source import LogSource, fingerprint, matching, read_table
+from training.datasets.source import LogSource, fingerprint, matching
+from training.datasets.table_files import read_table
 
 # fmt: off
 COLUMNS = (
@@ -36,7 +37,7 @@ _FOLDS = 10
 
 
 @reader("census-income", needs="census-income.data or .test")
-def read_census_income(_data: DataSpec, folder: Path, _options: Frozen) -> LogSource:
+def read_census_income(_schema: Schema, folder: Path, _options: Frozen) -> LogSource:
     """Read the persons.
 
     Raises:

@@ -19,7 +19,7 @@ import polars as pl
 from pydantic import Field
 
 from model.frozen import Frozen
-from model.schema import DataSpec
+from model.schema import Schema
 from training.datasets.reader import reader
 from training.datasets.source import LogSource
 
@@ -45,7 +45,7 @@ class CorrelatedOptions(Frozen):
 
 
 @reader("correlated", options=CorrelatedOptions)
-def read_correlated(_data: DataSpec, _folder: None, options: CorrelatedOptions) -> LogSource:
+def read_correlated(_schema: Schema, _folder: None, options: CorrelatedOptions) -> LogSource:
     """Make the data set: `row`, x0 to x99, y1 and y2."""
     random = np.random.default_rng(options.seed)
     axes, _ = np.linalg.qr(random.normal(size=(DIMENSION, 2)))  # [100, 2], orthogonal columns of length 1

@@ -8,58 +8,88 @@ import polars as pl
 
 from model.errors import FulcrumError
 from model.frozen import Frozen
-from model.schema import DataSpec
+from model.schema import Schema
+from training.datasets.moments import check_moments
 from training.datasets.reader import reader
-from training.datasets.source import LogSource, LogStream, SourceTable, fingerprint, matching, read_table
+from training.datasets.source import LogSource, LogStream, SourceTable, fingerprint, matching
+from training.datasets.table_files import TableFormat, csv_columns, read_table, stacked
 
 
-def stream_files(data: DataSpec, folder: Path, _options: Frozen) -> LogStream:
+def stream_files(schema: Schema, folder: Path, _options: Frozen) -> LogStream:
     """The log, to be read piece by piece, and its tables.
 
     Raises:
         FulcrumError: as for `read_files`; or the log is not Parquet.
     """
-    log_paths, tables, named = _open(data, folder)
+    data, form = schema.data, _format(schema)
+    log_paths = _found(folder, data.log, "data.log")
     for path in log_paths:
         if path.suffix != ".parquet":
             raise FulcrumError(
-                f"training.stream: {path.name} is no Parquet, which alone is read in pieces. Convert it: "
-                f"pl.scan_csv({path.name!r}, infer_schema_length=None, try_parse_dates=True)"
+                f"training.stream: {path.name} is no Parquet, which alone is read in pieces. Convert it, with "
+                f"ids as they are spelled: pl.scan_csv({path.name!r}, infer_schema_length=None, "
+                "try_parse_dates=True, schema_overrides=dict.fromkeys("
+                f"{sorted(form.ids & set(csv_columns(path, form)))}, pl.String))"
                 f".sink_parquet({path.name.partition('.')[0] + '.parquet'!r})"
             )
+    tables, table_paths = _tables(schema, folder, form)
     try:
-        scans = [pl.scan_parquet(path) for path in log_paths]
-        rows = sum(scan.select(pl.len()).collect().item() for scan in scans)
-        schema = pl.concat(
-            [pl.DataFrame(schema=scan.collect_schema()) for scan in scans], how="vertical_relaxed"
-        ).schema
-    except pl.exceptions.PolarsError as error:
+        scans = [(path, pl.scan_parquet(path)) for path in log_paths]
+        rows = sum(scan.select(pl.len()).collect().item() for _, scan in scans)
+        empty = [(path, pl.DataFrame(schema=scan.collect_schema())) for path, scan in scans]
+    except (pl.exceptions.PolarsError, OSError) as error:
         names = ", ".join(path.name for path in log_paths)
-        raise FulcrumError(f"{names}: cannot be read together ({str(error).splitlines()[0]})") from error
-    return LogStream(tuple(log_paths), schema, rows, tables, named)
+        raise FulcrumError(f"{names}: cannot be read ({str(error).splitlines()[0]})") from error
+    for path, frame in empty:
+        if data.time in frame.columns:
+            check_moments(frame[data.time], "data.time", path.name)
+    named = fingerprint([*log_paths, *table_paths])
+    return LogStream(tuple(log_paths), stacked(empty, form.ids).schema, rows, tables, named, form.ids)
 
 
 @reader("files", needs="csv or Parquet files", stream=stream_files)
-def read_files(data: DataSpec, folder: Path, _options: Frozen) -> LogSource:
+def read_files(schema: Schema, folder: Path, _options: Frozen) -> LogSource:
     """Read the log and its tables.
 
     Raises:
-        FulcrumError: a pattern matches no file, a file cannot be read, or files disagree on columns.
+        FulcrumError: a pattern matches no file, a file cannot be read, files disagree on columns or on how
+            ids are written, or times are text.
     """
-    log_paths, tables, named = _open(data, folder)
-    return LogSource(_stack(log_paths), tables, named)
+    form = _format(schema)
+    paths = _found(folder, schema.data.log, "data.log")
+    frames = [(path, read_table(path, form)) for path in paths]
+    log = _stacked(frames, form, schema.data.time, "data.time")
+    tables, table_paths = _tables(schema, folder, form)
+    files = tuple((path.name, frame.height) for path, frame in frames)
+    return LogSource(log, tables, fingerprint([*paths, *table_paths]), files=files)
 
 
-def _open(data: DataSpec, folder: Path) -> tuple[list[Path], tuple[SourceTable, ...], str]:
-    """The log's files, the tables, and the fingerprint of both."""
-    log_paths = _found(folder, data.log, "data.log")
-    paths = list(log_paths)
-    tables = []
-    for table in data.tables:
-        table_paths = _found(folder, table.files, f"data.tables.{table.name}.files")
-        paths += table_paths
-        tables.append(SourceTable(table.name, _stack(table_paths), table.key, table.as_of))
-    return log_paths, tuple(tables), fingerprint(paths)
+def _format(schema: Schema) -> TableFormat:
+    return TableFormat(schema.id_columns(), schema.data.separator, schema.data.null_values)
+
+
+def _tables(
+    schema: Schema, folder: Path, form: TableFormat
+) -> tuple[tuple[SourceTable, ...], list[Path]]:
+    """The tables, and all their files."""
+    tables, read = [], []
+    for table in schema.data.tables:
+        field = f"data.tables.{table.name}"
+        paths = _found(folder, table.files, f"{field}.files")
+        frames = [(path, read_table(path, form)) for path in paths]
+        frame = _stacked(frames, form, table.as_of, f"{field}.as_of")
+        tables.append(SourceTable(table.name, frame, table.key, table.as_of))
+        read += paths
+    return tuple(tables), read
+
+
+def _stacked(
+    frames: list[tuple[Path, pl.DataFrame]], form: TableFormat, moment: str | None, field: str
+) -> pl.DataFrame:
+    for path, frame in frames:
+        if moment is not None and moment in frame.columns:
+            check_moments(frame[moment], field, path.name)
+    return stacked(frames, form.ids)
 
 
 def _found(folder: Path, patterns: tuple[str, ...], field: str) -> list[Path]:
@@ -68,12 +98,3 @@ def _found(folder: Path, patterns: tuple[str, ...], field: str) -> list[Path]:
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise FulcrumError(f"{field}: no file in {folder} matches {', '.join(patterns)}; there is {there}")
     return paths
-
-
-def _stack(paths: list[Path]) -> pl.DataFrame:
-    frames = [read_table(path) for path in paths]
-    try:
-        return pl.concat(frames, how="vertical_relaxed")
-    except pl.exceptions.PolarsError as error:
-        names = ", ".join(path.name for path in paths)
-        raise FulcrumError(f"{names}: columns differ between these files ({error})") from error

@@ -17,10 +17,11 @@ import polars as pl
 
 from model.errors import FulcrumError
 from model.frozen import Frozen
-from model.schema import DataSpec
+from model.schema import Schema
 from training.datasets.kuairand_priors import HISTORY_END_MS, HISTORY_START_MS, user_priors, video_priors
 from training.datasets.reader import reader
-from training.datasets.source import LogSource, SourceTable, fingerprint, matching, read_table
+from training.datasets.source import LogSource, SourceTable, fingerprint, matching
+from training.datasets.table_files import read_table, stacked
 
 _FORMATS = (".csv", ".parquet")
 _KNOWN_FROM = "known_from_ms"
@@ -35,7 +36,7 @@ class KuaiRandOptions(Frozen):
 
 
 @reader("kuairand", needs="KuaiRand's files", options=KuaiRandOptions)
-def read_kuairand(_data: DataSpec, folder: Path, options: KuaiRandOptions) -> LogSource:
+def read_kuairand(_schema: Schema, folder: Path, options: KuaiRandOptions) -> LogSource:
     """Read log, users, videos and their priors.
 
     Cleaning: one row per (user_id, video_id, time_ms), rows with a positive duration.
@@ -96,10 +97,7 @@ def _files(folder: Path, stem: str) -> list[Path]:
 
 
 def _stack(paths: list[Path]) -> pl.DataFrame:
-    try:
-        frame = pl.concat([read_table(path) for path in paths], how="vertical_relaxed")
-    except pl.exceptions.PolarsError as error:
-        raise FulcrumError(f"{', '.join(path.name for path in paths)}: columns differ ({error})") from error
+    frame = stacked([(path, read_table(path)) for path in paths])
     return frame.with_columns(
         pl.col(name).cast(pl.Int64) for name in ("user_id", "video_id") if name in frame.columns
     )

@@ -13,11 +13,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from model.frozen import Frozen
-from model.schema import DataSpec
+from model.schema import Schema
 from training.datasets.source import LogSource, LogStream
 
-Read = Callable[[DataSpec, Any, Any], LogSource]
-Stream = Callable[[DataSpec, Any, Any], LogStream]
+Read = Callable[[Schema, Any, Any], LogSource]
+Stream = Callable[[Schema, Any, Any], LogStream]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Reader:
     """How a data set is read.
 
     Attributes:
-        read: takes the recipe's data part, the folder (a Path; None where none is needed) and the options.
+        read: takes the schema, the folder (a Path; None where none is needed) and the options.
         needs: what the data folder must hold, for errors; None for a data set that needs no files.
         options: the fields of `data.options`; `Frozen` has none.
         stream: opens it to be read piece by piece; None where it needs the whole log in memory.

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import xxhash
 
-from model.errors import FulcrumError
+from training.datasets.table_files import as_common
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class LogSource:
         notes: what the reader left out or did, for people.
         past: further impressions, with the log's user, item and time and any other of its columns. Priors and
             histories see them as they see the log's rows; they are part of nothing else.
+        files: that the log's rows come from, in their order: name and rows of each; empty where not known.
     """
 
     log: pl.DataFrame
@@ -50,6 +51,21 @@ class LogSource:
     fingerprint: str
     notes: tuple[str, ...] = ()
     past: pl.DataFrame | None = None
+    files: tuple[tuple[str, int], ...] = ()
+
+    def place(self, column: str, value: object) -> str:
+        """Where a value of the log stands first, for people: its file, where that is known, and row."""
+        if column not in self.log.columns:
+            return ""
+        found = (self.log[column] == value).arg_true()
+        if found.is_empty():
+            return ""
+        row = int(found[0])
+        for file, rows in self.files:
+            if row < rows:
+                return f"row {row + 1} of {file}"
+            row -= rows
+        return f"row {row + 1} of the log"
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,7 @@ class LogStream:
         rows: of all files.
         tables: as in `LogSource`.
         fingerprint: as in `LogSource`.
+        ids: columns in which equal ids are equal in that type, whatever type a file has them in.
     """
 
     files: tuple[Path, ...]
@@ -69,6 +86,7 @@ class LogStream:
     rows: int
     tables: tuple[SourceTable, ...]
     fingerprint: str
+    ids: frozenset[str] = frozenset()
 
     def chunks(self, rows: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         """The log's rows in their order, at most so many at a time.
@@ -79,10 +97,15 @@ class LogStream:
         """
         types = {name: kind for name, kind in self.schema.items() if columns is None or name in columns}
         for file in self.files:
-            lazy = pl.scan_parquet(file).select(pl.col(name).cast(kind) for name, kind in types.items())
+            lazy = pl.scan_parquet(file).select(
+                pl.col(name) if name in self.ids else pl.col(name).cast(kind) for name, kind in types.items()
+            )
             start = 0
             while True:
                 frame = lazy.slice(start, rows).collect()
+                frame = frame.with_columns(
+                    as_common(frame[name], kind, file) for name, kind in types.items() if name in self.ids
+                )
                 if frame.height:
                     yield frame
                 if frame.height < rows:
@@ -93,24 +116,6 @@ class LogStream:
 def matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
     """Files of the folder that match any of the glob patterns, each once, by name."""
     return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
-
-
-def read_table(path: Path) -> pl.DataFrame:
-    """A csv or parquet file.
-
-    Raises:
-        FulcrumError: the file is of another kind, or cannot be parsed.
-    """
-    try:
-        if path.suffix == ".parquet":
-            return pl.read_parquet(path)
-        if path.suffix in {".csv", ".gz"}:
-            return pl.read_csv(path, infer_schema_length=None, try_parse_dates=True)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise FulcrumError(
-            f"{path}: cannot be read as {path.suffix[1:]} ({str(error).splitlines()[0]})"
-        ) from error
-    raise FulcrumError(f"{path}: expected .csv, .csv.gz or .parquet")
 
 
 def fingerprint(paths: Sequence[Path], *settings: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from model.schema import DataSpec
+from model.schema import Schema
 from training.datasets.reader import reader
 from training.datasets.source import LogSource, SourceTable
 from training.simulation import WorldConfig, simulate
 
 
 @reader("synthetic", options=WorldConfig)
-def read_synthetic(_data: DataSpec, _folder: None, config: WorldConfig) -> LogSource:
+def read_synthetic(_schema: Schema, _folder: None, config: WorldConfig) -> LogSource:
     """Simulate the log of a world."""
     synthetic = simulate(config)
     tables = (

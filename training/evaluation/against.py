@@ -35,7 +35,7 @@ class OtherBundle:
         schema = bundle.schema
         self._shared = self._shared_tasks()
         if schema.data != judged.schema.data:
-            source = read_source(schema.data, folder)
+            source = read_source(schema, folder)
         its_own = source.fingerprint == bundle.manifest.data.get("fingerprint")
         log = prepare_log(schema, source, split=its_own)
         if not same_rows(judged.schema, judged.log, schema, log):

@@ -89,7 +89,7 @@ def evaluate_bundle(
     schema, network = bundle.schema, bundle.variant_path(judgement.variant)
     fused, against = judgement.fused, judgement.against
     config = fused.read_config(bundle.task_names) if fused is not None else None
-    source = read_source(schema.data, folder)
+    source = read_source(schema, folder)
     same = source.fingerprint == bundle.manifest.data.get("fingerprint")
     log = prepare_log(schema, source, split=same)
     rows = np.flatnonzero(log.validation) if same else np.arange(len(log))

@@ -66,7 +66,7 @@ def quantize_bundle(
     Raises:
         FulcrumError: the data does not fit, or the network has nothing to quantize.
     """
-    source = read_source(bundle.schema.data, folder)
+    source = read_source(bundle.schema, folder)
     own = source.fingerprint == bundle.manifest.data.get("fingerprint")
     log = prepare_log(bundle.schema, source, split=own)
     calibrating, judged = _parts(log, own)

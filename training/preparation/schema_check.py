@@ -65,7 +65,7 @@ def check_schema(schema: Schema, folder: Path | None) -> SchemaReport:
     Raises:
         FulcrumError: what would stop a training.
     """
-    source = read_source(schema.data, folder)
+    source = read_source(schema, folder)
     log = prepare_log(schema, source)
     encoder = Encoder.fit(schema, {name: column.take(log.train) for name, column in log.columns.items()})
     frame = log.frame

@@ -70,7 +70,7 @@ def publish(bundle: Bundle, folder: Path | None, target: str, observer: Observer
         writer = RedisWriter(store, bundle.encoder)
     else:
         _check_folder(store)
-    source = read_source(bundle.schema.data, folder)
+    source = read_source(bundle.schema, folder)
     began, rows = time.perf_counter(), dict.fromkeys(("users", "items"), 0)
     tables = _tables(bundle, source, observer, rows)
     if writer is None:

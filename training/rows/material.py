@@ -91,7 +91,7 @@ def material_in_memory(
     Raises:
         FulcrumError: bad data, or data that nothing can be learned from.
     """
-    source = read_source(schema.data, folder)
+    source = read_source(schema, folder)
     for note in source.notes:
         observer(Note(note))
     log = prepare_log(schema, source)
@@ -108,7 +108,7 @@ def material_in_memory(
     def held_out(other: Schema) -> Iterator[tuple[PreparedLog, PreparedLog]]:
         rows = {"split": schema.data.split, "keep": schema.data.keep}
         same = other.data.model_copy(update=rows) == schema.data
-        theirs = source if same else read_source(other.data, folder)
+        theirs = source if same else read_source(other, folder)
         yield log, prepare_log(other, theirs, split=False)
 
     return Material(
@@ -141,7 +141,7 @@ def streamed_material(
     Raises:
         FulcrumError: bad data, data that nothing can be learned from, or a schema that needs the whole log.
     """
-    stream = stream_source(schema.data, folder)
+    stream = stream_source(schema, folder)
     chunk = store.config.chunk
     log = StreamedLog(schema, stream, chunk)
     made_of = {

@@ -39,7 +39,7 @@ def table(recipe: str, rows: int) -> pl.DataFrame:
 
 
 def read(recipe: str, folder: Path | None) -> LogSource:
-    return read_source(load_recipe(recipe).data_schema.data, folder)
+    return read_source(load_recipe(recipe).data_schema, folder)
 
 
 @recipes
@@ -126,7 +126,7 @@ def test_the_raw_form_of_ali_ccp_is_named_and_the_option_of_another_reader_too(t
     (tmp_path / "sample_skeleton_train.csv").write_text("1,0,0,bacff91692951881,9,216\x029\x031.0\n")
     with pytest.raises(FulcrumError, match=r"raw form.*expected one table with the columns click, purchase"):
         read("ali-ccp", tmp_path)
-    data = load_recipe("ali-ccp", ["data.options.traffic=random"]).data_schema.data
+    data = load_recipe("ali-ccp", ["data.options.traffic=random"]).data_schema
     with pytest.raises(FulcrumError, match=r"data\.options\.traffic: the reader `ali-ccp` takes no options"):
         read_source(data, tmp_path)
 

@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read(folder: Path) -> LogSource:
-    return read_source(load_recipe("census-income").data_schema.data, folder)
+    return read_source(load_recipe("census-income").data_schema, folder)
 
 
 def test_both_official_files_are_read_and_told_apart(folder: Path) -> None:

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from model.errors import FulcrumError
-from model.schema import DataSpec
+from model.schema import Schema
+from tests.support.small_log import schema
 from training.datasets import READERS, read_source
 
 every_reader = pytest.mark.parametrize("name", sorted(READERS))
 needing_files = pytest.mark.parametrize("name", sorted(name for name in READERS if READERS[name].needs))
 
 
-def data(name: str, **options: object) -> DataSpec:
-    split = {"train": "1", "validation": "0"}
-    return DataSpec.model_validate({"reader": name, "user": "user_id", "split": split, "options": options})
+def data(name: str, **options: object) -> Schema:
+    return schema(reader=name, user="user_id", options=options)
 
 
 @every_reader

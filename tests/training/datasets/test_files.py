@@ -7,7 +7,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from model.errors import FulcrumError
-from model.schema import DataSpec
+from tests.support.small_log import schema
 from training.datasets import READERS, read_source
 from training.datasets.source import fingerprint
 
@@ -17,10 +17,7 @@ FRAME = pl.DataFrame(
 
 
 def data(**changed):
-    split = {"train": "time < 2", "validation": "time >= 2"}
-    return DataSpec.model_validate(
-        {"user": "user", "split": split, "log": ["log*.csv", "log*.parquet"], **changed}
-    )
+    return schema(**{"log": ["log*.csv", "log*.parquet"], **changed})
 
 
 def refused(match, spec, folder):
@@ -100,7 +97,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content):
 def test_files_that_disagree_on_columns_are_named(tmp_path):
     FRAME.write_csv(tmp_path / "log_a.csv")
     FRAME.rename({"share": "shares"}).write_csv(tmp_path / "log_b.csv")
-    refused(r"log_a\.csv, log_b\.csv: columns differ", data(), tmp_path)
+    refused(r"log_b\.csv: has the column .shares., which log_a\.csv lacks", data(), tmp_path)
 
 
 def test_options_are_refused_by_name(tmp_path):

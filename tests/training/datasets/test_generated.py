@@ -8,7 +8,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from model.errors import FulcrumError
-from model.schema import DataSpec
+from tests.support.small_log import schema as any_schema
 from training.datasets import READERS, read_source
 from training.datasets.bench import ITEM_FEATURES, USER_FEATURES
 from training.datasets.correlated import DIMENSION
@@ -24,8 +24,7 @@ SMALL = {
 
 
 def spec(reader, **options):
-    split = {"train": "1", "validation": "0"}
-    return DataSpec(reader=reader, user="user_id", split=split, options={**SMALL[reader], **options})
+    return any_schema(reader=reader, user="user_id", options={**SMALL[reader], **options})
 
 
 @pytest.mark.parametrize("reader", SMALL)
@@ -57,7 +56,7 @@ def test_the_packaged_recipe_reads_it(recipe):
     # The demo's split is by day: its world keeps its ten.
     sizes = [f"data.options.{name}={value}" for name, value in (("rows", 2000), ("users", 40), ("items", 60))]
     schema = load_recipe(recipe, sizes).data_schema
-    log = prepare_log(schema, read_source(schema.data, None))
+    log = prepare_log(schema, read_source(schema, None))
     assert len(log) >= 2000
     assert log.train.sum() > log.validation.sum() > 0
     assert (log.masks[:, 0]).all()
@@ -128,7 +127,7 @@ def test_a_correlation_beyond_one_is_refused():
 
 def test_the_correlated_recipe_squashes_both_labels_and_reads_every_input():
     schema = load_recipe("correlated", ["data.options.rows=1200"]).data_schema
-    source = read_source(schema.data, None)
+    source = read_source(schema, None)
     log = prepare_log(schema, source)
     expected = 1 / (1 + np.exp(-source.log.select("y1", "y2").to_numpy()))
     np.testing.assert_allclose(log.labels, expected, atol=1e-6)

@@ -77,8 +77,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read(folder: Path, **options: str) -> LogSource:
-    data = load_recipe("kuairand").data_schema.data
-    return read_source(data.model_copy(update={"options": options}), folder)
+    overrides = [f"data.options.{name}={value}" for name, value in options.items()]
+    return read_source(load_recipe("kuairand", overrides).data_schema, folder)
 
 
 def priors(source: LogSource) -> dict[str, pl.DataFrame]:

@@ -119,7 +119,7 @@ def test_other_data_need_not_have_the_rows_of_a_split(bundle, other_data):
 
 
 def test_predictions_are_the_networks_for_the_encoded_rows(evaluation, trained, bundle):
-    log = prepare_log(bundle.schema, read_source(bundle.schema.data, trained.data))
+    log = prepare_log(bundle.schema, read_source(bundle.schema, trained.data))
     rows = encode_log(bundle.encoder, log).take(log.validation)
     session = NetworkSession(bundle.network_path)
     for row in (0, 100, 239):
@@ -139,7 +139,7 @@ def test_predictions_are_the_networks_for_the_encoded_rows(evaluation, trained, 
 
 
 def test_predictions_do_not_depend_on_the_chunk(trained, bundle, monkeypatch):
-    log = prepare_log(bundle.schema, read_source(bundle.schema.data, trained.data))
+    log = prepare_log(bundle.schema, read_source(bundle.schema, trained.data))
     rows, session = encode_log(bundle.encoder, log), NetworkSession(bundle.network_path)
     whole = predict_log(session, rows)
     monkeypatch.setattr(predicting, "_CHUNK", 7)
