@@ -23,6 +23,7 @@ from training.fitting.trainer import Checkpoint, CheckpointDue, EpochDone, Epoch
 from training.metrics.task_metrics import finite
 from training.progress import Event, Note, Observer, Stage, Warned, silent, together
 from training.recipe import Recipe
+from training.rows.batches import JudgedRows
 from training.rows.material import AS_FITTED, Material, material_in_memory, streamed_material
 from training.rows.streaming import RowStore
 from training.runs.curves import Curves, check_installed
@@ -83,6 +84,7 @@ def train_bundle(plan: TrainingPlan, observer: Observer = silent) -> TrainedBund
     started_from = warm.bundle if warm is not None else None
     rival = load_bundle(plan.gate) if plan.gate is not None else started_from
     material = _material(plan, run, warm, observer)
+    _check_validation(recipe, material.validation, observer)
     network = _network(recipe, material.encoder, warm, observer)
     version = started_from.version if started_from is not None else None
     with RunFolder(run, recipe, material.fingerprint, resume=plan.resume, started_from=version) as record:
@@ -115,6 +117,32 @@ def _material(plan: TrainingPlan, run: Path, warm: WarmStart | None, observer: O
         return material_in_memory(schema, plan.data, growth, observer)
     store = RowStore(run / "rows", training.stream, training.seed)
     return streamed_material(schema, plan.data, store, growth, observer)
+
+
+def _check_validation(recipe: Recipe, rows: JudgedRows, observer: Observer) -> None:
+    """Warn of tasks that cannot be judged.
+
+    Raises:
+        FulcrumError: the monitored metric is of such a task.
+    """
+    monitor = recipe.training.monitor.metric
+    monitored, _, metric = monitor.partition(".")
+    for place, task in enumerate(recipe.data_schema.tasks):
+        labels = rows.labels[rows.masks[:, place], place]
+        one = bool(task.type == "binary" and labels.size and labels.min() == labels.max())
+        if labels.size and not one:
+            continue
+        found = f"every label in validation is {labels[0]:g}" if one else "no row in validation has a label"
+        if (
+            metric in {"auc", "gauc"}
+            if one and monitored == task.name
+            else not one and monitored in (task.name, "loss")
+        ):
+            raise FulcrumError(
+                f"tasks.{task.name}: {found}, and training.monitor.metric is {monitor}; change data.split, or "
+                "monitor another task"
+            )
+        observer(Warned(f"tasks.{task.name}: {found}; what is learned of it cannot be judged"))
 
 
 def _network(recipe: Recipe, encoder: Encoder, warm: WarmStart | None, observer: Observer) -> RankingNetwork:
@@ -263,6 +291,7 @@ def _export(
                 "fingerprint": material.fingerprint,
                 "train_rows": len(material.train),
                 "validation_rows": len(material.validation),
+                **material.past,
             },
             "metrics": finite(best.validation),
             "example": material.example,

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any, Self, cast
 
@@ -54,6 +55,12 @@ def canonical(value: Any) -> str | None:
         if not math.isfinite(number):
             return None
         return str(int(number)) if number.is_integer() else repr(number)
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            return None
+        number = float(value)
+        # As the float that it is written as, where there is one: 3.10 is 3.1.
+        return canonical(number) if Decimal(repr(number)) == value else f"{value.normalize():f}"
     raise TypeError(f"expected text or a number, found {type(value).__name__}")
 
 

@@ -41,6 +41,14 @@ def evaluate(
             "the recipe's where absent.",
         ),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            metavar="SQL",
+            help="Judge these rows alone, such as 'date >= 20220505'; all rows are their past.",
+        ),
+    ] = None,
     variant: Annotated[
         str, typer.Option("--variant", help="fp32, or a variant that `fulcrum quantize` added.")
     ] = "fp32",
@@ -68,7 +76,7 @@ def evaluate(
     other = load_bundle(against) if against is not None else None
     with Rendered() as observer:
         evaluation = evaluate_bundle(
-            load_bundle(bundle), data, Judgement(fused, other, group, variant), observer
+            load_bundle(bundle), data, Judgement(fused, other, group, variant, where), observer
         )
     if predictions is not None:
         predictions.parent.mkdir(parents=True, exist_ok=True)

@@ -26,8 +26,8 @@ def stream_files(schema: Schema, folder: Path, _options: Frozen) -> LogStream:
     for path in log_paths:
         if path.suffix != ".parquet":
             raise FulcrumError(
-                f"training.stream: {path.name} is no Parquet, which alone is read in pieces. Convert it, with "
-                f"ids as they are spelled: pl.scan_csv({path.name!r}, infer_schema_length=None, "
+                f"training.stream: {path.name} is no Parquet, which alone is read in pieces. Convert it, "
+                f"with ids as they are spelled: pl.scan_csv({path.name!r}, infer_schema_length=None, "
                 "try_parse_dates=True, schema_overrides=dict.fromkeys("
                 f"{sorted(form.ids & set(csv_columns(path, form)))}, pl.String))"
                 f".sink_parquet({path.name.partition('.')[0] + '.parquet'!r})"
@@ -68,9 +68,7 @@ def _format(schema: Schema) -> TableFormat:
     return TableFormat(schema.id_columns(), schema.data.separator, schema.data.null_values)
 
 
-def _tables(
-    schema: Schema, folder: Path, form: TableFormat
-) -> tuple[tuple[SourceTable, ...], list[Path]]:
+def _tables(schema: Schema, folder: Path, form: TableFormat) -> tuple[tuple[SourceTable, ...], list[Path]]:
     """The tables, and all their files."""
     tables, read = [], []
     for table in schema.data.tables:

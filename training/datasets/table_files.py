@@ -89,7 +89,9 @@ def stacked(tables: Sequence[tuple[Path, pl.DataFrame]], ids: Collection[str] = 
         if column in ids:
             parts = list(zip((path for path, _ in parts), _alike(column, parts), strict=True))
         try:
-            columns[column] = pl.concat([part.to_frame() for _, part in parts], how="vertical_relaxed")[column]
+            columns[column] = pl.concat([part.to_frame() for _, part in parts], how="vertical_relaxed")[
+                column
+            ]
         except pl.exceptions.PolarsError as error:
             raise FulcrumError(f"column {column!r}: {_kinds(parts)}: give all files one type") from error
     return pl.DataFrame(columns)
@@ -106,13 +108,16 @@ def common_type(column: str, kinds: Sequence[tuple[Path, pl.DataType]]) -> pl.Da
         return types.pop() if types else pl.Null()
     if all(kind.is_integer() for kind in types):
         return pl.Int64() if all(kind != pl.UInt64 and kind != pl.Int128 for kind in types) else pl.Int128()
-    whole = all(kind.is_integer() or kind.is_float() or _is_whole_decimal(kind) for kind in types)
-    if whole:
+    others = [kind for kind in types if not (kind.is_integer() or kind.is_float() or _is_whole_decimal(kind))]
+    if not others:
         return pl.Int128()
-    if all(kind.is_integer() or kind.is_float() or _is_whole_decimal(kind) or _is_text(kind) for kind in types):
+    if all(
+        kind.is_integer() or kind.is_float() or _is_whole_decimal(kind) or _is_text(kind) for kind in types
+    ):
         return pl.String()
     raise FulcrumError(
-        f"column {column!r}: {_listed(kinds)}, and ids of these types cannot be compared; give all files one type"
+        f"column {column!r}: {_listed(kinds)}, and ids of these types cannot be compared; "
+        "give all files one type"
     )
 
 
@@ -223,7 +228,9 @@ def inferred(texts: pl.Series) -> pl.Series:
     if some.is_empty():
         return texts.cast(pl.Null)
     for kind in (pl.Int64, pl.Int128, pl.Float64):
-        if not some.cast(kind, strict=False).null_count() and _all(numbers := texts.cast(kind, strict=False), texts):
+        if not some.cast(kind, strict=False).null_count() and _all(
+            numbers := texts.cast(kind, strict=False), texts
+        ):
             return numbers
     if some.str.contains(_YEAR_FIRST).all():
         for moments in (texts.str.to_date, texts.str.to_datetime):

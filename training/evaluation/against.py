@@ -34,7 +34,8 @@ class OtherBundle:
         self._notes: list[str] = []
         schema = bundle.schema
         self._shared = self._shared_tasks()
-        if schema.data != judged.schema.data:
+        ours = judged.schema
+        if schema.data != ours.data or schema.id_columns() != ours.id_columns():
             source = read_source(schema, folder)
         its_own = source.fingerprint == bundle.manifest.data.get("fingerprint")
         log = prepare_log(schema, source, split=its_own)

@@ -27,9 +27,11 @@ from training.metrics.calibration import by_length, by_prediction, calibration_e
 from training.metrics.resampling import Resamples
 from training.metrics.task_metrics import GroupedScorer, finite, task_metrics
 from training.preparation.columns import to_series
+from training.preparation.doubts import Doubts, doubts_of_past
+from training.preparation.expressions import floats
 from training.preparation.needed import made_of_the_past
 from training.preparation.preparation import prepare_log
-from training.progress import Advanced, Observer, Stage, silent
+from training.progress import Advanced, Observer, Stage, Warned, silent
 from training.rows.material import encode_rows
 
 _FEW_VALUES = 64
@@ -44,12 +46,14 @@ class Judgement:
         against: another bundle to compare with, verified; its predictions are float32.
         group: column of the groups within which orders are judged; the schema's where None.
         variant: of the network whose predictions are judged.
+        where: Polars SQL over the log: which rows are judged; all are the past of those after them.
     """
 
     fused: FusedScore | None = None
     against: Bundle | None = None
     group: str | None = None
     variant: str = FP32
+    where: str | None = None
 
 
 _TASKS_ALONE = Judgement()
@@ -93,14 +97,23 @@ def evaluate_bundle(
     same = source.fingerprint == bundle.manifest.data.get("fingerprint")
     log = prepare_log(schema, source, split=same)
     rows = np.flatnonzero(log.validation) if same else np.arange(len(log))
+    if judgement.where is not None:
+        rows = rows[floats(log.frame, judgement.where, "where")[rows] == 1.0]
     if not len(rows):
-        raise FulcrumError(f"evaluation: there is no row to judge in {folder or source.fingerprint}")
+        chosen = f" where {judgement.where}" if judgement.where is not None else ""
+        raise FulcrumError(f"evaluation: there is no row to judge in {folder or source.fingerprint}{chosen}")
+    doubts = Doubts(schema)
+    doubts.add(log)
+    for doubt in (*doubts.of_the_past(), *doubts_of_past(schema, log, rows, bundle.manifest.data)):
+        observer(Warned(doubt))
     if judgement.group is not None:
         log = replace(log, group=_numbered(log.frame, judgement.group))
     column = judgement.group or schema.data.group or schema.data.user
     judged = Judged(schema, log, rows, encode_rows(bundle.encoder, log, rows), column)
     order = FusedOrder(judged, fused, config) if fused is not None and config is not None else None
-    observer(Stage(f"Evaluating {'the validation split' if same else 'all rows'}: {len(rows):,} impressions"))
+    of = "the validation split" if same else "all rows"
+    of += "" if judgement.where is None else f" where {judgement.where}"
+    observer(Stage(f"Evaluating {of}: {len(rows):,} impressions"))
     predictions = bundle_predictions(network, judged.encoded, observer)
     other = OtherBundle(judged, against, source, folder, observer) if against is not None else None
     observer(Advanced("resampling users", 0, None))
@@ -110,6 +123,7 @@ def evaluate_bundle(
             "fingerprint": source.fingerprint,
             "rows": len(rows),
             "split": "validation" if same else "all",
+            "where": judgement.where,
             "group": column,
         },
         "tasks": _tasks(judged, predictions),

@@ -19,6 +19,8 @@ def coded(series: pl.Series, field: str) -> Column:
         FulcrumError: the values are neither numbers nor text nor truth values; names `field`.
     """
     series = _plain(series, field)
+    if isinstance(series.dtype, pl.Decimal):
+        series = comparable_keys(series)
     values = series.to_frame("value").unique(maintain_order=True).with_row_index("code")
     codes = series.to_frame("value").join(
         values, on="value", how="left", nulls_equal=True, maintain_order="left"
@@ -75,8 +77,6 @@ def _plain(series: pl.Series, field: str) -> pl.Series:
     kind = series.dtype
     if isinstance(kind, pl.Categorical | pl.Enum):
         return series.cast(pl.String)
-    if isinstance(kind, pl.Decimal):
-        return series.cast(pl.Float64)
     if not (kind.is_numeric() or kind in (pl.Boolean, pl.String, pl.Null)):
         raise FulcrumError(
             f"{field}: expected a column of numbers, text or truth values, found {kind}; "

@@ -12,9 +12,10 @@ from model.encoding.columns import ListColumn
 from model.errors import FulcrumError
 from model.schema import DataSpec, Schema
 from model.schema.past import HistorySpec, PriorSpec
+from training.datasets.moments import check_moments, missing_moments
 from training.datasets.source import LogSource
 from training.preparation.expressions import floats, require
-from training.preparation.joining import join_table
+from training.preparation.joining import Join, join_table
 from training.preparation.needed import needed_columns, optional
 from training.preparation.past import Clock, history, prior_columns
 
@@ -24,8 +25,8 @@ ONLY_PAST = "\x00only past"
 """The column that marks rows which are no impressions, only the past of others."""
 
 
-def joined(schema: Schema, source: LogSource) -> pl.DataFrame:
-    """The log's rows in the order of time with what its tables say of them.
+def joined(schema: Schema, source: LogSource) -> tuple[pl.DataFrame, tuple[Join, ...]]:
+    """The log's rows in the order of time with what its tables say of them, and what came of each table.
 
     Where something is made of the past, the rows that are only past are among them, and marked.
     """
@@ -43,16 +44,22 @@ def joined(schema: Schema, source: LogSource) -> pl.DataFrame:
         frame = pl.concat(marked, how="diagonal_relaxed")
     if data.time is not None:
         require(frame, [data.time], "data.time")
+        refuse_timeless(frame[data.time])
         frame = frame.sort(data.time, maintain_order=True)
-        if timeless := frame[data.time].null_count():
-            raise FulcrumError(
-                f"data.time: {timeless} rows have no {data.time}; leave them out with data.keep"
-            )
     needed = needed_columns(schema) | {table.key for table in source.tables}
+    joins = []
     for table in source.tables:
-        frame = join_table(frame, table, needed, data.time)
+        frame, join = join_table(frame, table, needed, data.time)
+        joins.append(join)
     require(frame, [data.user, *optional(data.item, data.group)], "data")
-    return frame
+    return frame, tuple(joins)
+
+
+def refuse_timeless(times: pl.Series) -> None:
+    """Refuse a log whose times are none, or are missing in some rows."""
+    check_moments(times, "data.time")
+    if timeless := int(missing_moments(times).sum()):
+        raise FulcrumError(f"data.time: {timeless} rows have no {times.name}; leave them out with data.keep")
 
 
 def with_past(

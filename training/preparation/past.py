@@ -301,8 +301,13 @@ def _sums(view: _View, values: _Floats, asking: _Asking, life: float | None) -> 
     """Sum and number of the events that each row sees, decayed by age where events have a half-life: [Q]."""
     ordered = values[view.order]
     if life is None:
-        running = np.concatenate([[0.0], np.cumsum(ordered)])
-        return running[view.stop] - running[view.first], (view.stop - view.first).astype(np.float64)
+        # Each key's sum begins anew: a huge value of one must not swallow the digits of the next.
+        events = pl.DataFrame({"key": pl.Series(view.keys).set_sorted(), "value": ordered})
+        running = events.select(pl.col("value").cum_sum().over("key"))["value"].to_numpy()
+        seen = view.stop > view.first
+        total = np.zeros(len(seen))
+        total[seen] = running[view.stop[seen] - 1]
+        return total, (view.stop - view.first).astype(np.float64)
     happened = asking.happened[view.order]
     gaps = np.full(len(ordered), np.inf)
     follows = view.keys[1:] == view.keys[:-1]

@@ -7,6 +7,7 @@ about networks; the encoder is fitted elsewhere, on the rows that `train` marks.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,9 @@ from model.encoding.columns import RawColumn
 from model.errors import FulcrumError
 from model.schema import DataSpec, FeatureSpec, RegressionTask, Schema
 from training.datasets.source import LogSource
-from training.preparation.expressions import floats
+from training.preparation.expressions import TextForNumbersError, floats
 from training.preparation.joined import ONLY_PAST, Array, joined, with_past
+from training.preparation.joining import Join
 from training.preparation.needed import columns_read
 from training.preparation.splits import split_rows
 from training.preparation.values import feature_columns, video_seconds
@@ -38,6 +40,8 @@ class PreparedLog:
         group: group number of each row, int64 [rows], for metrics within groups.
         user: user number of each row, int64 [rows], for intervals that resample users.
         video_len_s: seconds, float64 [rows], NaN where unknown.
+        joins: what came of each table.
+        past_from: the first moment that anything is known of, where priors or histories are made of the log.
     """
 
     frame: pl.DataFrame
@@ -49,6 +53,8 @@ class PreparedLog:
     group: npt.NDArray[np.int64]
     user: npt.NDArray[np.int64]
     video_len_s: Array
+    joins: tuple[Join, ...] = ()
+    past_from: Any = None
 
     def __len__(self) -> int:
         return self.frame.height
@@ -65,8 +71,19 @@ def prepare_log(schema: Schema, source: LogSource, *, split: bool = True) -> Pre
     Raises:
         FulcrumError: a column is absent, an expression fails, labels are out of range, or a split is empty.
     """
+    try:
+        return _prepared(schema, source, split)
+    except TextForNumbersError as error:
+        if not (place := source.place(error.column, error.value)):
+            raise
+        raise FulcrumError(f"{error} ({place})") from error
+
+
+def _prepared(schema: Schema, source: LogSource, split: bool) -> PreparedLog:
     data = schema.data
-    frame, histories = with_past(data, joined(schema, source))
+    frame, joins = joined(schema, source)
+    past_from = frame[data.time][0] if data.past and data.time is not None else None
+    frame, histories = with_past(data, frame)
     if ONLY_PAST in frame.columns:
         impressions = ~frame[ONLY_PAST].to_numpy()
         frame = frame.filter(~pl.col(ONLY_PAST)).drop(ONLY_PAST)
@@ -85,6 +102,8 @@ def prepare_log(schema: Schema, source: LogSource, *, split: bool = True) -> Pre
         group=_numbered(frame[data.group or data.user]),
         user=_numbered(frame[data.user]),
         video_len_s=video_seconds(data, frame),
+        joins=joins,
+        past_from=past_from,
     )
 
 

@@ -15,6 +15,7 @@ import polars as pl
 from model.encoding import MISSING, UNKNOWN, Column, Encoder, ListEncoder, NumericEncoder
 from model.schema import NumericFeature, Schema
 from training.datasets import read_source
+from training.preparation.doubts import Doubts
 from training.preparation.expressions import column_names
 from training.preparation.needed import columns_read, made_of_the_past
 from training.preparation.preparation import PreparedLog, prepare_log
@@ -69,6 +70,8 @@ def check_schema(schema: Schema, folder: Path | None) -> SchemaReport:
     log = prepare_log(schema, source)
     encoder = Encoder.fit(schema, {name: column.take(log.train) for name, column in log.columns.items()})
     frame = log.frame
+    doubts = Doubts(schema, source)
+    doubts.add(log)
     return SchemaReport(
         rows=len(log),
         train_rows=int(log.train.sum()),
@@ -78,6 +81,7 @@ def check_schema(schema: Schema, folder: Path | None) -> SchemaReport:
         tasks=[_task(schema, log, place) for place in range(len(schema.tasks))],
         features=[_feature(encoder, log, name) for name in encoder.features],
         warnings=[
+            *doubts.found(),
             *_time_warnings(schema, log),
             *_label_warnings(schema, log),
             *_side_warnings(schema, log),
@@ -152,9 +156,9 @@ def _label_warnings(schema: Schema, log: PreparedLog) -> list[str]:
     warnings = []
     length = {schema.data.video_len.column} if schema.data.video_len is not None else set()
     for task in schema.tasks:
-        of_label = set(pl.sql_expr(task.label).meta.root_names()) - length
+        of_label = column_names(task.label) - length
         for spec in schema.features:
-            source = set(pl.sql_expr(spec.expr).meta.root_names()) if spec.expr else {spec.source}
+            source = columns_read(spec)
             if shared := sorted(source & of_label):
                 warnings.append(
                     f"feature {spec.name!r} reads {shared[0]!r}, as the label of {task.name!r} does: "

@@ -47,5 +47,10 @@ def video_seconds(data: DataSpec, frame: pl.DataFrame) -> Array:
     if data.video_len is None:
         return np.full(frame.height, np.nan)
     require(frame, [data.video_len.column], "data.video_len")
+    if frame[data.video_len.column].dtype.is_temporal():
+        raise FulcrumError(
+            f"data.video_len: column {data.video_len.column!r} holds {frame[data.video_len.column].dtype}; "
+            "expected numbers of seconds or milliseconds"
+        )
     units = frame[data.video_len.column].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
     return np.where(np.isfinite(units) & (units > 0), units / data.video_len.per_second, np.nan)

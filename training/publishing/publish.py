@@ -23,7 +23,7 @@ from training.datasets import read_source
 from training.datasets.source import LogSource
 from training.preparation.columns import key_strings
 from training.preparation.entities import Entities, prepare_entities
-from training.progress import Advanced, Observer, silent
+from training.progress import Advanced, Observer, Warned, silent
 from training.publishing.redis_writer import RedisWriter
 
 _CHUNK = 100_000
@@ -108,6 +108,8 @@ def _tables(
             records = np.zeros(0, layout.dtype)
         else:
             entities = prepare_entities(bundle.schema, source, name)
+            for doubt in entities.doubts:
+                observer(Warned(doubt))
             keys, kept = _unique_keys(entities)
             records = _pack(bundle, name, layout, entities, observer)[kept]
         written[name] = len(keys)

@@ -21,8 +21,9 @@ from model.encoding import EncodedRows, Encoder
 from model.errors import FulcrumError
 from model.schema import Schema
 from training.datasets import read_source, stream_source
+from training.preparation.doubts import Doubts, known_past
 from training.preparation.preparation import PreparedLog, prepare_log
-from training.progress import Note, Observer, silent
+from training.progress import Note, Observer, Warned, silent
 from training.rows.batches import EncodedLog, JudgedRows, TrainingRows
 from training.rows.example import example_request
 from training.rows.streaming import RowStore, StreamedLog, encode_stream, open_rows
@@ -59,6 +60,7 @@ class Material:
         fingerprint: of the data.
         held_out: the log again, piece by piece, and the same rows as another schema prepares them: the first
             one marks the validation rows, in the order of `validation`.
+        past: of `known_past`.
         scratch: a folder that is of no use after the training.
     """
 
@@ -69,6 +71,7 @@ class Material:
     example: dict[str, Any]
     fingerprint: str
     held_out: Callable[[Schema], Iterator[tuple[PreparedLog, PreparedLog]]]
+    past: dict[str, Any] = field(default_factory=dict)
     scratch: Path | None = field(default=None)
 
     def clear(self) -> None:
@@ -95,6 +98,10 @@ def material_in_memory(
     for note in source.notes:
         observer(Note(note))
     log = prepare_log(schema, source)
+    doubts = Doubts(schema, source)
+    doubts.add(log)
+    for doubt in doubts.found():
+        observer(Warned(doubt))
     counts = f"{log.train.sum():,} to train on, {log.validation.sum():,} to validate"
     observer(Note(f"{len(log):,} impressions: {counts}"))
     for task, positives in _empty_tasks(schema, log):
@@ -108,6 +115,7 @@ def material_in_memory(
     def held_out(other: Schema) -> Iterator[tuple[PreparedLog, PreparedLog]]:
         rows = {"split": schema.data.split, "keep": schema.data.keep}
         same = other.data.model_copy(update=rows) == schema.data
+        same = same and other.id_columns() == schema.id_columns()
         theirs = source if same else read_source(other, folder)
         yield log, prepare_log(other, theirs, split=False)
 
@@ -119,6 +127,7 @@ def material_in_memory(
         example_request(schema, log),
         source.fingerprint,
         held_out,
+        known_past(schema, log),
     )
 
 

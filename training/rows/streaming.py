@@ -23,11 +23,13 @@ from model.errors import FulcrumError
 from model.files import fresh_folder
 from model.schema import LastSplit, RuleSplit, Schema
 from training.datasets.source import LogSource, LogStream
+from training.preparation.doubts import Doubts
 from training.preparation.expressions import column_names, evaluated, floats
+from training.preparation.joined import refuse_timeless
 from training.preparation.needed import needed_columns
 from training.preparation.preparation import PreparedLog, prepare_log
 from training.preparation.splits import time_of_share
-from training.progress import Advanced, Observer, silent
+from training.progress import Advanced, Observer, Warned, silent
 from training.recipe import StreamConfig
 from training.rows.batches import EncodedLog
 from training.rows.example import example_request
@@ -102,10 +104,7 @@ class StreamedLog:
             columns = [time, *_read_columns(self.schema.data.keep)]
             chunks = self._stream.chunks(self._rows, columns)
             for frame in self._kept(chunks, "finding the time that parts the splits", observer):
-                if timeless := frame[time].null_count():
-                    raise FulcrumError(
-                        f"data.time: {timeless} rows have no {time}; leave them out with data.keep"
-                    )
+                refuse_timeless(frame[time])
                 yield frame[time]
 
         return time_of_share(times, 1.0 - share)
@@ -207,11 +206,14 @@ def encode_stream(
     """
     folder, schema = store.folder, log.schema
     with fresh_folder(folder) as fresh:
-        summary, labels = TrainingSummary(schema, store.seed), _Labels(schema)
+        summary, labels, doubts = TrainingSummary(schema, store.seed), _Labels(schema), Doubts(schema)
         for chunk in log.chunks("fitting the encoder", observer):
             labels.add(chunk)
+            doubts.add(chunk)
             summary.add(chunk.columns, chunk.train)
         labels.check(log.rows)
+        for doubt in doubts.found():
+            observer(Warned(doubt))
         encoder = grow(Encoder.fit(schema, summary.columns()))
         del summary
         writers = {

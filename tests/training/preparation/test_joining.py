@@ -54,7 +54,7 @@ def test_as_of_reads_dates_and_times():
     found = prepared(log, scores(item=[10, 20], known=known, score=[0.5, 0.7]))
     assert values(found) == [None, 0.7, 0.7, 0.5]
     days = scores(item=[10, 20], known=[date(2022, 5, 1), date(2022, 5, 3)], score=[0.5, 0.7])
-    assert values(prepared(log, days)) == [0.5, None, 0.7, 0.5]
+    assert values(prepared(log, days)) == [None, None, None, 0.5]  # a day is known when it is over
 
 
 def test_the_logs_own_value_holds_and_the_table_fills_its_gaps():
@@ -106,7 +106,7 @@ def test_a_key_that_is_no_whole_number_is_not_cut_to_one():
     ("columns", "match"),
     [
         ({"item": ["x", "y"]}, "table 'scores': column 'item' holds String, .*Int64 in the log"),
-        ({"known": ["x", "y"]}, "table 'scores': column 'known' holds String, .*Int64 in the log"),
+        ({"known": ["x", "y"]}, "table 'scores': as_of: column 'known' holds text, .*row 1 has 'x'"),
         ({"known": [date(2022, 5, 1)] * 2}, "table 'scores': column 'known' holds Date, .*Int64 in the log"),
     ],
 )
@@ -119,12 +119,12 @@ def test_columns_that_cannot_be_compared_are_refused(columns, match):
 
 def test_only_the_columns_that_are_needed_are_joined():
     table = SourceTable("items", pl.DataFrame({"item": [10, 20], "score": [0.1, 0.2], "title": "x"}), "item")
-    assert join_table(LOG, table, {"score"}, "time").columns == [*LOG.columns, "score"]
+    assert join_table(LOG, table, {"score"}, "time")[0].columns == [*LOG.columns, "score"]
 
 
 def test_a_dated_table_joins_as_a_timeless_one_where_the_log_has_no_time():
     table = scores(item=[10, 20], known=[99, 99], score=[0.1, 0.2])
-    assert join_table(LOG, table, {"score"}, None)["score"].to_list() == [0.1, 0.1, 0.2, 0.2]
+    assert join_table(LOG, table, {"score"}, None)[0]["score"].to_list() == [0.1, 0.1, 0.2, 0.2]
 
 
 def test_a_key_that_nothing_before_the_table_holds_is_refused():

@@ -23,13 +23,18 @@ DATA = {
 }
 
 
+def plain(names):
+    """Without whole expressions, which stand for a column of that name."""
+    return {name for name in names if name.isidentifier()}
+
+
 @pytest.mark.parametrize(
     ("split", "rules"),
     [({"last": 0.5}, set()), ({"train": "day < 3", "validation": "night = 1"}, {"day", "night"})],
 )
 def test_every_column_that_a_schema_names_is_needed_and_no_other(split, rules):
     declared = schema(FEATURES, TASKS, split=split, **DATA)
-    assert needed_columns(declared) == rules | {
+    assert plain(needed_columns(declared)) == rules | {
         *("user", "item", "time", "session"),
         *("birth", "likes", "views", "hour", "user_rate_count", "length"),
         *("watched", "shown"),
@@ -39,8 +44,8 @@ def test_every_column_that_a_schema_names_is_needed_and_no_other(split, rules):
 
 def test_the_length_of_a_video_is_a_column_of_the_item():
     declared = schema(FEATURES, TASKS, split={"last": 0.5}, **DATA)
-    assert side_columns(declared, "item") == {"likes", "views", "length"}
-    assert side_columns(declared, "context") == {"hour"}
+    assert plain(side_columns(declared, "item")) == {"likes", "views", "length"}
+    assert plain(side_columns(declared, "context")) == {"hour"}
 
 
 def test_what_reads_any_column_of_a_prior_moves_with_the_log():
