@@ -132,15 +132,16 @@ def _check_validation(recipe: Recipe, rows: JudgedRows, observer: Observer) -> N
         one = bool(task.type == "binary" and labels.size and labels.min() == labels.max())
         if labels.size and not one:
             continue
-        found = f"every label in validation is {labels[0]:g}" if one else "no row in validation has a label"
-        if (
-            metric in {"auc", "gauc"}
-            if one and monitored == task.name
-            else not one and monitored in (task.name, "loss")
-        ):
+        if one:
+            found = f"every label in validation is {labels[0]:g}"
+            needed = monitored == task.name and metric in {"auc", "gauc"}
+        else:
+            found = "no row in validation has a label"
+            needed = monitored in (task.name, "loss")
+        if needed:
             raise FulcrumError(
-                f"tasks.{task.name}: {found}, and training.monitor.metric is {monitor}; change data.split, or "
-                "monitor another task"
+                f"tasks.{task.name}: {found}, and training.monitor.metric is {monitor}; change data.split, "
+                "or monitor another task"
             )
         observer(Warned(f"tasks.{task.name}: {found}; what is learned of it cannot be judged"))
 

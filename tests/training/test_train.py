@@ -14,6 +14,7 @@ from model.bundle import load_bundle
 from model.errors import FulcrumError
 from model.network.network import build_network
 from training.fitting.network import side_spec, task_heads
+from training.progress import Warned
 from training.recipe import load_recipe
 from training.train import TrainingPlan, train_bundle
 
@@ -109,6 +110,14 @@ def test_the_encoder_knows_nothing_of_validation(trained, tmp_path):
         ("tasks.vtr.label='watched_ms >= 0'", r"tasks\.vtr: every label is 1 in the training split"),
         ("tasks.shr.where='watched_ms < 0'", r"tasks\.shr: no row has a label in the training split"),
         ("data.split.train='time < 0'", r"data\.split\.train: no row of 1200 is in it"),
+        (
+            "tasks.vtr.where='time < 960'",
+            r"tasks\.vtr: no row in validation has a label, and training\.monitor\.metric is vtr\.auc",
+        ),
+        (
+            "tasks.vtr.label='watched_ms * 2 >= length_ms or time >= 960'",
+            r"tasks\.vtr: every label in validation is 1, and training\.monitor\.metric is vtr\.auc",
+        ),
         ("features.age.column=years", r"features\.age: column 'years' is not in the data"),
     ],
 )
@@ -118,6 +127,14 @@ def test_data_that_nothing_can_be_learned_from_is_refused_and_nothing_written(
     with pytest.raises(FulcrumError, match=match):
         train(trained.recipe, trained.data, tmp_path, overrides=[override])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_task_that_validation_cannot_judge_is_warned_of(trained, tmp_path):
+    heard = []
+    recipe = load_recipe(trained.recipe, ["tasks.shr.where='time < 960'", "training.epochs=1"])
+    train_bundle(TrainingPlan(recipe, tmp_path / "b", trained.data, tmp_path / "r"), heard.append)
+    warned = [event.text for event in heard if isinstance(event, Warned)]
+    assert "tasks.shr: no row in validation has a label; what is learned of it cannot be judged" in warned
 
 
 def test_a_training_that_diverges_writes_no_bundle(trained, tmp_path, monkeypatch):

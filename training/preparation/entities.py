@@ -66,8 +66,8 @@ def prepare_entities(schema: Schema, source: LogSource, kind: Literal["users", "
         keyed = [table_keys(log[key], table) for table in source.tables if table.key == key]
     apart = (table for table in source.tables if table.key == key)
     doubts = tuple(
-        f"table {table.name!r}: none of its {len(theirs):,} rows has a {key} of the log, such as {ours[0]!r}; "
-        f"its own are such as {theirs[0]!r}. Are both spelled alike?"
+        f"table {table.name!r}: none of its {len(theirs):,} rows has a {key} of the log, such as "
+        f"{ours[0]!r}; its own are such as {theirs[0]!r}. Are both spelled alike?"
         for table, (ours, theirs) in zip(apart, keyed, strict=True)
         if len(ours) and len(theirs) and not theirs.is_in(ours.unique().implode()).any()
     )

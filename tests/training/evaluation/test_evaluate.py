@@ -12,6 +12,7 @@ import orjson
 import polars as pl
 import pytest
 import yaml
+from polars.testing import assert_frame_equal
 
 from model.bundle import load_bundle
 from model.bundle.inputs import NetworkInputs
@@ -116,6 +117,23 @@ def test_other_data_need_not_have_the_rows_of_a_split(bundle, other_data):
     log.head(0).write_csv(other_data / "log.csv")
     with pytest.raises(FulcrumError, match="the log has no rows"):
         evaluate_bundle(bundle, other_data)
+
+
+def test_rows_may_be_chosen_and_all_are_their_past(trained, bundle, evaluation):
+    found = evaluate_bundle(bundle, trained.data, Judgement(where="tab = 1 and time < 1100"))
+    assert (found.report["data"]["where"], found.report["data"]["split"]) == (
+        "tab = 1 and time < 1100",
+        "validation",
+    )
+    chosen = (pl.col("tab") == 1) & (pl.col("time") < 1100)
+    assert_frame_equal(found.rows, evaluation.rows.filter(chosen), abs_tol=1e-6)
+    assert 0 < found.report["data"]["rows"] < evaluation.report["data"]["rows"]
+    for where, match in (
+        ("time < 0", "no row to judge in .* where time < 0"),
+        ("day > 1", "where: column 'day'"),
+    ):
+        with pytest.raises(FulcrumError, match=match):
+            evaluate_bundle(bundle, trained.data, Judgement(where=where))
 
 
 def test_predictions_are_the_networks_for_the_encoded_rows(evaluation, trained, bundle):

@@ -12,7 +12,7 @@ import pytest
 from model.encoding import CategoricalEncoder, NumericEncoder
 from model.errors import FulcrumError
 from model.schema import CategoricalFeature, MultiFeature, NumericFeature
-from training.preparation.columns import key_strings, to_column, to_series
+from training.preparation.columns import coded, key_strings, to_column, to_series
 
 MULTI = MultiFeature(name="f", side="item", kind="multi")
 WORD = CategoricalFeature(name="f", side="item", kind="id")
@@ -96,3 +96,11 @@ def test_arrays_of_one_length_are_lists():
 def test_lists_of_what_cannot_be_a_category_are_refused():
     with pytest.raises(FulcrumError, match="feature 'f': expected a column of numbers, text or truth values"):
         to_column(MULTI, pl.Series([[[1]], [[2]]]))
+
+
+def test_decimals_are_ids_as_exact_as_they_are_written():
+    large = [f"{12_345_678_901_234_567_890 + step}" for step in range(80)]
+    ids = pl.Series(large).cast(pl.Decimal(20, 0))
+    column = coded(ids, "f")
+    assert list(column.values) == large
+    assert key_strings(pl.Series(["3.00", "3.10", None]).cast(pl.Decimal(10, 2))) == ["3", "3.1", None]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from decimal import Decimal
+
 import numpy as np
 import polars as pl
 import pytest
@@ -124,3 +127,58 @@ def test_only_where_asked_must_a_row_not_know_others():
     assert floats(FRAME, "n - max(n)", "f").tolist()[0] == -2.0
     with pytest.raises(FulcrumError, match="f: 'n - max\\(n\\)' gives a row another value"):
         floats(FRAME, "n - max(n)", "f", alone=True)
+
+
+NARROW = pl.DataFrame(
+    {
+        "play": pl.Series([1000, 9000], dtype=pl.UInt32),
+        "length": pl.Series([5000, 5000], dtype=pl.UInt32),
+        "huge": pl.Series([2**64 - 1, 3], dtype=pl.UInt64),
+        "small": pl.Series([100, -100], dtype=pl.Int8),
+        "price": pl.Series([Decimal("1.00"), Decimal("2.50")], dtype=pl.Decimal(10, 2)),
+        "parts": pl.Series([Decimal("3.00"), Decimal("4.00")], dtype=pl.Decimal(10, 2)),
+        "shown": [datetime(2026, 1, 1, 23, 59), datetime(2026, 1, 2)],
+        "title": ["abc", "abcd"],
+        "took": pl.Series([1000, 2000]).cast(pl.Duration("ms")),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("play - length >= 0", [0, 1]),
+        ("play - 2000", [-1000, 7000]),
+        ("-play", [-1000, -9000]),
+        ("huge - 4 >= 0", [1, 0]),
+        ("small * 100", [10_000, -10_000]),
+        ("case when small > 0 then small * 2 else small end", [200, -100]),
+        ("extract(hour from shown) * 60 + extract(minute from shown)", [1439, 0]),
+        ("length(title) - 4", [-1, 0]),
+        ("cast(play as smallint) * 100", [100_000, 900_000]),
+        ("price / parts", [1 / 3, 0.625]),
+    ],
+)
+def test_no_integer_wraps_around_and_no_decimal_is_cut(text, numbers):
+    assert floats(NARROW, text, "f").tolist() == pytest.approx(numbers, rel=1e-12)
+
+
+@pytest.mark.parametrize("text", ["took", "shown", "shown - shown", "cast(shown as date)"])
+def test_times_and_durations_are_no_numbers(text):
+    with pytest.raises(FulcrumError, match=r"f: .* gives (Duration|Date).*, expected numbers or"):
+        floats(NARROW, text, "f")
+
+
+def test_text_among_numbers_is_named_with_its_value():
+    frame = pl.DataFrame({"n": ["1", "12 kg"]})
+    for text in ("n", "n > 1", "n + 1"):
+        with pytest.raises(FulcrumError, match=r"column 'n' for numbers, .*: '12 kg' is no number"):
+            floats(frame, text, "f")
+    with pytest.raises(FulcrumError, match=r"n' for numbers, and as ids .* CAST\(n AS DOUBLE\)"):
+        floats(pl.DataFrame({"n": ["01", "2"]}), "n > 1", "f")
+
+
+@pytest.mark.parametrize("name", ["watched seconds", "watch-time", "order", "length(s)"])
+def test_a_columns_own_name_is_that_column_whatever_sql_makes_of_it(name):
+    assert floats(pl.DataFrame({name: [1.0, 2.0]}), name, "f").tolist() == [1.0, 2.0]
+    assert floats(pl.DataFrame({name: [1.0, 2.0]}), f'"{name}" * 2', "f").tolist() == [2.0, 4.0]

@@ -131,3 +131,59 @@ def test_a_key_that_nothing_before_the_table_holds_is_refused():
     table = SourceTable("authors", pl.DataFrame({"author": ["a"], "fans": [3]}), "author")
     with pytest.raises(FulcrumError, match="table 'authors': its key 'author' is neither in the log nor in"):
         join_table(LOG, table, {"fans"}, "time")
+
+
+def at(*days, zone=None, hour=0):
+    return pl.Series([datetime(2022, 5, day, hour) for day in days]).dt.replace_time_zone(zone)
+
+
+@pytest.mark.parametrize(("log_zone", "table_zone"), [(None, "UTC"), ("UTC", None)])
+def test_a_time_with_a_zone_and_one_without_are_refused_with_both_columns(log_zone, table_zone):
+    log = LOG.with_columns(time=at(4, 1, 3, 2, zone=log_zone))
+    table = scores(item=[10, 20], known=at(1, 2, zone=table_zone), score=[0.5, 0.7])
+    with pytest.raises(FulcrumError, match=r"'known' holds .*log's 'time' holds .* the other has none"):
+        prepared(log, table)
+
+
+def test_times_of_two_zones_are_compared_as_moments():
+    log = LOG.with_columns(time=at(4, 1, 3, 2, zone="UTC"))
+    known = at(1, 2, zone="Asia/Tokyo", hour=9)  # midnight in UTC
+    found = prepared(log, scores(item=[10, 20], known=known, score=[0.5, 0.7]))
+    assert values(found) == [None, None, 0.7, 0.5]
+
+
+@pytest.mark.parametrize("zone", [None, "Asia/Tokyo"])
+def test_a_date_is_known_when_its_day_is_over_where_the_log_is(zone):
+    log = LOG.with_columns(time=at(4, 1, 3, 2, zone=zone, hour=0))
+    days = scores(item=[10, 20], known=[date(2022, 5, 3), date(2022, 5, 2)], score=[0.5, 0.7])
+    assert values(prepared(log, days)) == [None, None, None, None]  # midnight is not after midnight
+    later = LOG.with_columns(time=at(4, 1, 3, 2, zone=zone, hour=1))
+    assert values(prepared(later, days)) == [None, None, 0.7, 0.5]
+
+
+def test_in_a_log_of_dates_a_row_sees_the_days_before_its_own():
+    log = LOG.with_columns(time=at(4, 1, 3, 2).cast(pl.Date))
+    days = scores(item=[10, 20], known=[date(2022, 5, 3), date(2022, 5, 2)], score=[0.5, 0.7])
+    assert values(prepared(log, days)) == [None, None, 0.7, 0.5]
+
+
+def test_a_state_without_a_moment_is_never_known():
+    for missing in (None, float("nan")):
+        table = scores(item=[10, 20, 20], known=[1.0, 1.0, missing], score=[0.5, 0.7, 0.9])
+        assert values(prepared(LOG, table)) == [0.5, 0.7, 0.7, 0.5]
+        entities = prepare_entities(schema(), source(LOG, table), "items")
+        assert dict(zip(key_strings(entities.keys), values(entities), strict=True)) == {"10": 0.5, "20": 0.7}
+
+
+def test_decimals_and_large_integers_are_keys():
+    large = 12_345_678_901_234_567_890
+    log = LOG.with_columns(item=pl.Series([large, large, large + 1, large + 1], dtype=pl.UInt64))
+    for kind in (pl.Decimal(20, 0), pl.String, pl.Int128):
+        table = scores(item=pl.Series([str(large), str(large + 1)]).cast(kind), score=[0.5, 0.7])
+        assert values(prepared(log, table)) == [0.5, 0.7, 0.7, 0.5]
+
+
+def test_ids_beyond_the_reach_of_floats_are_refused_beside_floats():
+    log = LOG.with_columns(item=pl.Series([2**60, 2**60, 2**60 + 1, 2**60 + 1]))
+    with pytest.raises(FulcrumError, match="'item' holds Int64 in the log and Float64 in the table"):
+        prepared(log, scores(item=[2.0**60], score=[0.5]))

@@ -307,3 +307,12 @@ def test_a_moment_of_another_kind_is_refused(times, until, said):
     data = {"user": "user", "time": "time", "split": {"last": 0.5}, "past_until": until, "priors": [prior_]}
     with pytest.raises(FulcrumError, match=rf"data\.past_until: {said}"):
         Clock.of(DataSpec.model_validate(data), log)
+
+
+def test_a_huge_value_of_one_key_leaves_the_means_of_others_as_they_are():
+    rows = [(user, 1, time, float(time % 2)) for time in range(40) for user in ("a", "m", "z")]
+    log = pl.DataFrame(rows, schema=["user", "item", "time", "label"], orient="row")
+    spoilt = log.with_columns(label=pl.when(pl.col("user") == "m").then(1e17).otherwise(pl.col("label")))
+    others = (log["user"] != "m").to_numpy()
+    plain, beside = (prior(each, smoothing=0)["rate"].to_numpy()[others] for each in (log, spoilt))
+    np.testing.assert_array_equal(beside, plain)

@@ -34,7 +34,7 @@ def frame():
 
 @pytest.fixture
 def check(tmp_path):
-    def run(frame, features=(), **data):
+    def run(frame, features=(), tasks=None, **data):
         frame.write_csv(tmp_path / "log.csv")
         columns = {
             "user": "user",
@@ -49,7 +49,8 @@ def check(tmp_path):
                     "name": "s",
                     "data": {**columns, **data},
                     "features": [tab, *features],
-                    "tasks": [
+                    "tasks": tasks
+                    or [
                         {"name": "vtr", "type": "binary", "label": "watched >= 5"},
                         {"name": "vcr", "type": "regression", "label": "watched / 10", "where": "liked = 1"},
                     ],
@@ -173,3 +174,23 @@ def test_what_is_made_of_the_log_and_read_by_nothing_is_asked_about(frame, check
         "data: 'rate' is made of the log, and no feature reads rate or rate_count or rate_age_s"
         in report.warnings
     )
+
+
+def test_labels_may_be_called_anything(check, frame):
+    odd = frame.rename({"liked": "order", "watched": "watched seconds"})
+    tasks = [
+        {"name": "vtr", "type": "binary", "label": "order"},
+        {"name": "vcr", "type": "regression", "label": "watched seconds", "bounds": [0, 9]},
+    ]
+    report = check(odd, tasks=tasks)
+    assert [task.rows for task in report.tasks] == [ROWS, ROWS]
+    wrong = odd.with_columns(pl.col("watched seconds").cast(pl.String).replace("7", "seven"))
+    row = wrong["watched seconds"].to_list().index("seven") + 1
+    with pytest.raises(
+        FulcrumError, match=rf"tasks\.vcr\.label: .*'seven' is no number \(row {row} of log\.csv\)"
+    ):
+        check(wrong, tasks=tasks)
+
+
+def test_what_training_would_doubt_the_check_doubts(check, frame):
+    assert_warns(check(pl.concat([frame, frame.head(2)])), "data.log: 2 of 402 rows are exact copies")

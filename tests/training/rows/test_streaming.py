@@ -9,7 +9,8 @@ import torch
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
-from training.recipe import load_recipe
+from training.progress import Warned
+from training.recipe import StreamConfig, load_recipe
 from training.rows.material import material_in_memory, streamed_material
 from training.rows.streaming import RowStore
 from training.train import TrainingPlan, train_bundle
@@ -180,3 +181,38 @@ def test_true_stands_for_the_defaults_and_false_for_none(recipe):
     assert recipe("training.stream=false").training.stream is None
     with pytest.raises(FulcrumError, match=r"training\.stream\.buffers"):
         recipe("training.stream.buffers=3")
+
+
+def test_a_label_and_a_table_with_odd_names_are_read_in_chunks_as_in_memory(recipe, parquet, tmp_path):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for path in parquet.iterdir():
+        if path.suffix == ".parquet":
+            pl.read_parquet(path).rename({"shared": "shared it"}).write_parquet(folder / path.name)
+        else:
+            (folder / path.name).write_bytes(path.read_bytes().replace(b"length_ms", b"length-ms"))
+    odd = recipe(
+        "training.stream={chunk: 100}",
+        "tasks.shr.label='shared it'",
+        "tasks.vtr.label='watched_ms * 2 >= \"length-ms\"'",
+        "tasks.vcr.label='watched_ms / \"length-ms\"'",
+        "data.video_len.column=length-ms",
+    )
+    whole, streamed = both(odd, folder, tmp_path)
+    assert as_sorted(streamed.train) == as_sorted(whole.train)
+
+
+def test_a_streamed_log_is_doubted_once_and_as_a_whole(recipe, parquet, tmp_path):
+    heard = []
+    schema = recipe("training.stream={chunk: 100}", "data.time_unit=ms").data_schema
+    store = RowStore(tmp_path / "rows", StreamConfig(chunk=100), 1)
+    folder = tmp_path / "late"
+    folder.mkdir()
+    for path in parquet.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    users = pl.read_csv(folder / "users.csv").with_columns(pl.col("user_id") + 1_000)
+    users.write_csv(folder / "users.csv")
+    streamed_material(schema, folder, store, observer=heard.append)
+    warned = [event.text for event in heard if isinstance(event, Warned)]
+    assert len(warned) == 1
+    assert warned[0].startswith("table 'users': 0 of 1,200 rows find a row of it")
