@@ -9,7 +9,7 @@ import polars as pl
 from model.errors import FulcrumError
 from model.frozen import Frozen
 from model.schema import Schema
-from training.datasets.moments import check_moments
+from training.datasets.moments import check_moments, power_of_units
 from training.datasets.reader import reader
 from training.datasets.source import LogSource, LogStream, SourceTable, fingerprint, matching
 from training.datasets.table_files import TableFormat, csv_columns, read_table, stacked
@@ -61,7 +61,8 @@ def read_files(schema: Schema, folder: Path, _options: Frozen) -> LogSource:
     log = _stacked(frames, form, schema.data.time, "data.time")
     tables, table_paths = _tables(schema, folder, form)
     files = tuple((path.name, frame.height) for path, frame in frames)
-    return LogSource(log, tables, fingerprint([*paths, *table_paths]), files=files)
+    named = fingerprint([*paths, *table_paths])
+    return LogSource(log, tables, named, notes=_other_units(frames, schema.data.time), files=files)
 
 
 def _format(schema: Schema) -> TableFormat:
@@ -79,6 +80,19 @@ def _tables(schema: Schema, folder: Path, form: TableFormat) -> tuple[tuple[Sour
         tables.append(SourceTable(table.name, frame, table.key, table.as_of))
         read += paths
     return tuple(tables), read
+
+
+def _other_units(frames: list[tuple[Path, pl.DataFrame]], time: str | None) -> tuple[str, ...]:
+    """Notes of files whose times are those of the first file in another unit."""
+    if time is None or any(time not in frame or not frame[time].dtype.is_numeric() for _, frame in frames):
+        return ()
+    first, of_first = frames[0]
+    powers = {path.name: power_of_units(frame[time], of_first[time]) for path, frame in frames[1:]}
+    return tuple(
+        f"data.time: {time} in {name} is about 10^{power} times what it is in {first.name}; are both in one unit?"
+        for name, power in powers.items()
+        if power
+    )
 
 
 def _stacked(

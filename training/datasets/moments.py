@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import polars as pl
 
 from model.errors import FulcrumError
+
+_NEAR = 0.3  # of a power of ten: a factor of 2
 
 
 def check_moments(series: pl.Series, field: str, file: str | None = None) -> None:
@@ -35,6 +39,18 @@ def check_moments(series: pl.Series, field: str, file: str | None = None) -> Non
 def missing_moments(series: pl.Series) -> pl.Series:
     """Rows without a time, bool: NaN is none."""
     return (series.is_null() | series.is_nan()) if series.dtype.is_float() else series.is_null()
+
+
+def power_of_units(times: pl.Series, others: pl.Series) -> int:
+    """By what power of ten, a multiple of three, moments differ from others; 0 where they are alike."""
+    median, of_others = (
+        series.cast(pl.Float64).median() if series.dtype.is_numeric() else None for series in (times, others)
+    )
+    if not isinstance(median, float) or not isinstance(of_others, float) or min(median, of_others) <= 0.0:
+        return 0
+    power = math.log10(median / of_others)
+    near = round(power / 3) * 3
+    return near if abs(power - near) < _NEAR else 0
 
 
 def _strange(series: pl.Series) -> tuple[int, object]:

@@ -21,7 +21,7 @@ from model.encoding.numbers import as_numbers
 from model.schema import LastSplit, NumericFeature, Schema
 from model.schema.past import HistorySpec
 from training.datasets.source import LogSource
-from training.preparation.joining import Join
+from training.preparation.joining import LARGEST_EXACT, Join
 from training.preparation.needed import made_of_the_past
 from training.preparation.preparation import PreparedLog
 
@@ -90,6 +90,8 @@ class Doubts:
             ids = log.frame[name]
             missing = ids.is_null() if ids.dtype != pl.String else ids.is_null() | (ids == "")
             self._counts[f"missing {field}"] += int(missing.sum())
+            if ids.dtype.is_float():
+                self._counts[f"inexact {field}"] += int((ids.abs() > LARGEST_EXACT).sum())
             if ids.dtype == pl.String:
                 long = ids.filter(ids.str.len_bytes() > LONGEST_ID)
                 self._counts[f"long {field}"] += len(long)
@@ -169,6 +171,11 @@ class Doubts:
                 doubts.append(
                     f"{field}: {missing:,} of {self._counts['rows']:,} rows have no {what}; they count as "
                     f"one {what}. Leave them out with data.keep if they are none"
+                )
+            if inexact := self._counts[f"inexact {field}"]:
+                doubts.append(
+                    f"{field}: {inexact:,} rows have ids above 2^53 as floating-point numbers, which no longer "
+                    "tell all ids apart: neighbours are one. Write them as integers or text"
                 )
             if long := self._counts[f"long {field}"]:
                 doubts.append(

@@ -5,13 +5,12 @@ Keys compare as ids do: 3, 3.0 and "3" are one. Knows neither features nor tasks
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import polars as pl
 
 from model.errors import FulcrumError
-from training.datasets.moments import check_moments, missing_moments
+from training.datasets.moments import check_moments, missing_moments, power_of_units
 from training.datasets.source import SourceTable
 from training.preparation.columns import comparable_keys
 from training.preparation.expressions import require
@@ -19,8 +18,8 @@ from training.preparation.expressions import require
 _KEY = "\x00key"
 _AS_OF = "\x00as of"
 _FOUND = "\x00found"
-_LARGEST_EXACT = 2**53
-_NEAR = 0.3  # of a power of ten: a factor of 2
+LARGEST_EXACT = 2**53
+"""Beyond it, floats no longer tell whole numbers apart."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def table_keys(ours: pl.Series, table: SourceTable) -> tuple[pl.Series, pl.Serie
     if ours.dtype.is_integer() and theirs.dtype.is_integer():
         return ours.cast(pl.Int128), theirs.cast(pl.Int128)
     for one, other in ((ours, theirs), (theirs, ours)):
-        if one.dtype.is_float() and (one.fill_nan(None).abs() > _LARGEST_EXACT).any():
+        if one.dtype.is_float() and (one.fill_nan(None).abs() > LARGEST_EXACT).any():
             raise FulcrumError(
                 f"{field}: {table.key!r} holds {ours.dtype} in the log and {theirs.dtype} in the table, and "
                 "floating-point numbers above 2^53 no longer tell ids apart; write them as integers or text"
@@ -166,18 +165,7 @@ def _spans(known: pl.Series, times: pl.Series) -> tuple[float, float, int]:
         return 0.0, 0.0, 0
     before = float((known < present[0]).mean() or 0.0)
     after = float((known >= present[-1]).mean() or 0.0)
-    return before, after, _unit(known, times)
-
-
-def _unit(known: pl.Series, times: pl.Series) -> int:
-    median, of_log = (
-        series.cast(pl.Float64).median() if series.dtype.is_numeric() else None for series in (known, times)
-    )
-    if not isinstance(median, float) or not isinstance(of_log, float) or min(median, of_log) <= 0.0:
-        return 0
-    power = math.log10(median / of_log)
-    near = round(power / 3) * 3
-    return near if abs(power - near) < _NEAR else 0
+    return before, after, power_of_units(known, times)
 
 
 def _first(series: pl.Series) -> object:

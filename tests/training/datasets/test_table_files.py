@@ -212,3 +212,12 @@ def test_as_of_that_is_text_is_refused_with_its_table(tmp_path):
         FulcrumError, match=r"data\.tables\.views\.as_of: column 'known' of views\.csv holds text"
     ):
         read_source(schema(tables=[table]), tmp_path)
+
+
+def test_a_file_in_another_unit_of_time_is_noted(tmp_path):
+    rows = "1,1,{},1\n"
+    write(tmp_path, a="user,item,time,label\n" + rows.format(1_700_000_000))
+    assert read_source(schema(), tmp_path).notes == ()
+    write(tmp_path, b="user,item,time,label\n" + rows.format(1_700_000_000_000))
+    (note,) = read_source(schema(), tmp_path).notes
+    assert note.startswith("data.time: time in log_b.csv is about 10^3 times what it is in log_a.csv")

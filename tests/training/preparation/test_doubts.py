@@ -142,3 +142,8 @@ def test_publishing_doubts_a_table_that_shares_no_key_with_the_log():
     assert (
         prepare_entities(schema((NUMBER,)), source(LOG, scores(item=[10], score=[0.5])), "items").doubts == ()
     )
+
+
+def test_ids_that_floats_can_no_longer_tell_apart_are_counted():
+    log = PLAIN.with_columns(user=pl.Series([1.0, 2.0**60, 2.0**60, 4.0]))
+    only(doubts(log), "data.user: 2 rows have ids above 2^53 as floating-point numbers")
