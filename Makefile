@@ -32,8 +32,8 @@ $(READY): pyproject.toml constraints.txt .ci/install
 demo: $(READY)  ## train, export, serve, rank, change a weight, rank again
 	@$(BIN)/python examples/demo.py
 
-test: $(READY)  ## all tests
-	$(PYTEST)
+test: $(READY)  ## all tests but the long ones, which `make faults` runs
+	$(PYTEST) -m "not long"
 
 test-fast: $(READY)  ## tests that train, export and start nothing, in under a minute
 	HYPOTHESIS_PROFILE=fast $(PYTEST) -m "not slow"
@@ -60,6 +60,7 @@ $(VENV)/.bench-ready: $(READY)
 	@touch $@
 
 faults: $(READY)  ## the long fault suite: edits and swaps under load, broken Redis, overload, signals, rubbish (two hours)
+	$(PYTEST) -m long
 	FULCRUM_FUSION_EDITS=200 $(BIN)/python -m pytest tests/service/control -k edits_under_load
 	$(BIN)/python -m benchmarks.faults_control
 	$(BIN)/python -m benchmarks.faults_bundles

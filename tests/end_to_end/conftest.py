@@ -1,28 +1,30 @@
-"""Drives Fulcrum as its users do: by commands in processes of their own and by real HTTP."""
+"""Drives Fulcrum as its users do: by commands, a service in a process of its own and real HTTP."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import polars as pl
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from fulcrum import app
 from tests.conftest import MadeOnce
-from tests.support.harness import FULCRUM, Command, World, serving
+from tests.support.harness import Command, World, serving
 
 
 @pytest.fixture(scope="session")
 def fulcrum() -> Command:
-    """Run a command that is expected to succeed."""
+    """Run a command that is expected to succeed, in this process: starting torch anew takes seconds."""
 
-    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [FULCRUM, *map(str, words)], capture_output=True, text=True, timeout=600, check=False
-        )
-        assert done.returncode == 0, f"fulcrum {' '.join(map(str, words))}\n{done.stdout}\n{done.stderr}"
+    def run(*words: str | Path) -> Result:
+        done = CliRunner().invoke(app, [*map(str, words)])
+        if done.exit_code:
+            said = f"fulcrum {' '.join(map(str, words))}\n{done.stdout}\n{done.stderr}"
+            raise AssertionError(said) from done.exception
         return done
 
     return run
@@ -31,7 +33,7 @@ def fulcrum() -> Command:
 @pytest.fixture(scope="session")
 def world(fulcrum: Command, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> World:
     def make(folder: Path) -> None:
-        small = ("--set", "data.options.rows=40000", "--set", "training.epochs=1")
+        small = ("--set", "data.options.rows=20000", "--set", "training.epochs=1")
         fulcrum("train", "--recipe", "demo", "--out", folder / "bundle", "--run", folder / "run", *small)
         fulcrum("publish", folder / "bundle", "--to", folder / "features")
         fulcrum("evaluate", folder / "bundle", "--predictions", folder / "rows.parquet")

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import httpx
 import polars as pl
+from click.testing import Result
 
 FULCRUM = Path(sys.executable).with_name("fulcrum")
 KUAIRAND = Path(__file__).parents[3] / "shared" / "data" / "kuairand-pure"
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
+Command = Callable[..., Result]
 
 
 @contextmanager

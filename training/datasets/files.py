@@ -89,7 +89,8 @@ def _other_units(frames: list[tuple[Path, pl.DataFrame]], time: str | None) -> t
     first, of_first = frames[0]
     powers = {path.name: power_of_units(frame[time], of_first[time]) for path, frame in frames[1:]}
     return tuple(
-        f"data.time: {time} in {name} is about 10^{power} times what it is in {first.name}; are both in one unit?"
+        f"data.time: {time} in {name} is about 10^{power} times what it is in {first.name}: are both in one "
+        "unit?"
         for name, power in powers.items()
         if power
     )

@@ -174,8 +174,8 @@ class Doubts:
                 )
             if inexact := self._counts[f"inexact {field}"]:
                 doubts.append(
-                    f"{field}: {inexact:,} rows have ids above 2^53 as floating-point numbers, which no longer "
-                    "tell all ids apart: neighbours are one. Write them as integers or text"
+                    f"{field}: {inexact:,} rows have ids above 2^53 as floating-point numbers, which no "
+                    "longer tell all ids apart: neighbours are one. Write them as integers or text"
                 )
             if long := self._counts[f"long {field}"]:
                 doubts.append(

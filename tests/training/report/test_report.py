@@ -134,6 +134,7 @@ def test_run_again_nothing_is_trained_twice_and_more_seeds_are_added(made, train
         assert again["networks"][name]["gains"] == of["gains"]
 
 
+@pytest.mark.long
 def test_killed_it_leaves_no_process_and_goes_on_where_it_was(made, trained, tmp_path):
     out = tmp_path / "r"
     command = [sys.executable, "-c", "import fulcrum; fulcrum.main()", "report", "--recipe", trained.recipe]
@@ -190,6 +191,7 @@ def test_bad_input_is_one_line_and_leaves_no_folder(trained, tmp_path, more, sai
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.long
 def test_what_takes_too_long_or_diverges_is_told_and_stops_nothing(trained, tmp_path):
     out = tmp_path / "r"
     arguments = ["--models", "cgc", "--tasks", "vtr,vcr", "--seeds", "1", "--jobs", "1"]

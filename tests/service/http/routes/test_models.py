@@ -143,6 +143,7 @@ def test_a_state_that_cannot_be_written_is_a_503_and_changes_nothing(serve, mode
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_swaps_under_load_fail_no_request_and_each_answer_is_one_bundles(world, models, tmp_path):
     """Two workers; the state lies in a file; bad bundles come between."""
     body = {"user_id": "u1", "candidate_ids": IDS, "top_k": 30}
