@@ -54,8 +54,7 @@ class RedisStore:
         self._cache = cache
         self._users, self._items = RedisTable(encoder, "users"), RedisTable(encoder, "items")
         self._generation_key = generation_key(encoder)
-        self._user_defaults = encoder.sides["user"].defaults
-        self._item_defaults = encoder.sides["item"].defaults
+        self._user_side, self._item_side = encoder.sides["user"], encoder.sides["item"]
         self._generation: bytes | None = None
         self._found: bool | None = None
         self._next_seek = time.monotonic() + _SEEK_S
@@ -115,9 +114,13 @@ class RedisStore:
             self._remember(asked, items, places, answer.foreign, damaged)
         if held is not None:
             items, places = _together(held, items, places)
+        user_rows = stored_rows(self._user_side, user, user_place)
+        item_rows = stored_rows(self._item_side, items, places)
+        if (user_rows.damaged or item_rows.damaged) and "feature_store_corrupt" not in failures:
+            failures.append("feature_store_corrupt")
         return LookUp(
-            stored_rows(self._user_defaults, user, user_place),
-            stored_rows(self._item_defaults, items, places),
+            user_rows,
+            item_rows,
             failures,
             cache_hits=len(item_ids) - len(asked),
             cache_misses=len(asked),
@@ -159,8 +162,8 @@ class RedisStore:
     def _nothing(self, items: int, *failures: Failure) -> LookUp:
         nowhere, nobody = np.full(items, -1), np.full(1, -1)
         return LookUp(
-            stored_rows(self._user_defaults, _NO_RECORDS, nobody),
-            stored_rows(self._item_defaults, _NO_RECORDS, nowhere),
+            stored_rows(self._user_side, _NO_RECORDS, nobody),
+            stored_rows(self._item_side, _NO_RECORDS, nowhere),
             list(failures),
         )
 

@@ -17,7 +17,7 @@ from typing import Literal
 import structlog
 
 from model.document import MAX_BYTES
-from model.files import now, replace_file
+from model.files import now, open_regular, replace_file
 from model.fusion import FusionConfig, FusionError, check_tasks, parse_fusion, version
 
 Reload = Literal["loaded", "rejected"]
@@ -151,10 +151,10 @@ class FusionFile:
 
     def _look(self) -> _Look:
         try:
-            if not self._path.is_file():  # nor open a pipe, which would wait for a writer
-                return _Look(None, "there is no such file")
-            with self._path.open("rb") as file:
+            with open_regular(self._path) as file:
                 return _Look(file.read(MAX_BYTES + 1))
+        except FileNotFoundError:
+            return _Look(None, "there is no such file")
         except OSError as error:
             return _Look(None, f"cannot read the file: {error.strerror}")
 

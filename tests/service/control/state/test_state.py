@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,9 @@ def test_a_failed_write_leaves_what_was(tmp_path, monkeypatch):
         state.write(Desired())
     assert state.read().bundle == VERSION
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_pipe_as_the_state_file_is_an_error_and_not_a_wait(tmp_path):
+    os.mkfifo(tmp_path / "state.json")
+    with pytest.raises(StateError, match="not a regular file"):
+        FileState(tmp_path / "state.json").read()
