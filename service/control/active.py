@@ -47,7 +47,7 @@ class Control:
         on_reload: Callable[[Reload], None] | None = None,
     ) -> None:
         self._path = fusion
-        self._keep = fleet.folder / "fusion-good" if fusion and fleet.folder else None
+        self._keep = fleet.place.fusion if fusion and fleet.place else None
         self._on_reload = on_reload
         self._fleet = fleet
         self._fusion = self._watched(active)

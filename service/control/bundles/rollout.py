@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,6 @@ import structlog
 
 from model.bundle import Bundle, load_bundle
 from model.errors import FulcrumError
-from model.files import FileLock
 from model.fusion import FusionError
 from service.control.active import Control
 from service.control.bundles.catalog import Catalog, Model, Signature
@@ -335,8 +334,7 @@ class Rollout:
 
     def _in_turn(self) -> AbstractContextManager[None]:
         """One worker at a time."""
-        folder = self._fleet.folder
-        return nullcontext() if folder is None else FileLock(folder / "swap.lock")
+        return self._fleet.turn("swap")
 
 
 def _version(model: Model) -> str:

@@ -26,6 +26,7 @@ from service.control.state.file import FileState
 from service.features.embedded import EmbeddedStore
 from service.features.stores import FeatureStores
 from service.inference.engine import Engine, EngineOptions
+from service.processes.board import Board
 from service.processes.fleet import Fleet
 from service.settings import Settings
 from tests.support.bundle_variants import write_variant
@@ -41,7 +42,9 @@ class Site:
         self.world, self.features = world, world.features
         self.judged: list[str] = []
         self.open_store = lambda encoder, first: EmbeddedStore(self.features, encoder)
+        self.run = root / "run"
         self.models.mkdir()
+        self.run.mkdir()
         self._days = 0
 
     def add(self, name: str, **given) -> str:
@@ -50,14 +53,17 @@ class Site:
         created = f"2026-03-{self._days:02}T00:00:00Z"
         return write_variant(self.world.bundle, self.models / name, self._days, created, **given)
 
-    def worker(self, fusion: Path | None = None, run: Path | None = None, place: int = 0) -> Rollout:
-        fleet = Fleet(run, place)
+    def worker(
+        self, fusion: Path | None = None, board: Board | None = None, place: int = 0, **given
+    ) -> Rollout:
+        fleet = Fleet(self.run if board else None, place, board)
         return Rollout(
             Catalog(self.models),
             self.state,
             Loader(
                 lambda encoder, first: self.open_store(encoder, first),
                 lambda bundle: Engine.load(bundle, EngineOptions()),
+                **given,
             ),
             fleet,
             lambda active: Control(active, fusion, fleet),
@@ -240,13 +246,12 @@ def test_the_state_pins_a_version_and_outlives_the_worker(site):
 def test_other_workers_follow_the_state(site, tmp_path):
     first = site.add("one")
     site.add("two")
-    run = tmp_path / "run"
-    run.mkdir()
-    one, other = site.worker(run=run, place=0), site.worker(run=run, place=1)
+    board = Board(3)
+    one, other = site.worker(board=board, place=0), site.worker(board=board, place=1)
     one.activate(first[:20])
     other.poll()
     assert serves(one) == serves(other) == first
-    assert [report.bundle for report in Fleet(run, 2).workers()][:2] == [first, first]
+    assert [report.bundle for report in Fleet(None, 2, board).workers()][:2] == [first, first]
 
 
 def test_a_pin_that_the_folder_lacks_keeps_what_serves_and_is_told(site):
@@ -263,9 +268,8 @@ def test_a_pin_that_the_folder_lacks_keeps_what_serves_and_is_told(site):
 def test_a_state_that_cannot_be_read_keeps_what_was_wanted(site, tmp_path):
     first = site.add("one")
     site.add("two")
-    run = tmp_path / "run"
-    run.mkdir()
-    rollout = site.worker(run=run, place=0)
+    board = Board(2)
+    rollout = site.worker(board=board, place=0)
     rollout.control._fleet.report(ready=True)
     rollout.activate(first)
     (tmp_path / "state.json").write_text("{")
@@ -273,7 +277,7 @@ def test_a_state_that_cannot_be_read_keeps_what_was_wanted(site, tmp_path):
     assert serves(rollout) == first
     assert "not JSON" in (rollout.problem or "")
     # A replacement follows the others, since it cannot ask the state.
-    assert serves(site.worker(run=run, place=1)) == first
+    assert serves(site.worker(board=board, place=1)) == first
 
 
 def test_a_state_that_cannot_be_written_changes_nothing(site, monkeypatch):
