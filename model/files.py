@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+_BLOCK_BYTES = 1 << 20
+
 
 def now() -> str:
     """UTC, ISO 8601."""
@@ -45,11 +47,14 @@ def read_file(path: Path, most_bytes: int) -> bytes:
     Raises:
         OSError: as `open_regular`, or the file has more than `most_bytes` bytes.
     """
+    content = bytearray()
     with open_regular(path) as file:
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise OSError(errno.EFBIG, f"it has more than {most_bytes} bytes", str(path))
-    return content
+        # By blocks, since a read sets aside what it is asked for, however little there is.
+        while block := file.read(_BLOCK_BYTES):
+            content += block
+            if len(content) > most_bytes:
+                raise OSError(errno.EFBIG, f"it has more than {most_bytes} bytes", str(path))
+    return bytes(content)
 
 
 def replace_file(path: Path, content: bytes, durable: bool = False) -> None:

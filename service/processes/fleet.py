@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -122,16 +122,9 @@ class Fleet:
             return Headcount()
         return Headcount(len(self.board.places), self.board.replaced)
 
-    @contextmanager
-    def turn(self, name: str) -> Iterator[None]:
-        """One worker at a time, as far as the run directory allows it: without one, all go at once."""
-        with ExitStack() as stack:
-            if self.folder is not None:
-                try:
-                    stack.enter_context(FileLock(self.folder / f"{name}.lock"))
-                except OSError as error:
-                    log.warning("no_turns", what=name, error=str(error))
-            yield
+    def turn(self, name: str) -> AbstractContextManager[None]:
+        """One worker at a time; see `in_turn`."""
+        return in_turn(self.folder, name)
 
     def _write(self) -> None:
         if self.place is None or self.place.report.write(orjson.dumps(asdict(self._own))):
@@ -139,3 +132,15 @@ class Fleet:
         some = list(self._own.refused.items())[:_MOST_REFUSED]
         shorter = replace(self._own, refused={path: reason[:_MOST_REASON] for path, reason in some})
         self.place.report.write(orjson.dumps(asdict(shorter)))
+
+
+@contextmanager
+def in_turn(folder: Path | None, name: str) -> Iterator[None]:
+    """One process at a time, as far as the run directory allows it: without one, all go at once."""
+    with ExitStack() as stack:
+        if folder is not None:
+            try:
+                stack.enter_context(FileLock(folder / f"{name}.lock"))
+            except OSError as error:
+                log.warning("no_turns", what=name, error=str(error))
+        yield
