@@ -1,5 +1,5 @@
-"""Files read within bounds, files and folders that appear whole or not at all, locks between processes, and the
-time in records.
+"""Files read within bounds, files and folders that appear whole or not at all, locks between processes, and
+the time in records.
 
 Knows no file's meaning.
 """

@@ -1,4 +1,4 @@
-"""External data: which files beside an ONNX graph hold its weights. Reads the file's structure, not the weights.
+"""External data: which files beside an ONNX graph hold its weights. Reads its structure, not the weights.
 
 The service has no onnx, and onnxruntime opens whatever file a graph names: so the few fields of the protobuf
 format that lead to such a name are followed here, and all others are passed over.

@@ -81,7 +81,7 @@ class SideEncoder:
 
     @cached_property
     def table_rows(self) -> npt.NDArray[np.int64]:
-        """Rows of the embedding table behind each id column, [id columns]: an id is below them, and at least 0."""
+        """Rows of the table behind each id column, [id columns]: an id is at least 0, and less than these."""
         rows = np.zeros(self.id_columns, np.int64)
         for name, place in self.id_place.items():
             feature = self.features[name]

@@ -103,7 +103,7 @@ class PackedTable:
 
     @property
     def untouched(self) -> bool:
-        """Whether nobody wrote to its files since they were mapped; otherwise, to read may end the process."""
+        """Whether nobody wrote to its files since they were mapped; else, to read may end the process."""
         return all(file.untouched for file in self._files)
 
     def __len__(self) -> int:

@@ -22,7 +22,7 @@ from model.errors import FulcrumError
 from model.store.redis_rows import RedisTable, generation_key
 from service.features.cache import ItemCache, Remembered
 from service.features.redis_link import LinkError, RedisLink
-from service.features.store import Failure, LookUp, StoreAwayError, stored_rows
+from service.features.store import Failure, LookUp, StoreAwayError, sound_places, stored_rows
 
 _SEEK_S = 1.0
 """Seconds between two looks for rows that were never seen."""
@@ -103,6 +103,8 @@ class RedisStore:
         generation, user_value, *item_values = answer.values
         user, user_place = self._users.read([user_key], [user_value])
         items, places = self._items.read(item_keys, item_values)
+        user_place = sound_places(self._user_side, user, user_place)
+        places = sound_places(self._item_side, items, places)
         damaged = [place for place in np.flatnonzero(places < 0).tolist() if item_values[place] is not None]
         failures: list[Failure] = []
         if damaged or answer.foreign or (user_place[0] < 0 and user_value is not None):
@@ -114,13 +116,9 @@ class RedisStore:
             self._remember(asked, items, places, answer.foreign, damaged)
         if held is not None:
             items, places = _together(held, items, places)
-        user_rows = stored_rows(self._user_side, user, user_place)
-        item_rows = stored_rows(self._item_side, items, places)
-        if (user_rows.damaged or item_rows.damaged) and "feature_store_corrupt" not in failures:
-            failures.append("feature_store_corrupt")
         return LookUp(
-            user_rows,
-            item_rows,
+            stored_rows(self._user_side, user, user_place),
+            stored_rows(self._item_side, items, places),
             failures,
             cache_hits=len(item_ids) - len(asked),
             cache_misses=len(asked),

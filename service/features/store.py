@@ -95,8 +95,7 @@ def stored_rows(
         return StoredRows(defaults.take(np.zeros(len(places), np.int64)), np.full(len(places), np.nan), found)
     # A column is gathered straight to where it stays; an absent record is the last one at first.
     rows = EncodedRows(records["ids"][places], records["numeric"][places])
-    has_length = "video_len_s" in (records.dtype.names or ())
-    video_len_s = records["video_len_s"][places] if has_length else np.full(len(places), np.nan)
+    video_len_s = _lengths(records, places)
     sound = _sound(side, rows, video_len_s)
     damaged = sound is not None and bool((found & ~sound).any())
     if sound is not None:
@@ -105,6 +104,21 @@ def stored_rows(
         absent = ~found
         rows.ids[absent], rows.numeric[absent], video_len_s[absent] = defaults.ids, defaults.numeric, np.nan
     return StoredRows(rows, video_len_s, found, damaged)
+
+
+def sound_places(
+    side: SideEncoder, records: npt.NDArray[np.void], places: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """`places` among `records`, as in `stored_rows`, less those of unsound records: -1."""
+    sound = _sound(side, EncodedRows(records["ids"], records["numeric"]), _lengths(records, slice(None)))
+    return places if sound is None else np.where((places >= 0) & sound[places], places, -1)
+
+
+def _lengths(records: npt.NDArray[np.void], places: npt.NDArray[np.int64] | slice) -> npt.NDArray[np.float64]:
+    if "video_len_s" in (records.dtype.names or ()):
+        lengths: npt.NDArray[np.float64] = records["video_len_s"][places]
+        return lengths
+    return np.full(len(records[places]), np.nan)
 
 
 def _sound(

@@ -39,7 +39,7 @@ _TOLERANCE = 1e-5
 differ but in the order of their sums."""
 
 _SLOWEST_S = 5.0
-"""Seconds that a call of the largest chunk may take once it is warm: a hundred times what large networks do."""
+"""Seconds that a call of the largest chunk may take once it is warm: hundreds of times what networks do."""
 
 _SPREAD = 2.0
 """A variant's differences from the sample, by their root mean square, may be so many times what they were
@@ -91,8 +91,8 @@ class Engine:
 
         Raises:
             ProviderError: the provider is not there.
-            FulcrumError: the variant is not there, or the network does not give the sample's predictions, lacks
-                rows for what the encoder makes, needs more memory than there is, or takes seconds.
+            FulcrumError: the variant is not there, or the network does not give the sample's predictions,
+                lacks rows for what the encoder makes, needs more memory than there is, or takes seconds.
         """
         chosen = choose(options.provider)
         name = choose_variant(bundle, options.variant, chosen)
@@ -185,8 +185,8 @@ class Engine:
         except Exception as error:  # onnxruntime raises a dozen types of its own
             reason = str(error).splitlines()[0] if str(error) else repr(error)
             raise FulcrumError(
-                f"bundle {bundle.path}: {self.variant} on {self.provider}: the network does not run on {what} "
-                f"({reason}); export the bundle again"
+                f"bundle {bundle.path}: {self.variant} on {self.provider}: the network does not run on "
+                f"{what} ({reason}); export the bundle again"
             ) from error
 
     def _try_largest_ids(self, bundle: Bundle) -> None:

@@ -1,4 +1,4 @@
-"""Fleet: what each worker of this service runs, told in memory they share, so that any of them can speak for all.
+"""Fleet: what each worker of this service runs, told in memory they share: any of them can speak for all.
 
 Beside that memory (service/processes/board.py) there is a run directory, made fresh by the supervisor, for
 what is too large or is opened by name. The service goes on without it, only with more memory and more work:

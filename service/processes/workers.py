@@ -7,7 +7,6 @@ that one which dies takes along no more than what it had accepted.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import shutil
 import signal

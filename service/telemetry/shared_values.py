@@ -130,9 +130,7 @@ def _plain(sums: dict[tuple[str, _Labels], float]) -> Iterator[tuple[str, _Label
         yield name, labels, value
 
 
-def _accumulated(
-    family: str, sums: dict[tuple[str, _Labels], float]
-) -> Iterator[tuple[str, _Labels, float]]:
+def _accumulated(family: str, sums: dict[tuple[str, _Labels], float]) -> Iterator[tuple[str, _Labels, float]]:
     """Each bucket with those below it, and their number: workers count each observation in one bucket."""
     buckets: dict[_Labels, list[tuple[float, _Labels, float]]] = defaultdict(list)
     for (name, labels), value in sums.items():
@@ -160,7 +158,11 @@ def _entries(memory: memoryview) -> Iterator[tuple[str, int | None, float]]:
         length = _LENGTH.unpack_from(memory, at)[0]
         begin = at + _LENGTH.size
         value_at = _aligned(begin + length)
-        yield bytes(memory[begin : begin + length]).decode(), value_at, _VALUE.unpack_from(memory, value_at)[0]
+        yield (
+            bytes(memory[begin : begin + length]).decode(),
+            value_at,
+            _VALUE.unpack_from(memory, value_at)[0],
+        )
         at = value_at + _VALUE.size
 
 

@@ -91,7 +91,9 @@ class Catalog:
     @staticmethod
     def _ordered(models: dict[Path, Model]) -> list[Model]:
         latest = datetime.now(UTC) + _SKEW
-        return sorted(models.values(), key=lambda model: (_made(model, latest), model.path.name), reverse=True)
+        return sorted(
+            models.values(), key=lambda model: (_made(model, latest), model.path.name), reverse=True
+        )
 
 
 def _made(model: Model, latest: datetime) -> datetime:

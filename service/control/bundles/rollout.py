@@ -2,10 +2,10 @@
 
     scan the folder, read the desired state -> the wanted bundle -> trial -> verify, rows, network -> swap
 
-A bundle that fails any of these is refused, and what serves goes on. What a trial finds wrong with the content
-is remembered until the files change; a bundle that waits for its rows or for a fusion config that fits it is
-tried again soon, and one that failed otherwise after a pause. A trial holds up nobody: whoever activates another
-bundle meanwhile has it. Workers swap one after the other, so that all but one answer at full speed.
+A bundle that fails any of these is refused, and what serves goes on. What a trial finds wrong with the
+content is remembered until the files change; a bundle that waits for its rows or for a fusion config that
+fits it is tried again soon, and one that failed otherwise after a pause. A trial holds up nobody: another
+bundle can be activated meanwhile. Workers swap one after the other, so that all but one answer at full speed.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ def _bound_memory(more: int) -> None:
 
 
 def _may_pass(error: BaseException | None) -> bool:
-    """Whether the system, not the content, is behind an error: a file that cannot be read now, no provider."""
+    """Whether the system is behind an error, not the content: an unreadable file, no provider."""
     while error is not None:
         if isinstance(error, ProviderError | MemoryError):
             return True
