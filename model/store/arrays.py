@@ -25,7 +25,7 @@ CHECKSUMS = "checksums.json"
 """XXH3-64 of each file of a generation, by name, in hexadecimal."""
 
 _MOST_BYTES = 64 * 1024
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 16
 
 
 class StoreDamagedError(FulcrumError):

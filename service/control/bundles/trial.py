@@ -35,7 +35,7 @@ from service.inference.engine import Engine, EngineOptions
 from service.inference.providers import Provider, ProviderError, choose
 from service.processes.fleet import in_turn
 
-_TIMEOUT_S, _LONGEST_S = 30.0, 600.0
+_TIMEOUT_S, _LONGEST_S = 60.0, 600.0
 _BYTES_PER_S = 50e6
 """A trial may take that long, and longer for what must be read: a slow disk is no fault of a bundle's."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from service.control.bundles import trial
 from service.control.bundles.catalog import Catalog
 from service.control.bundles.loading import UnfitError
 from service.control.bundles.trial import Trials
+from service.inference.providers import ProviderError
 from tests.support.bundle_variants import write_edited, write_variant
 
 
@@ -114,3 +116,33 @@ def test_a_network_that_needs_more_memory_than_a_worker_has_is_refused(world, tm
     model = Catalog(tmp_path / "models").models[0]
     with pytest.raises(UnfitError, match=r"[Aa]llocate|memory|bad_alloc"):
         Trials("cpu", "fp32", None, memory_bytes=1 << 30).run(model)
+
+
+def caused(error: Exception | None, cause: Exception | None) -> Exception:
+    error = error or FulcrumError("bundle x")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (caused(None, None), False),
+        (caused(None, ValueError("not JSON")), False),
+        (caused(None, FileNotFoundError(2, "No such file")), False),
+        (caused(None, PermissionError(13, "Permission denied")), True),
+        (caused(None, caused(ValueError("x"), OSError(24, "Too many open files"))), True),
+        (ProviderError("provider cuda"), True),
+    ],
+)
+def test_what_the_system_refused_may_pass_and_what_the_bundle_holds_does_not(error, passes):
+    assert trial._may_pass(error) is passes
+
+
+def test_a_trial_has_more_time_and_memory_the_more_there_is_to_read(model, monkeypatch):
+    given = []
+    monkeypatch.setattr(trial, "_tried", lambda *words: given.append(words[-2:]) or ("", True))
+    trials = Trials("cpu", "fp32", None, memory_bytes=1 << 30)
+    for number, size in enumerate((0, 500_000_000, 1 << 50)):
+        trials.run(dataclasses.replace(model, signature=(("network.onnx", number, size, 1),)))
+    assert given == [(60.0, 1 << 30), (70.0, (1 << 30) + 500_000_000), (600.0, (1 << 30) + (1 << 50))]
