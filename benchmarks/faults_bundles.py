@@ -29,6 +29,7 @@ from rich.table import Table
 from benchmarks.faults_control import HOME, trained
 from model.bundle import ENCODER, NETWORK, SCHEMA, load_bundle, write_manifest
 from model.errors import FulcrumError
+from model.files import now
 from tests.support.service_process import serving, wait_until
 
 JUDGED_S = 150.0
@@ -99,7 +100,7 @@ def _forge(
     ):
         for number in track(range(times), "forged", console=console, transient=True):
             folder = models / f"forged-{number}"
-            _forged(bundle, folder, str(random.choice(_PARTS)), number, random)
+            _forged(bundle, folder, str(random.choice(_PARTS)), random)
             began = time.monotonic()
             try:
                 found = wait_until(lambda folder=folder: _judged(http, folder), JUDGED_S)
@@ -119,13 +120,13 @@ def _forge(
     return outcomes, seconds
 
 
-def _forged(bundle: Path, folder: Path, name: str, number: int, random: np.random.Generator) -> None:
+def _forged(bundle: Path, folder: Path, name: str, random: np.random.Generator) -> None:
     """A mutated bundle, newer than those before, whose checksums are right."""
     fresh = folder.with_name(f".{folder.name}")
     shutil.copytree(bundle, fresh)
     (fresh / name).write_bytes(_mutated((bundle / name).read_bytes(), random))
     fields = load_bundle(bundle).manifest.model_dump(mode="json", exclude={"format", "version", "files"})
-    write_manifest(fresh, **{**fields, "created": f"2090-01-01T00:00:00Z-{number:06}"})
+    write_manifest(fresh, **{**fields, "created": now()})
     fresh.rename(folder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -23,27 +24,37 @@ def available_cores(cgroups: Path = _CGROUPS, own_cgroup: Path = _OWN_CGROUP) ->
 
 def _quota(cgroups: Path, own_cgroup: Path) -> float:
     """Cores by the tightest quota on the way from our own groups up to the root, in cgroup v2 and v1."""
+    groups = own_groups("cpu", cgroups, own_cgroup)
+    return min((_read_quota(group, _V2 if second else _V1) for group, second in groups), default=math.inf)
+
+
+def own_groups(
+    controller: str, cgroups: Path = _CGROUPS, own_cgroup: Path = _OWN_CGROUP
+) -> Iterator[tuple[Path, bool]]:
+    """Folders of the control groups that bind this process, from its own up to the root.
+
+    Args:
+        controller: of cgroup v1: `cpu` or `memory`.
+        cgroups: where they are mounted.
+        own_cgroup: names our own.
+
+    Yields:
+        A folder, and whether it is of cgroup v2.
+    """
     try:
         lines = own_cgroup.read_text().splitlines()
     except OSError:
-        return math.inf
-    quotas = [math.inf]
+        return
     for line in lines:
         _, controllers, own = line.split(":", 2)
-        if not controllers:
-            root, files = cgroups, _V2
-        elif "cpu" in controllers.split(","):
-            root, files = cgroups / "cpu", _V1
-        else:
+        if controllers and controller not in controllers.split(","):
             continue
+        root = cgroups / controller if controllers else cgroups
         group = root / own.lstrip("/")
         # A container may see its own group as the root, under a path of the host's that is not there.
-        quotas += [
-            _read_quota(folder, files)
-            for folder in (group, *group.parents)
-            if root in (folder, *folder.parents)
-        ]
-    return min(quotas)
+        for folder in (group, *group.parents):
+            if root in (folder, *folder.parents):
+                yield folder, not controllers
 
 
 def _read_quota(group: Path, files: tuple[str, ...]) -> float:

@@ -1,22 +1,60 @@
-"""Files and folders that appear whole or not at all, locks between processes, and the time in records.
+"""Files read within bounds, files and folders that appear whole or not at all, locks between processes, and
+the time in records.
 
 Knows no file's meaning.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
+
+_BLOCK_BYTES = 1 << 16
 
 
 def now() -> str:
     """UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file of a folder that others write to. Never waits, where a pipe would for its writer.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder, a pipe, a socket or a device.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_file(path: Path, most_bytes: int) -> bytes:
+    """The content of a file of a folder that others write to.
+
+    Raises:
+        OSError: as `open_regular`, or the file has more than `most_bytes` bytes.
+    """
+    content = bytearray()
+    with open_regular(path) as file:
+        # By blocks, since a read sets aside what it is asked for, however little there is.
+        while block := file.read(_BLOCK_BYTES):
+            content += block
+            if len(content) > most_bytes:
+                raise OSError(errno.EFBIG, f"it has more than {most_bytes} bytes", str(path))
+    return bytes(content)
 
 
 def replace_file(path: Path, content: bytes, durable: bool = False) -> None:

@@ -20,6 +20,7 @@ from service.inference.crew import Crew
 from service.inference.engine import CHUNK, Engine, EngineOptions
 from service.inference.shared_weights import SharedWeights
 from service.processes.fleet import Fleet
+from service.processes.memory import memory_limit
 from service.ranking.admission import Admission
 from service.ranking.execution import Execution
 from service.ranking.ranker import Ranker
@@ -102,7 +103,9 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
 
     rollout = None
     if settings.models is not None:
-        trials = Trials(settings.provider, settings.variant, fleet.folder)
+        # A worker holds two bundles while it swaps; this leaves as much for the rest.
+        share = memory_limit() // (settings.workers + 1)
+        trials = Trials(settings.provider, settings.variant, fleet.folder, share)
         rollout = Rollout(
             Catalog(settings.models),
             open_state(settings.state or settings.models / "state.json"),

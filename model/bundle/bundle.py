@@ -16,6 +16,7 @@ new version. Each file's checksum is verified before anything is used; nothing i
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from model.bundle.external import external_files
 from model.bundle.inputs import NetworkInputs
 from model.bundle.manifest import (
     ENCODER,
@@ -32,19 +34,25 @@ from model.bundle.manifest import (
     FUSION,
     MANIFEST,
     NETWORK,
+    NETWORK_DATA,
     SAMPLE,
     SCHEMA,
     FileEntry,
     Manifest,
-    file_entry,
     read_manifest,
+    sha256_of,
     version_of,
 )
 from model.encoding import EncodedRows, Encoder
 from model.errors import FulcrumError, first_problem
+from model.files import open_regular, read_file
 from model.schema import Schema
 
 _REQUIRED = (NETWORK, ENCODER, SCHEMA, FUSION, SAMPLE)
+
+_MOST_SCHEMA_BYTES = 4 << 20
+_MOST_ENCODER_BYTES = 1 << 30
+_MOST_SAMPLE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,17 @@ class Sample:
 
     @classmethod
     def load(cls, path: Path) -> Sample:
-        """The inverse of `save`."""
-        with np.load(path, allow_pickle=False) as arrays:
+        """The inverse of `save`.
+
+        Raises:
+            Exception: of many types, where the file is none, or would take more memory than its own size.
+        """
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            held = os.fstat(file.fileno()).st_size
+            inflated = sum(member.file_size for member in archive.infolist())
+        if inflated > held or held > _MOST_SAMPLE_BYTES:
+            raise ValueError(f"{held} bytes that inflate to {inflated}; expected no compression")
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
             inputs = NetworkInputs(
                 EncodedRows(arrays["user_ids"], arrays["user_numeric"]),
                 EncodedRows(arrays["item_ids"], arrays["item_numeric"]),
@@ -164,12 +181,14 @@ def load_bundle(folder: Path) -> Bundle:
             raise FulcrumError(f"bundle {folder}: {MANIFEST} does not list the file of variant {name}")
     if manifest.version != version_of(manifest.files):
         raise FulcrumError(f"bundle {folder}: {MANIFEST}: the version is not the hash of the files it lists")
+    _check_graphs(folder, manifest)
     try:
-        schema = Schema.model_validate_json((folder / SCHEMA).read_bytes())
+        schema = Schema.model_validate_json(_read(folder / SCHEMA, _MOST_SCHEMA_BYTES))
     except ValidationError as error:
         raise FulcrumError(f"bundle {folder}: {SCHEMA}: {first_problem(error, Schema)}") from error
+    encoded = _read(folder / ENCODER, _MOST_ENCODER_BYTES)
     try:
-        encoder = Encoder.from_json(schema, (folder / ENCODER).read_bytes())
+        encoder = Encoder.from_json(schema, encoded)
     except FulcrumError as error:
         raise FulcrumError(f"bundle {folder}: {ENCODER}: {error}") from error
     if encoder.fingerprint != manifest.encoder_fingerprint:
@@ -178,21 +197,46 @@ def load_bundle(folder: Path) -> Bundle:
         raise FulcrumError(f"bundle {folder}: {MANIFEST} and {SCHEMA} name different tasks")
     try:
         sample = Sample.load(folder / SAMPLE)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except OSError as error:
+        raise FulcrumError(f"bundle file {folder / SAMPLE} is unreadable ({error.strerror})") from error
+    except Exception as error:  # zipfile, zlib and numpy raise many types over damage
         raise FulcrumError(f"bundle {folder}: {SAMPLE}: not a parity sample ({error})") from error
     return Bundle(folder, manifest, schema, encoder, sample)
 
 
+def _check_graphs(folder: Path, manifest: Manifest) -> None:
+    """Raise FulcrumError where a graph takes weights from a file whose checksum nobody compares."""
+    graphs = {NETWORK, *(entry.file for entry in manifest.variants.values() if entry.passed and entry.file)}
+    for graph in sorted(graphs):
+        try:
+            with open_regular(folder / graph) as file:
+                foreign = sorted(external_files(file) - ({NETWORK_DATA} & manifest.files.keys()))
+        except (OSError, ValueError) as error:
+            raise FulcrumError(f"bundle {folder}: {graph}: not an ONNX file ({error})") from error
+        if foreign:
+            raise FulcrumError(
+                f"bundle {folder}: {graph} takes weights from {foreign[0]!r}; "
+                f"expected {NETWORK_DATA} or none; export the bundle again"
+            )
+
+
+def _read(path: Path, most_bytes: int) -> bytes:
+    try:
+        return read_file(path, most_bytes)
+    except OSError as error:
+        raise FulcrumError(f"bundle file {path} is unreadable ({error.strerror})") from error
+
+
 def _verify(path: Path, entry: FileEntry) -> None:
     try:
-        found = file_entry(path)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            sha256 = sha256_of(file, size) if size == entry.bytes else ""
     except OSError as error:
         raise FulcrumError(f"bundle file {path} is missing or unreadable ({error.strerror})") from error
-    if found.bytes != entry.bytes:
+    if size != entry.bytes:
+        raise FulcrumError(f"bundle file {path} is damaged: expected {entry.bytes} bytes, found {size}")
+    if sha256 != entry.sha256:
         raise FulcrumError(
-            f"bundle file {path} is damaged: expected {entry.bytes} bytes, found {found.bytes}"
-        )
-    if found.sha256 != entry.sha256:
-        raise FulcrumError(
-            f"bundle file {path} is damaged: expected sha256 {entry.sha256[:12]}, found {found.sha256[:12]}"
+            f"bundle file {path} is damaged: expected sha256 {entry.sha256[:12]}, found {sha256[:12]}"
         )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import orjson
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from model.errors import FulcrumError, checked
+from model.errors import FulcrumError, checked, shown
+from model.files import open_regular, read_file
 from model.frozen import Frozen
 
 MANIFEST, MANIFEST_SUM, SCHEMA, ENCODER = "manifest.json", "manifest.sha256", "schema.json", "encoder.json"
@@ -19,6 +22,8 @@ WEIGHTS = "weights.npz"
 FP32 = "fp32"
 """The network as it was trained, the variant that every bundle has."""
 MANIFEST_FILES = (MANIFEST, MANIFEST_SUM)
+_MOST_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 18
 _IDENTITY = (NETWORK, NETWORK_DATA, ENCODER, SCHEMA)
 
 
@@ -56,6 +61,24 @@ class VariantEntry(Frozen):
     """What it was judged by."""
 
 
+def moment(text: str) -> datetime:
+    """A time as records spell it, ISO 8601; UTC where it names no zone.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        read = datetime.fromisoformat(text)
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"expected a time such as 2026-01-31T12:00:00+00:00, found {shown(text)}") from None
+
+
+def _checked_moment(text: str) -> str:
+    moment(text)
+    return text
+
+
 class Manifest(Frozen):
     """`manifest.json`."""
 
@@ -64,7 +87,7 @@ class Manifest(Frozen):
     """Recipe and network, for people."""
     version: str
     """sha256 of network, encoder and schema."""
-    created: str
+    created: Annotated[str, AfterValidator(_checked_moment)]
     """UTC, ISO 8601."""
     files: dict[str, FileEntry]
     tasks: tuple[TaskEntry, ...]
@@ -111,15 +134,18 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        text = path.read_bytes()
+        text = read_file(path, _MOST_BYTES)
     except OSError as error:
         raise FulcrumError(
-            f"{folder} is not a bundle: it has no readable {MANIFEST}; `fulcrum train` makes one"
+            f"{folder} is not a bundle: it has no readable {MANIFEST} ({error.strerror}); "
+            "`fulcrum train` makes one"
         ) from error
     try:
-        checksum = (folder / MANIFEST_SUM).read_bytes()
+        checksum = read_file(folder / MANIFEST_SUM, _MOST_BYTES)
     except OSError as error:
-        raise FulcrumError(f"bundle file {folder / MANIFEST_SUM} is missing or unreadable") from error
+        raise FulcrumError(
+            f"bundle file {folder / MANIFEST_SUM} is missing or unreadable ({error.strerror})"
+        ) from error
     if checksum != _sum_line(text):
         raise FulcrumError(f"bundle {folder}: {MANIFEST} is damaged: it does not match {MANIFEST_SUM}")
     try:
@@ -137,9 +163,19 @@ def _sum_line(text: bytes) -> bytes:
 
 
 def file_entry(path: Path) -> FileEntry:
-    """A file's checksum and size. Raises OSError where it cannot be read."""
-    with path.open("rb") as file:
-        return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
+    """A file's checksum and size. Raises OSError where it cannot be read, or is no regular file."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        return FileEntry(sha256=sha256_of(file, size), bytes=size)
+
+
+def sha256_of(file: BinaryIO, size: int) -> str:
+    """Of the next `size` bytes, in hexadecimal: a file that grows meanwhile is not read for ever."""
+    digest = hashlib.sha256()
+    while size > 0 and (block := file.read(min(size, _BLOCK_BYTES))):
+        digest.update(block)
+        size -= len(block)
+    return digest.hexdigest()
 
 
 def version_of(files: Mapping[str, FileEntry]) -> str:

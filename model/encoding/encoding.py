@@ -79,6 +79,16 @@ class SideEncoder:
         """One row [1, ...] of which nothing is known: every feature missing."""
         return self.encode({}, 1)
 
+    @cached_property
+    def table_rows(self) -> npt.NDArray[np.int64]:
+        """Rows of the table behind each id column, [id columns]: an id is at least 0, and less than these."""
+        rows = np.zeros(self.id_columns, np.int64)
+        for name, place in self.id_place.items():
+            feature = self.features[name]
+            if not isinstance(feature, NumericEncoder):
+                rows[place] = feature.vocabulary.cardinality
+        return rows
+
     def encode(self, columns: Mapping[str, RawColumn], rows: int) -> EncodedRows:
         """Encode by feature name; a feature that `columns` lacks is missing in every row."""
         encoded = EncodedRows(

@@ -4,7 +4,7 @@ The format of the embedded feature store, written by publishing and read by serv
 
     STORE/<encoder fingerprint>/CURRENT                 names the generation that readers open
     STORE/<encoder fingerprint>/<generation>/           users.* and items.*:
-        <table>.rows.npy  <table>.hashes.npy  <table>.index.npy
+        <table>.rows.npy  <table>.hashes.npy  <table>.index.npy     and checksums.json of all of them
 
 Rows of two encoders live side by side; a generation is written whole, then CURRENT is replaced atomically.
 An increment is a generation, too: the rows before it with the changed and the new ones among them; a table
@@ -15,6 +15,7 @@ of HTTP.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import time
@@ -29,10 +30,19 @@ import numpy.typing as npt
 from model.encoding import EncodedRows, Encoder, SideEncoder
 from model.encoding.key_index import KeyIndex
 from model.errors import FulcrumError
-from model.files import FileLock, replace_file
+from model.files import FileLock, read_file, replace_file
+from model.store.arrays import (
+    MappedArray,
+    StoreDamagedError,
+    read_checksums,
+    write_array,
+    write_checksums,
+)
 
 TableName = Literal["users", "items"]
 _TABLES: tuple[TableName, TableName] = ("users", "items")
+_PARTS = ("rows", "hashes", "index")
+_GENERATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,200}")
 
 
 @dataclass(frozen=True)
@@ -76,11 +86,25 @@ class PackedLayout:
 
 
 class PackedTable:
-    """One table, memory-mapped: keys to records."""
+    """One table, memory-mapped: keys to records.
 
-    def __init__(self, index: KeyIndex, records: npt.NDArray[np.void]) -> None:
+    Args:
+        index: row number of each key.
+        records: [R].
+        files: that both are mapped from.
+    """
+
+    def __init__(
+        self, index: KeyIndex, records: npt.NDArray[np.void], files: Sequence[MappedArray] = ()
+    ) -> None:
         self.index = index
         self.records = records
+        self._files = files
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nobody wrote to its files since they were mapped; else, to read may end the process."""
+        return all(file.untouched for file in self._files)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -174,8 +198,29 @@ def update_store(root: Path, encoder: Encoder, tables: Iterable[_Rows]) -> dict[
 
 
 def current_generation(root: Path, encoder: Encoder) -> str | None:
-    """Name of the generation that `open_tables` would open."""
+    """Name of the generation that `open_tables` would open; None where there is none.
+
+    Raises:
+        StoreDamagedError: CURRENT names none.
+    """
     return _current(root / encoder.fingerprint)
+
+
+def generation_stamp(root: Path, encoder: Encoder) -> tuple[object, ...]:
+    """Differs once `open_tables` might find something else: a generation, or other files in it."""
+    home = root / encoder.fingerprint
+    try:
+        generation = _current(home)
+    except StoreDamagedError as error:
+        return (str(error),)
+    stats: list[object] = []
+    for name in (f"{table}.{part}.npy" for table in _TABLES for part in _PARTS):
+        try:
+            found = (home / (generation or "") / name).stat()
+            stats.append((found.st_ino, found.st_size, found.st_mtime_ns))
+        except OSError as error:
+            stats.append(error.errno)
+    return (generation, *stats)
 
 
 def new_generation() -> str:
@@ -202,11 +247,15 @@ def _add_generation(home: Path, write: Callable[[Path], bool]) -> Path | None:
         if not write(unfinished):
             shutil.rmtree(unfinished, ignore_errors=True)
             return None
+        write_checksums(unfinished, sorted(path.name for path in unfinished.iterdir()))
         folder = unfinished.rename(home / generation)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    previous = _current(home)
+    try:
+        previous = _current(home)
+    except StoreDamagedError:
+        previous = None
     replace_file(home / "CURRENT", generation.encode())
     for old in home.iterdir():
         # A reader that opened the previous generation goes on reading its maps; older ones go.
@@ -217,11 +266,11 @@ def _add_generation(home: Path, write: Callable[[Path], bool]) -> Path | None:
 
 def _write_table(folder: Path, name: TableName, index: KeyIndex, records: npt.NDArray[np.void]) -> None:
     for part, array in (("rows", records), ("hashes", index.hashes), ("index", index.rows)):
-        _save(folder / f"{name}.{part}.npy", array)
+        write_array(folder / f"{name}.{part}.npy", array)
 
 
 def _link_table(folder: Path, name: TableName, held: Path) -> None:
-    for part in ("rows", "hashes", "index"):
+    for part in _PARTS:
         file = f"{name}.{part}.npy"
         try:
             os.link(held / file, folder / file)
@@ -233,7 +282,8 @@ def open_tables(root: Path, encoder: Encoder) -> tuple[str, dict[TableName, Pack
     """Map the current generation of this encoder's rows: its name and its tables.
 
     Raises:
-        FulcrumError: the store lacks this encoder's rows, or a file is damaged; names it.
+        StoreDamagedError: a file is damaged; names it.
+        FulcrumError: the store lacks this encoder's rows.
     """
     home = root / encoder.fingerprint
     generation = _current(home)
@@ -243,37 +293,34 @@ def open_tables(root: Path, encoder: Encoder) -> tuple[str, dict[TableName, Pack
             f"feature store {root}: no rows of encoder {encoder.fingerprint} (it holds "
             f"{', '.join(held) or 'none'}); run `fulcrum publish` for this bundle and this store"
         )
+    folder = home / generation
+    opened = {name: _open(folder, PackedLayout.of(encoder, name), name) for name in _TABLES}
+    checksums = read_checksums(folder)
+    if checksums is not None:
+        for name, files in opened.items():
+            for part, file in files.items():
+                file.compare(checksums.get(f"{name}.{part}.npy", "none"))
     return generation, {
-        name: _open(home / generation, PackedLayout.of(encoder, name), name) for name in _TABLES
+        name: PackedTable(
+            KeyIndex(files["hashes"].array, files["index"].array), files["rows"].array, list(files.values())
+        )
+        for name, files in opened.items()
     }
 
 
-def _open(folder: Path, layout: PackedLayout, name: TableName) -> PackedTable:
-    arrays = {}
-    for part, dtype in (("rows", layout.dtype), ("hashes", np.dtype("<u8")), ("index", np.dtype("<i8"))):
-        path = folder / f"{name}.{part}.npy"
-        try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except Exception as error:  # numpy raises its tokenizer's errors too over a damaged header
-            raise FulcrumError(
-                f"feature store: {path} is missing or damaged ({error}); publish again"
-            ) from error
-        if array.dtype != dtype or array.ndim != 1:
-            raise FulcrumError(
-                f"feature store: {path} holds {array.dtype}, expected {dtype}; publish again with this bundle"
-            )
-        if array.offset + array.nbytes != path.stat().st_size:
-            raise FulcrumError(
-                f"feature store: {path} is damaged: its size is not its header's; publish again"
-            )
-        # A plain array over the same mapped pages: np.memmap's own indexing costs ten times as much.
-        arrays[part] = np.asarray(array).view(np.ndarray)
-    rows, hashes, index = arrays["rows"], arrays["hashes"], arrays["index"]
+def _open(folder: Path, layout: PackedLayout, name: TableName) -> dict[str, MappedArray]:
+    """The files of a table by part, which fit each other."""
+    dtypes: tuple[np.dtype[Any], ...] = (layout.dtype, np.dtype("<u8"), np.dtype("<i8"))
+    files = {
+        part: MappedArray(folder / f"{name}.{part}.npy", dtype)
+        for part, dtype in zip(_PARTS, dtypes, strict=True)
+    }
+    rows, hashes, index = (files[part].array for part in _PARTS)
     if not len(rows) == len(hashes) == len(index) or (
         len(index) and not 0 <= index.min() <= index.max() < len(rows)
     ):
-        raise FulcrumError(f"feature store: {folder}/{name}.* disagree about their rows; publish again")
-    return PackedTable(KeyIndex(hashes, index), rows)
+        raise StoreDamagedError(f"feature store: {folder}/{name}.* disagree about their rows; publish again")
+    return files
 
 
 def _bytes(records: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
@@ -282,14 +329,15 @@ def _bytes(records: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
 
 
 def _current(home: Path) -> str | None:
+    path = home / "CURRENT"
     try:
-        return (home / "CURRENT").read_text().strip() or None
-    except OSError:
+        generation = read_file(path, 1024).decode("ascii", "replace").strip()
+    except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _save(path: Path, array: npt.NDArray[Any]) -> None:
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
+    except OSError as error:
+        raise StoreDamagedError(
+            f"feature store: {path} cannot be read ({error.strerror}); publish again"
+        ) from error
+    if not _GENERATION.fullmatch(generation):
+        raise StoreDamagedError(f"feature store: {path} names no generation; publish again")
+    return generation

@@ -47,7 +47,7 @@ class Control:
         on_reload: Callable[[Reload], None] | None = None,
     ) -> None:
         self._path = fusion
-        self._keep = fleet.folder / "fusion-good" if fusion and fleet.folder else None
+        self._keep = fleet.place.fusion if fusion and fleet.place else None
         self._on_reload = on_reload
         self._fleet = fleet
         self._fusion = self._watched(active)
@@ -71,14 +71,21 @@ class Control:
         if self._path:
             check_tasks(self.fusion.active.config, tasks, source=self._path)
 
-    def swap(self, active: ActiveBundle) -> None:
+    def swap(self, active: ActiveBundle, commit: Callable[[], None] = lambda: None) -> None:
         """Serve this bundle from the next request on; the one before goes when its last request ends.
+
+        Args:
+            active: the bundle.
+            commit: called once nothing else can fail; where it raises, nothing has changed.
 
         Raises:
             FusionError: the fusion config in force names tasks that the bundle lacks; nothing has changed.
         """
         own = None if self._path else self._watched(active)
         with self._lock:
+            if own is None:
+                self.check(active.bundle.task_names)
+            commit()
             if own is None:
                 self._fusion.fit(active.bundle.task_names)
             else:

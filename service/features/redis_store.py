@@ -22,7 +22,7 @@ from model.errors import FulcrumError
 from model.store.redis_rows import RedisTable, generation_key
 from service.features.cache import ItemCache, Remembered
 from service.features.redis_link import LinkError, RedisLink
-from service.features.store import Failure, LookUp, StoreAwayError, stored_rows
+from service.features.store import Failure, LookUp, StoreAwayError, sound_places, stored_rows
 
 _SEEK_S = 1.0
 """Seconds between two looks for rows that were never seen."""
@@ -54,8 +54,7 @@ class RedisStore:
         self._cache = cache
         self._users, self._items = RedisTable(encoder, "users"), RedisTable(encoder, "items")
         self._generation_key = generation_key(encoder)
-        self._user_defaults = encoder.sides["user"].defaults
-        self._item_defaults = encoder.sides["item"].defaults
+        self._user_side, self._item_side = encoder.sides["user"], encoder.sides["item"]
         self._generation: bytes | None = None
         self._found: bool | None = None
         self._next_seek = time.monotonic() + _SEEK_S
@@ -104,6 +103,8 @@ class RedisStore:
         generation, user_value, *item_values = answer.values
         user, user_place = self._users.read([user_key], [user_value])
         items, places = self._items.read(item_keys, item_values)
+        user_place = sound_places(self._user_side, user, user_place)
+        places = sound_places(self._item_side, items, places)
         damaged = [place for place in np.flatnonzero(places < 0).tolist() if item_values[place] is not None]
         failures: list[Failure] = []
         if damaged or answer.foreign or (user_place[0] < 0 and user_value is not None):
@@ -116,8 +117,8 @@ class RedisStore:
         if held is not None:
             items, places = _together(held, items, places)
         return LookUp(
-            stored_rows(self._user_defaults, user, user_place),
-            stored_rows(self._item_defaults, items, places),
+            stored_rows(self._user_side, user, user_place),
+            stored_rows(self._item_side, items, places),
             failures,
             cache_hits=len(item_ids) - len(asked),
             cache_misses=len(asked),
@@ -159,8 +160,8 @@ class RedisStore:
     def _nothing(self, items: int, *failures: Failure) -> LookUp:
         nowhere, nobody = np.full(items, -1), np.full(1, -1)
         return LookUp(
-            stored_rows(self._user_defaults, _NO_RECORDS, nobody),
-            stored_rows(self._item_defaults, _NO_RECORDS, nowhere),
+            stored_rows(self._user_side, _NO_RECORDS, nobody),
+            stored_rows(self._item_side, _NO_RECORDS, nowhere),
             list(failures),
         )
 

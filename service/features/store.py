@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from model.encoding import EncodedRows
+from model.encoding import EncodedRows, SideEncoder
 from model.errors import FulcrumError
 
 Failure = Literal[
@@ -33,12 +33,14 @@ class StoredRows:
     Attributes:
         rows: encoded features [K, ...]; every feature missing where the store lacks the id.
         video_len_s: seconds, float64 [K]; NaN where unknown, and for users.
-        found: bool [K], whether the store has the id.
+        found: bool [K], whether the store has the id, and its row is sound.
+        damaged: whether any row was none that the encoder makes.
     """
 
     rows: EncodedRows
     video_len_s: npt.NDArray[np.float64]
     found: npt.NDArray[np.bool_]
+    damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,23 +81,57 @@ class FeatureStore(Protocol):
 
 
 def stored_rows(
-    defaults: EncodedRows, records: npt.NDArray[np.void], places: npt.NDArray[np.int64]
+    side: SideEncoder, records: npt.NDArray[np.void], places: npt.NDArray[np.int64]
 ) -> StoredRows:
-    """Rows from packed records.
+    """Rows from packed records. One that the encoder cannot have made is as if the store lacked it.
 
     Args:
-        defaults: the row of which nothing is known [1, ...].
+        side: made the records.
         records: of `model.store.packed`.
         places: where each id's record stands among them, -1 where it has none [K].
     """
-    found = places >= 0
+    defaults, found = side.defaults, places >= 0
     if not found.any():
         return StoredRows(defaults.take(np.zeros(len(places), np.int64)), np.full(len(places), np.nan), found)
     # A column is gathered straight to where it stays; an absent record is the last one at first.
     rows = EncodedRows(records["ids"][places], records["numeric"][places])
-    has_length = "video_len_s" in (records.dtype.names or ())
-    video_len_s = records["video_len_s"][places] if has_length else np.full(len(places), np.nan)
+    video_len_s = _lengths(records, places)
+    sound = _sound(side, rows, video_len_s)
+    damaged = sound is not None and bool((found & ~sound).any())
+    if sound is not None:
+        found &= sound
     if not found.all():
         absent = ~found
         rows.ids[absent], rows.numeric[absent], video_len_s[absent] = defaults.ids, defaults.numeric, np.nan
-    return StoredRows(rows, video_len_s, found)
+    return StoredRows(rows, video_len_s, found, damaged)
+
+
+def sound_places(
+    side: SideEncoder, records: npt.NDArray[np.void], places: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """`places` among `records`, as in `stored_rows`, less those of unsound records: -1."""
+    sound = _sound(side, EncodedRows(records["ids"], records["numeric"]), _lengths(records, slice(None)))
+    return places if sound is None else np.where((places >= 0) & sound[places], places, -1)
+
+
+def _lengths(records: npt.NDArray[np.void], places: npt.NDArray[np.int64] | slice) -> npt.NDArray[np.float64]:
+    if "video_len_s" in (records.dtype.names or ()):
+        lengths: npt.NDArray[np.float64] = records["video_len_s"][places]
+        return lengths
+    return np.full(len(records[places]), np.nan)
+
+
+def _sound(
+    side: SideEncoder, rows: EncodedRows, video_len_s: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_] | None:
+    """Which rows the encoder may have made [K]; None where all are: ids that the tables have, finite numbers,
+    no negative length. A row of a right checksum may be none, too, where somebody else wrote it.
+    """
+    # As unsigned numbers, negative ones are large: one comparison finds both ends.
+    beyond = rows.ids.view(np.uint64) >= side.table_rows.view(np.uint64)  # [K, id columns]
+    odd = ~np.isfinite(rows.numeric)  # [K, numeric columns]
+    lengths = (video_len_s < 0.0) | np.isinf(video_len_s)  # [K]
+    if not (beyond.any() or odd.any() or lengths.any()):
+        return None
+    sound: npt.NDArray[np.bool_] = ~(beyond.any(axis=1) | odd.any(axis=1) | lengths)
+    return sound

@@ -33,23 +33,23 @@ class FeatureStores:
                 settings.features, settings.feature_timeout_ms / 1000.0, settings.feature_connections
             )
 
-    def open(self, encoder: Encoder, await_redis: bool = False) -> FeatureStore:
+    def open(self, encoder: Encoder, await_rows: bool = False) -> FeatureStore:
         """The rows of this encoder. Blocks: not for the event loop.
 
         Args:
             encoder: of the bundle to be served.
-            await_redis: whether a Redis that does not answer now will do.
+            await_rows: whether a store that does not answer now, or is damaged, will do.
 
         Raises:
             FulcrumError: they are not there, or the store cannot be read; says how to mend it.
         """
         name = str(self._settings.features)
         if self._link is None:
-            return EmbeddedStore(Path(name), encoder)
+            return EmbeddedStore(Path(name), encoder, await_rows)
         from service.features.redis_store import RedisStore
 
         cache = ItemCache(self._settings.feature_cache_items, self._settings.feature_cache_ttl_s)
-        return RedisStore(self._link, encoder, cache, name, await_redis)
+        return RedisStore(self._link, encoder, cache, name, await_rows)
 
     @property
     def healthy(self) -> bool:

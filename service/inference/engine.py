@@ -7,6 +7,7 @@ Shapes: N candidates.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,11 @@ import structlog
 from model.bundle import FP32, NETWORK_DATA, Bundle
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession, ProviderChoice
+from model.encoding import EncodedRows, SideEncoder
 from model.errors import FulcrumError
 from service.inference.buckets import BucketedSession
 from service.inference.crew import Crew
-from service.inference.providers import CPU, ExecutionProvider, Provider, choose
+from service.inference.providers import CPU, ExecutionProvider, Provider, ProviderError, choose
 from service.inference.shared_weights import SharedWeights
 from service.inference.variant import AUTO, choose_variant
 
@@ -35,6 +37,9 @@ BUCKETS = (32, 64, 128, 256, CHUNK)
 _TOLERANCE = 1e-5
 """Largest difference of float32 from the bundle's parity sample, which the CPU made, on any provider: all
 differ but in the order of their sums."""
+
+_SLOWEST_S = 5.0
+"""Seconds that a call of the largest chunk may take once it is warm: hundreds of times what networks do."""
 
 _SPREAD = 2.0
 """A variant's differences from the sample, by their root mean square, may be so many times what they were
@@ -82,11 +87,12 @@ class Engine:
 
     @classmethod
     def load(cls, bundle: Bundle, options: EngineOptions) -> Self:
-        """Load the network, prove it on the bundle's parity sample and warm it up.
+        """Load the network, prove it on the bundle's parity sample and on the largest ids, and warm it up.
 
         Raises:
-            FulcrumError: provider or variant are not there, or the network does not give the sample's
-                predictions.
+            ProviderError: the provider is not there.
+            FulcrumError: the variant is not there, or the network does not give the sample's predictions,
+                lacks rows for what the encoder makes, needs more memory than there is, or takes seconds.
         """
         chosen = choose(options.provider)
         name = choose_variant(bundle, options.variant, chosen)
@@ -111,7 +117,7 @@ class Engine:
         if session.providers[0] != chosen.runtime:
             # onnxruntime falls back in silence when a provider's libraries do not load.
             if options.provider != "auto":
-                raise FulcrumError(
+                raise ProviderError(
                     f"provider {options.provider}: onnxruntime could not start it and fell back to the CPU; "
                     f"{chosen.hint}, or set provider to cpu"
                 )
@@ -136,7 +142,8 @@ class Engine:
             )
         engine = cls(session, bundle.task_names, variant, crew if chosen is CPU else None)
         engine._prove(bundle)
-        engine._warm_up(bundle.sample.inputs, BUCKETS if chosen.fixed_shapes else (1, CHUNK))
+        engine._try_largest_ids(bundle)
+        engine._warm_up(bundle, BUCKETS if chosen.fixed_shapes else (1, CHUNK))
         return engine
 
     def predict(self, inputs: NetworkInputs) -> dict[str, npt.NDArray[np.float32]]:
@@ -146,7 +153,7 @@ class Engine:
         return {task: found[task] for task in self._tasks}
 
     def _prove(self, bundle: Bundle) -> None:
-        found = self.predict(bundle.sample.inputs)
+        found = self._try(bundle, bundle.sample.inputs, "the parity sample")
         for task, predictions in found.items():
             expected = bundle.sample.expected.get(task)
             if expected is None or expected.shape != predictions.shape:
@@ -172,14 +179,44 @@ class Engine:
                 f"the parity sample by {difference:.2g}, more than {most:.2g}; {remedy}"
             )
 
-    def _warm_up(self, sample: NetworkInputs, sizes: Sequence[int]) -> None:
+    def _try(self, bundle: Bundle, inputs: NetworkInputs, what: str) -> dict[str, npt.NDArray[np.float32]]:
+        try:
+            return self.predict(inputs)
+        except Exception as error:  # onnxruntime raises a dozen types of its own
+            reason = str(error).splitlines()[0] if str(error) else repr(error)
+            raise FulcrumError(
+                f"bundle {bundle.path}: {self.variant} on {self.provider}: the network does not run on "
+                f"{what} ({reason}); export the bundle again"
+            ) from error
+
+    def _try_largest_ids(self, bundle: Bundle) -> None:
+        """The tables must have a row for each id that the encoder makes, or some request would fail."""
+        sides = bundle.encoder.sides
+        user = _largest(sides["user"]).beside(_largest(sides["context"]))
+        inputs = NetworkInputs(user, _largest(sides["item"]), np.zeros(1, np.int64))
+        self._try(bundle, inputs, "the largest ids of its encoder")
+
+    def _warm_up(self, bundle: Bundle, sizes: Sequence[int]) -> None:
         """First calls of each size allocate and choose kernels: let no request, which has one user, pay."""
+        sample = bundle.sample.inputs
         rows = len(sample.row_to_user)
-        for size in sizes if rows else ():
+        took_s = 0.0
+        for size in (*sizes, sizes[-1]) if rows else ():
             item = sample.item.take(np.resize(np.arange(rows), size))
-            self.predict(
-                NetworkInputs(sample.user.take(np.zeros(1, np.int64)), item, np.zeros(size, np.int64))
+            user = sample.user.take(np.zeros(1, np.int64))
+            began = time.perf_counter()
+            self._try(bundle, NetworkInputs(user, item, np.zeros(size, np.int64)), f"{size} candidates")
+            took_s = time.perf_counter() - began
+        if took_s > _SLOWEST_S:
+            raise FulcrumError(
+                f"bundle {bundle.path}: {self.variant} on {self.provider}: {sizes[-1]} candidates take "
+                f"{took_s:.1f} s, more than {_SLOWEST_S:.0f} s; no request waits that long"
             )
+
+
+def _largest(side: SideEncoder) -> EncodedRows:
+    """One row of the largest ids that the side's encoder makes."""
+    return EncodedRows(side.table_rows[None] - 1, np.zeros((1, side.numeric_columns), np.float32))
 
 
 def _mapped(bundle: Bundle, path: Path, shared: SharedWeights) -> NetworkSession | None:

@@ -17,6 +17,10 @@ from model.errors import FulcrumError
 Provider = Literal["auto", "cpu", "cuda", "openvino"]
 
 
+class ProviderError(FulcrumError):
+    """A provider that is not there, which is no fault of a network's."""
+
+
 @dataclass(frozen=True)
 class ExecutionProvider:
     """One way to run networks.
@@ -72,7 +76,7 @@ def choose(wanted: Provider) -> ExecutionProvider:
     """The provider to use; `auto` takes CUDA where the installed onnxruntime offers it, else the CPU.
 
     Raises:
-        FulcrumError: it does not offer the one that is wanted.
+        ProviderError: it does not offer the one that is wanted.
     """
     offered = ort.get_available_providers()
     for provider in _AUTO if wanted == "auto" else _ALL:
@@ -81,7 +85,7 @@ def choose(wanted: Provider) -> ExecutionProvider:
                 _load_nvidia_libraries()
             return provider
     extra = next(provider.extra for provider in _ALL if provider.name == wanted)
-    raise FulcrumError(
+    raise ProviderError(
         f"provider {wanted}: this onnxruntime offers {', '.join(offered)}; "
         f"install the extra {extra} in an environment of its own, or set provider to cpu"
     )

@@ -1,30 +1,34 @@
-"""Fleet: what each worker of this service runs, told in a file each, so that any of them can speak for all.
+"""Fleet: what each worker of this service runs, told in memory they share: any of them can speak for all.
 
-The run directory, made fresh by the supervisor:
+Beside that memory (service/processes/board.py) there is a run directory, made fresh by the supervisor, for
+what is too large or is opened by name. The service goes on without it, only with more memory and more work:
 
-    fleet.json           how many workers there should be, how many were replaced
-    worker-<place>.json  a worker's report; its time stamp is its heartbeat
-    *.db                 metrics (service/telemetry/metrics.py)
     weights/             networks that all workers map (service/inference/shared_weights.py)
+    trial-*              what became of trial loads (service/control/bundles/trial.py)
+    *.lock               whose turn it is
 
-A single worker has no run directory: it is the fleet. Knows neither bundles nor HTTP.
+A single worker has neither: it is the fleet. Knows neither bundles nor HTTP.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
+import structlog
 
-from model.files import replace_file
+from model.files import FileLock
+from service.processes.board import Board, Place
 
-_HEADCOUNT = "fleet.json"
+_MOST_REFUSED, _MOST_REASON = 200, 500
+"""Refused bundles, and characters of each reason, in a report too long for its place."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,14 @@ class Fleet:
     """One worker's view of all.
 
     Args:
-        folder: the run directory; None for a single worker.
+        folder: the run directory; None where there is none.
         worker: this worker's place.
+        board: memory that all workers share; None for a single worker.
     """
 
-    def __init__(self, folder: Path | None = None, worker: int = 0) -> None:
+    def __init__(self, folder: Path | None = None, worker: int = 0, board: Board | None = None) -> None:
         self.folder = folder
+        self.board = board
         self._own = WorkerReport(worker)
         self._lock = threading.Lock()
         self._write()
@@ -83,6 +89,11 @@ class Fleet:
     def own(self) -> WorkerReport:
         """This worker's report."""
         return self._own
+
+    @property
+    def place(self) -> Place | None:
+        """Where this worker writes; None for a single worker."""
+        return None if self.board is None else self.board.places[self._own.worker]
 
     def report(self, **changes: Any) -> None:
         """Change fields of this worker's report, and tell the others."""
@@ -94,41 +105,42 @@ class Fleet:
 
     def beat(self) -> None:
         """Show the supervisor that this worker's event loop turns."""
-        if self.folder is not None:
-            with contextlib.suppress(OSError):
-                os.utime(report_path(self.folder, self._own.worker))
+        if self.place is not None:
+            self.place.beat()
 
     def workers(self) -> list[WorkerReport]:
         """The reports of all workers that live, by place."""
-        others = [] if self.folder is None else [_read(path) for path in self.folder.glob("worker-*.json")]
-        reports = {report.worker: report for report in others if report is not None}
+        told = [] if self.board is None else [place.report.read() for place in self.board.places]
+        others = [WorkerReport(**orjson.loads(content)) for content in told if content is not None]
+        reports = {report.worker: report for report in others}
         reports[self._own.worker] = self._own
         return [report for _, report in sorted(reports.items())]
 
     def headcount(self) -> Headcount:
         """How many workers there should be."""
-        if self.folder is None:
+        if self.board is None:
             return Headcount()
-        return Headcount(**orjson.loads((self.folder / _HEADCOUNT).read_bytes()))
+        return Headcount(len(self.board.places), self.board.replaced)
+
+    def turn(self, name: str) -> AbstractContextManager[None]:
+        """One worker at a time; see `in_turn`."""
+        return in_turn(self.folder, name)
 
     def _write(self) -> None:
-        if self.folder is not None:
-            with contextlib.suppress(OSError):  # a full disk must not stop a worker from changing
-                replace_file(report_path(self.folder, self._own.worker), orjson.dumps(asdict(self._own)))
+        if self.place is None or self.place.report.write(orjson.dumps(asdict(self._own))):
+            return
+        some = list(self._own.refused.items())[:_MOST_REFUSED]
+        shorter = replace(self._own, refused={path: reason[:_MOST_REASON] for path, reason in some})
+        self.place.report.write(orjson.dumps(asdict(shorter)))
 
 
-def report_path(folder: Path, worker: int) -> Path:
-    """Where the worker at this place reports."""
-    return folder / f"worker-{worker}.json"
-
-
-def write_headcount(folder: Path, headcount: Headcount) -> None:
-    """Tell the workers; the supervisor does."""
-    replace_file(folder / _HEADCOUNT, orjson.dumps(asdict(headcount)))
-
-
-def _read(path: Path) -> WorkerReport | None:
-    try:
-        return WorkerReport(**orjson.loads(path.read_bytes()))
-    except OSError:
-        return None  # it died meanwhile
+@contextmanager
+def in_turn(folder: Path | None, name: str) -> Iterator[None]:
+    """One process at a time, as far as the run directory allows it: without one, all go at once."""
+    with ExitStack() as stack:
+        if folder is not None:
+            try:
+                stack.enter_context(FileLock(folder / f"{name}.lock"))
+            except OSError as error:
+                log.warning("no_turns", what=name, error=str(error))
+        yield

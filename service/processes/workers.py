@@ -7,7 +7,6 @@ that one which dies takes along no more than what it had accepted.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import shutil
 import signal
@@ -17,16 +16,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import structlog
-from prometheus_client.multiprocess import mark_process_dead
 
 from model.errors import FulcrumError
-from service.processes.fleet import Fleet, Headcount, report_path, write_headcount
+from service.processes.board import Board
+from service.processes.fleet import Fleet
 from service.processes.listener import refuse_newcomers
 
 Work = Callable[[Fleet, Callable[[str], None]], None]
@@ -63,7 +62,6 @@ class _Place:
     ready_at: float = 0.0
     failures: int = 0
     start_at: float = 0.0
-    beat: tuple[float, float] = field(default=(0.0, 0.0))
 
 
 def supervise(
@@ -95,7 +93,12 @@ def supervise(
 
 class _Supervisor:
     def __init__(
-        self, workers: int, listener: socket.socket, folder: Path, work: Work, greet: Callable[[str], None]
+        self,
+        workers: int,
+        listener: socket.socket,
+        folder: Path | None,
+        work: Work,
+        greet: Callable[[str], None],
     ) -> None:
         self._listener = listener
         self._places = [_Place(number) for number in range(workers)]
@@ -103,8 +106,7 @@ class _Supervisor:
         self._work = work
         self._greet = greet
         self._greeted = self._stopping = False
-        self._replaced = 0
-        self._count()
+        self._board = Board(workers)
 
     def stop(self, *_: object) -> None:
         """Handle a signal."""
@@ -143,7 +145,9 @@ class _Supervisor:
         place.name = place.reason = None
         place.ready_at = 0.0
         place.process = _fork.Process(
-            target=_begin, args=(self._work, self._folder, place.number, news), name=f"worker-{place.number}"
+            target=_begin,
+            args=(self._work, Fleet(self._folder, place.number, self._board), news),
+            name=f"worker-{place.number}",
         )
         place.process.start()
         news.close()
@@ -165,11 +169,8 @@ class _Supervisor:
             self._bury(place, process)
 
     def _silent(self, place: _Place) -> bool:
-        with contextlib.suppress(OSError):
-            beat = report_path(self._folder, place.number).stat().st_mtime
-            if beat != place.beat[0]:
-                place.beat = beat, time.monotonic()
-        return time.monotonic() - max(place.beat[1], place.ready_at) > _SILENT_S
+        beaten_at = self._board.places[place.number].beaten_at
+        return time.monotonic() - max(beaten_at, place.ready_at) > _SILENT_S
 
     def _bury(self, place: _Place, process: ForkProcess) -> None:
         place.process = None
@@ -182,10 +183,8 @@ class _Supervisor:
             raise FulcrumError(
                 reason if place.reason else f"worker {place.number}: {how} before it was ready"
             )
-        report_path(self._folder, place.number).unlink(missing_ok=True)
-        mark_process_dead(place.number, str(self._folder))  # type: ignore[no-untyped-call]
-        self._replaced += 1
-        self._count()
+        self._board.places[place.number].leave()
+        self._board.replaced += 1
         lived_s = time.monotonic() - place.ready_at if place.ready_at else 0.0
         place.failures = 0 if lived_s >= _STABLE_S else place.failures + 1
         doubled = place.failures - (1 if lived_s else 0)  # bad luck once is no reason to wait
@@ -193,30 +192,27 @@ class _Supervisor:
         place.start_at = time.monotonic() + pause_s
         log.error("worker_died", worker=place.number, pid=process.pid, reason=reason, next_in_s=pause_s)
 
-    def _count(self) -> None:
-        write_headcount(self._folder, Headcount(len(self._places), self._replaced))
 
-
-def _begin(work: Work, folder: Path, number: int, news: Connection) -> None:
+def _begin(work: Work, fleet: Fleet, news: Connection) -> None:
     """In the forked process."""
     for sig in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sig, signal.SIG_DFL)
     try:
-        work(Fleet(folder, number), lambda name: news.send((name, None)))
+        work(fleet, lambda name: news.send((name, None)))
     except FulcrumError as error:
         news.send((None, str(error)))
         sys.exit(1)
 
 
 @contextmanager
-def _run_directory() -> Iterator[Path]:
+def _run_directory() -> Iterator[Path | None]:
+    """A folder of this run; None where there is none to write to, which costs memory and no more."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="fulcrum-"))
     except OSError as error:
-        raise FulcrumError(
-            f"workers need a folder for what they tell each other, and there is none to write to ({error}); "
-            "set TMPDIR to one, best in memory"
-        ) from error
+        log.warning("no_run_directory", error=str(error), hint="set TMPDIR to a folder, best in memory")
+        yield None
+        return
     try:
         yield folder
     finally:

@@ -1,12 +1,11 @@
 """Metrics: what Prometheus scrapes. Knows numbers of requests and rankings, decides nothing.
 
-Of several workers each counts in files of the run directory, by its place; whoever is scraped adds them up.
+Of several workers each counts in memory that all share, at its place; whoever is scraped adds them up.
 A replacement goes on where the worker before it stopped, so that no counter ever falls.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -21,7 +20,6 @@ from prometheus_client import (
 )
 from prometheus_client import values as counting
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from service.control.bundles.rollout import Judgement
@@ -30,6 +28,7 @@ from service.processes.fleet import Fleet
 from service.ranking.admission import Shed
 from service.ranking.ranker import Ranking
 from service.ranking.stopwatch import Stopwatch
+from service.telemetry.shared_values import SharedValues, value_class
 
 _SECONDS = (
     0.00025,
@@ -65,10 +64,10 @@ class Metrics:
     def __init__(self, fleet: Fleet) -> None:
         self._scraped = registry = CollectorRegistry()
         registry.register(_OfFleet(fleet))
-        if fleet.folder is not None:
+        if fleet.board is not None and fleet.place is not None:
             registry = CollectorRegistry()
-            _count_in_files(fleet)
-            MultiProcessCollector(self._scraped, str(fleet.folder))  # type: ignore[no-untyped-call]
+            counting.ValueClass = value_class(fleet.place.counts)
+            self._scraped.register(SharedValues(fleet, fleet.board))
         self._requests = Counter("fulcrum_requests", "HTTP requests.", ["route", "status"], registry=registry)
         self._seconds = Histogram(
             "fulcrum_request_seconds",
@@ -217,10 +216,3 @@ class _OfFleet(Collector):
         yield GaugeMetricFamily(
             "fulcrum_bundles_refused", "Bundles of the models folder that cannot serve.", len(refused)
         )
-
-
-def _count_in_files(fleet: Fleet) -> None:
-    """From now on, new metrics of this process lie in files of the run directory."""
-    place = fleet.own.worker
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(fleet.folder)
-    counting.ValueClass = counting.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]

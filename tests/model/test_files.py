@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -9,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from model.files import FileLock, fresh_file, fresh_folder, now, replace_file
+from model.files import FileLock, fresh_file, fresh_folder, now, open_regular, read_file, replace_file
 
 _HOLD = """
 import pathlib, sys
@@ -34,6 +36,37 @@ def test_the_time_is_utc_and_sorts_as_text():
     first, second = now(), now()
     assert first <= second
     assert first.endswith("+00:00")
+
+
+def pipe(path):
+    os.mkfifo(path)
+
+
+def listening_socket(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    "make", [pipe, listening_socket, lambda path: path.mkdir(), lambda path: path.symlink_to("/dev/zero")]
+)
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, make):
+    path = tmp_path / "file"
+    make(path)
+    with pytest.raises(OSError, match=r"regular file|No such device") as refused:
+        read_file(path, 100)
+    assert refused.value.filename == str(path)
+
+
+def test_a_file_is_read_up_to_its_bound_and_refused_beyond(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    (tmp_path / "link").symlink_to(path)
+    assert read_file(tmp_path / "link", 5) == b"12345"
+    with pytest.raises(OSError, match="it has more than 4 bytes"):
+        read_file(path, 4)
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("durable", [False, True])

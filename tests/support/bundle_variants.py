@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +31,7 @@ from model.bundle.session import NetworkSession
 from model.encoding import Encoder
 from model.schema import Schema
 
-__all__ = ["write_variant"]
+__all__ = ["write_edited", "write_variant"]
 
 Flaw = Literal["corrupt", "foreign", "nan", "misfit"]
 
@@ -75,6 +76,21 @@ def write_variant(
         (fresh / NETWORK).write_bytes(network)
     fresh.rename(out)
     return version
+
+
+def write_edited(source: Path, out: Path, edit: Callable[[Path], None], **fields: Any) -> None:
+    """Write a copy of a bundle that `edit` changed, with a manifest that agrees with what it holds then.
+
+    Args:
+        source: a bundle.
+        out: its new folder.
+        edit: called with the folder.
+        **fields: of the manifest.
+    """
+    bundle = load_bundle(source)
+    shutil.copytree(source, out, ignore=shutil.ignore_patterns(MANIFEST, MANIFEST_SUM))
+    edit(out)
+    _manifest(out, bundle, None, {}, **fields)
 
 
 def _change_weights(source: Path, out: Path, seed: int, nan: bool) -> None:
@@ -127,11 +143,13 @@ def _rename(folder: Path, task: str, name: str) -> None:
         (folder / file).write_text(json.dumps(document))
 
 
-def _manifest(folder: Path, bundle: Bundle, created: str | None, renamed: dict[str, str]) -> str:
+def _manifest(
+    folder: Path, bundle: Bundle, created: str | None, renamed: dict[str, str], **given: Any
+) -> str:
     fields = bundle.manifest.model_dump(mode="json", exclude={"format", "version", "files"})
     for task in fields["tasks"]:
         task["name"] = renamed.get(task["name"], task["name"])
     schema = Schema.model_validate_json((folder / SCHEMA).read_bytes())
     encoder = Encoder.from_json(schema, (folder / ENCODER).read_bytes())
-    fields |= {"encoder_fingerprint": encoder.fingerprint, "created": created or fields["created"]}
+    fields |= {"encoder_fingerprint": encoder.fingerprint, "created": created or fields["created"], **given}
     return write_manifest(folder, **fields).version

@@ -19,6 +19,10 @@ class NoRowsError(FulcrumError):
     """The feature store lacks this bundle's rows: publishing them, not another bundle, mends it."""
 
 
+class UnfitError(FulcrumError):
+    """What the bundle holds cannot serve here: no other try, only other files, mends it."""
+
+
 @dataclass(frozen=True)
 class Loader:
     """How bundles are loaded here.
@@ -27,7 +31,8 @@ class Loader:
         open_store: the feature store with the rows of an encoder, FulcrumError where it lacks them; the flag
             says whether a store that does not answer now will do.
         load_engine: the network, checked on the bundle's parity sample and warm.
-        try_elsewhere: loads a bundle where it can do no harm first; FulcrumError where that fails.
+        try_elsewhere: loads a bundle where it can do no harm first; UnfitError where its content is at fault,
+            FulcrumError where the try failed.
     """
 
     open_store: Callable[[Encoder, bool], FeatureStore]

@@ -1,10 +1,11 @@
 """Rollout: which bundle of the models folder this worker serves, and how it gets there. Knows no HTTP.
 
-    scan the folder, read the desired state -> the wanted bundle -> verify, rows, trial, network -> swap
+    scan the folder, read the desired state -> the wanted bundle -> trial -> verify, rows, network -> swap
 
-A bundle that fails any of these is refused, and what serves goes on. A refusal is remembered: the same files
-are not tried again, save for a bundle that waits for its rows or for a fusion config that fits it. Workers
-swap one after the other, so that all but one answer at full speed.
+A bundle that fails any of these is refused, and what serves goes on. What a trial finds wrong with the
+content is remembered until the files change; a bundle that waits for its rows or for a fusion config that
+fits it is tried again soon, and one that failed otherwise after a pause. A trial holds up nobody: another
+bundle can be activated meanwhile. Workers swap one after the other, so that all but one answer at full speed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,11 +23,10 @@ import structlog
 
 from model.bundle import Bundle, load_bundle
 from model.errors import FulcrumError
-from model.files import FileLock
 from model.fusion import FusionError
 from service.control.active import Control
 from service.control.bundles.catalog import Catalog, Model, Signature
-from service.control.bundles.loading import Loader, NoRowsError
+from service.control.bundles.loading import Loader, NoRowsError, UnfitError
 from service.control.snapshot import ActiveBundle
 from service.control.state.desired import Desired, StateError, StateStore
 from service.processes.fleet import Fleet
@@ -37,6 +37,9 @@ Judgement = Literal["activated", "refused"]
 _POLL_S = 0.25
 _AGAIN_S = 1.0
 """Seconds until a bundle is tried again that waits for its rows, or for a fusion config that it fits."""
+
+_PAUSE_S, _LONGEST_PAUSE_S = 30.0, 900.0
+"""Seconds until a bundle is tried again that failed for reasons which may pass, twice as long each time."""
 
 _LEAVE_S = 2.0
 """Seconds that a load has to end at a stop; it changes nothing any more."""
@@ -61,12 +64,14 @@ class _Refusal:
         reason: in one line.
         waiting: the verified bundle, where nothing is amiss but its rows.
         again_at: when to try again, of `time.monotonic`; None for not before the files change.
+        pause_s: before that try, where what failed may pass.
     """
 
     signature: Signature
     reason: str
     waiting: Bundle | None = None
     again_at: float | None = None
+    pause_s: float = 0.0
 
     @property
     def due(self) -> bool:
@@ -105,6 +110,7 @@ class Rollout:
         self._desired: Desired | None = None
         self._problem: str | None = None
         self._refusals: dict[Path, _Refusal] = {}
+        self._passed: dict[Path, Signature] = {}
         self._untidy = False
         self._changing = threading.Lock()
         self._stopped = threading.Event()
@@ -143,14 +149,12 @@ class Rollout:
         with self._changing:
             self.catalog.scan()
             self._read_state()
-            active = self.control.snapshot().active
-            for model in self._wanted():
-                if _version(model) != active.bundle.version:
-                    if self._take(model):
-                        break
-                elif active.store.seek() is not False:
-                    break
+            untried = self._advance()
             self._forget()
+        if untried is not None:
+            self._try(untried)
+            with self._changing:
+                self._advance()
 
     def activate(self, wanted: str) -> None:
         """Serve this bundle, and want it from now on in all workers.
@@ -167,18 +171,20 @@ class Rollout:
         with self._changing:
             self.catalog.scan()
             model = self._find(wanted)
-            version = _version(model)
-            active = None
-            if version != self.control.snapshot().active.bundle.version:
-                self._refusals.pop(model.path, None)
+        if _version(model) != self.control.snapshot().active.bundle.version and not self._try(model):
+            raise FulcrumError(self._refusals[model.path].reason)
+        with self._changing:
+            desired = Desired(bundle=_version(model))
+            if desired.bundle == self.control.snapshot().active.bundle.version:
+                self._state.write(desired)
+            else:
                 with self._in_turn():
                     active = self._load(model)
                 if active is None:
                     raise FulcrumError(self._refusals[model.path].reason)
-            self._state.write(Desired(bundle=version))
-            self._desired, self._problem = Desired(bundle=version), None
-            if active is not None:
-                self._swap(active)
+                # Written once nothing else can fail: else workers would follow what was refused.
+                self._swap(active, lambda: self._state.write(desired))
+            self._desired, self._problem = desired, None
 
     def refusals(self) -> dict[Path, str]:
         """Why bundles are refused, by any worker."""
@@ -195,7 +201,7 @@ class Rollout:
         running = {report.bundle for report in self._fleet.workers()}
         first = self._wanted() if self._desired else [m for m in models if _version(m) in running]
         for model in [*first, *(model for model in models if model not in first)]:
-            active = self._load(model)
+            active = self._load(model) if self._try(model) else None
             if active is None:
                 continue
             try:
@@ -256,11 +262,40 @@ class Rollout:
             raise AmbiguousVersionError(f"{wanted!r} may be {' or '.join(found)}; give more of it")
         return known[found[0]]
 
+    def _advance(self) -> Model | None:
+        """Serve the most wanted bundle that can; where one must be tried before, that one."""
+        active = self.control.snapshot().active
+        for model in self._wanted():
+            refusal = self._refusals.get(model.path)
+            if _version(model) == active.bundle.version:
+                if active.store.seek() is not False:
+                    return None
+            elif refusal and refusal.signature == model.signature and not refusal.due:
+                continue
+            elif self._passed.get(model.path) != model.signature:
+                return model
+            elif self._take(model):
+                return None
+        return None
+
+    def _try(self, model: Model) -> bool:
+        """Whether the bundle passes a trial load, in a process of its own and without holding up anybody."""
+        problem: Exception | None = None
+        try:
+            if model.manifest and self._control is not None:
+                self._control.check([task.name for task in model.manifest.tasks])
+            self._loader.try_elsewhere(model)
+        except Exception as error:  # whatever a bundle holds, it must not end the watching
+            problem = error
+        with self._changing:
+            if problem is None:
+                self._passed[model.path] = model.signature
+            else:
+                self._failed(model, problem)
+        return problem is None
+
     def _take(self, model: Model) -> bool:
         """Whether this bundle serves now."""
-        refusal = self._refusals.get(model.path)
-        if refusal and refusal.signature == model.signature and not refusal.due:
-            return False
         with self._in_turn():
             active = self._load(model)
             if active is None:
@@ -268,12 +303,12 @@ class Rollout:
             try:
                 self._swap(active)
             except FusionError as error:
-                self._refuse(model, str(error), again_s=_AGAIN_S)
+                self._failed(model, error)
                 return False
         return True
 
     def _load(self, model: Model) -> ActiveBundle | None:
-        """The bundle, ready to serve; None if it is refused."""
+        """A bundle that passed its trial, ready to serve; None if it is refused."""
         began = time.monotonic()
         refusal = self._refusals.get(model.path)
         bundle = refusal.waiting if refusal and refusal.signature == model.signature else None
@@ -282,35 +317,49 @@ class Rollout:
                 self._control.check([task.name for task in model.manifest.tasks])
             bundle = bundle or load_bundle(model.path)
             store = self._loader.open(bundle, first=self._control is None)
-            self._loader.try_elsewhere(model)
             active = self._loader.complete(bundle, store)
-        except FusionError as error:
-            self._refuse(model, str(error), again_s=_AGAIN_S)
-        except NoRowsError as error:
-            self._refuse(model, str(error), waiting=bundle, again_s=_AGAIN_S)
-        except FulcrumError as error:
-            self._refuse(model, str(error))
-        except Exception as error:  # whatever a bundle holds, it must not end the watching
-            log.exception("bundle_refused", path=str(model.path))
-            self._refuse(model, f"bundle {model.path}: {error!r}")
-        else:
-            self._refusals.pop(model.path, None)
-            log.info("bundle_loaded", version=bundle.version, seconds=round(time.monotonic() - began, 3))
-            return active
-        return None
+        except Exception as error:  # as above
+            self._failed(model, error, bundle)
+            return None
+        self._refusals.pop(model.path, None)
+        log.info("bundle_loaded", version=bundle.version, seconds=round(time.monotonic() - began, 3))
+        return active
 
-    def _swap(self, active: ActiveBundle) -> None:
-        weakref.finalize(self.control.snapshot().active, self._soil).atexit = False
-        self.control.swap(active)
+    def _failed(self, model: Model, error: Exception, bundle: Bundle | None = None) -> None:
+        """Refuse the bundle, for as long as it deserves."""
+        match error:
+            case FusionError():
+                self._refuse(model, str(error), again_s=_AGAIN_S)
+            case NoRowsError():
+                self._refuse(model, str(error), waiting=bundle, again_s=_AGAIN_S)
+            case UnfitError():
+                self._refuse(model, str(error))
+            case _:
+                if not isinstance(error, FulcrumError):
+                    log.error("bundle_refused", path=str(model.path), exc_info=error)
+                before = self._refusals.get(model.path)
+                pause_s = min(2.0 * before.pause_s, _LONGEST_PAUSE_S) if before else 0.0
+                reason = str(error) if isinstance(error, FulcrumError) else f"bundle {model.path}: {error!r}"
+                self._refuse(model, reason, again_s=pause_s or _PAUSE_S, pause_s=pause_s or _PAUSE_S)
+
+    def _swap(self, active: ActiveBundle, commit: Callable[[], None] = lambda: None) -> None:
+        previous = self.control.snapshot().active
+        self.control.swap(active, commit)
+        weakref.finalize(previous, self._soil).atexit = False
         self._on_judged("activated")
         log.info("bundle_activated", path=str(active.bundle.path), version=active.bundle.version)
 
     def _refuse(
-        self, model: Model, reason: str, waiting: Bundle | None = None, again_s: float | None = None
+        self,
+        model: Model,
+        reason: str,
+        waiting: Bundle | None = None,
+        again_s: float | None = None,
+        pause_s: float = 0.0,
     ) -> None:
         before = self._refusals.get(model.path)
         again_at = None if again_s is None else time.monotonic() + again_s
-        self._refusals[model.path] = _Refusal(model.signature, reason, waiting, again_at)
+        self._refusals[model.path] = _Refusal(model.signature, reason, waiting, again_at, pause_s)
         self._soil()  # what was loaded of it
         if before is None or before.reason != reason:
             log.error("bundle_refused", path=str(model.path), version=_version(model), reason=reason)
@@ -320,6 +369,7 @@ class Rollout:
     def _forget(self) -> None:
         """What is gone or has changed is refused no longer."""
         signatures = {model.path: model.signature for model in self.catalog.models}
+        self._passed = {path: seen for path, seen in self._passed.items() if signatures.get(path) == seen}
         kept = {path: r for path, r in self._refusals.items() if signatures.get(path) == r.signature}
         if kept != self._refusals:
             self._refusals = kept
@@ -335,8 +385,7 @@ class Rollout:
 
     def _in_turn(self) -> AbstractContextManager[None]:
         """One worker at a time."""
-        folder = self._fleet.folder
-        return nullcontext() if folder is None else FileLock(folder / "swap.lock")
+        return self._fleet.turn("swap")
 
 
 def _version(model: Model) -> str:

@@ -7,17 +7,16 @@ who calls `poll` and `fit` sees to it that they do not meet.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import structlog
 
 from model.document import MAX_BYTES
-from model.files import now, replace_file
+from model.files import now, open_regular
 from model.fusion import FusionConfig, FusionError, check_tasks, parse_fusion, version
 
 Reload = Literal["loaded", "rejected"]
@@ -73,6 +72,16 @@ class _Look:
     failure: str | None = None
 
 
+class Keep(Protocol):
+    """Where content lies that outlives this process."""
+
+    def read(self) -> bytes | None:
+        """What was written last, if anything."""
+
+    def write(self, content: bytes) -> object:
+        """Put this in its place; never fails."""
+
+
 class FusionFile:
     """A fusion config file and what became of it.
 
@@ -91,7 +100,7 @@ class FusionFile:
         path: Path,
         tasks: Sequence[str],
         on_reload: Callable[[Reload], None] | None = None,
-        keep: Path | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self._path = path
         self._tasks = list(tasks)
@@ -101,9 +110,10 @@ class FusionFile:
         try:
             self._state = FusionState(self._parse(look))
         except FusionError as error:
-            if keep is None or not keep.is_file():
+            kept = None if keep is None else keep.read()
+            if kept is None:
                 raise
-            self._state = FusionState(self._parse(_Look(keep.read_bytes())), _rejection(look, error))
+            self._state = FusionState(self._parse(_Look(kept)), _rejection(look, error))
             log.error("fusion_rejected", error=str(error), serving=self._state.active.version)
         self._seen = look
         self._judged: _Look | None = look
@@ -151,10 +161,10 @@ class FusionFile:
 
     def _look(self) -> _Look:
         try:
-            if not self._path.is_file():  # nor open a pipe, which would wait for a writer
-                return _Look(None, "there is no such file")
-            with self._path.open("rb") as file:
+            with open_regular(self._path) as file:
                 return _Look(file.read(MAX_BYTES + 1))
+        except FileNotFoundError:
+            return _Look(None, "there is no such file")
         except OSError as error:
             return _Look(None, f"cannot read the file: {error.strerror}")
 
@@ -172,8 +182,7 @@ class FusionFile:
         config = parse_fusion(text, source=source)
         check_tasks(config, self._tasks, source=source)
         if self._keep is not None:
-            with contextlib.suppress(OSError):  # a full disk makes no config bad
-                replace_file(self._keep, look.content)
+            self._keep.write(look.content)
         return ActiveFusion(config, version(config), source, now())
 
 

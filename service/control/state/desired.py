@@ -48,7 +48,7 @@ class StateStore(Protocol):
         """Want this from now on.
 
         Raises:
-            StateError: it cannot be written; nothing has changed.
+            StateError: it cannot be written; as far as can be seen, nothing has changed.
         """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.files import replace_file
+from model.files import read_file, replace_file
 from service.control.state.desired import MAX_BYTES, Desired, StateError, parse_desired
 
 
@@ -22,8 +22,7 @@ class FileState:
     def read(self) -> Desired:
         """What is wanted."""
         try:
-            with self._path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+            content = read_file(self._path, MAX_BYTES)
         except FileNotFoundError:
             return Desired()
         except OSError as error:

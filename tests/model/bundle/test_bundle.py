@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import shutil
+import zipfile
 
 import numpy as np
+import onnx
+import onnx.external_data_helper
 import orjson
 import pytest
 
@@ -206,3 +210,56 @@ def test_a_sample_comes_back_as_it_was_saved(bundle):
     assert list(again.expected) == ["vtr", "vcr", "shr"]
     for task, values in sample.expected.items():
         np.testing.assert_array_equal(again.expected[task], values)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_pipe_in_place_of_a_file_is_refused_without_waiting(bundle, name):
+    (bundle / name).unlink()
+    os.mkfifo(bundle / name)
+    refused(bundle, "regular file")
+
+
+def test_a_sample_that_would_inflate_is_refused(bundle):
+    with zipfile.ZipFile(bundle / "sample.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("user_ids.npy", b"\0" * (4 << 20))
+    rewrite(bundle)
+    refused(bundle, r"sample\.npz: not a parity sample \(\d+ bytes that inflate to 4194304")
+
+
+def test_a_sample_that_claims_an_array_larger_than_itself_is_refused(bundle):
+    content = (bundle / "sample.npz").read_bytes()
+    assert b"'shape': (" in content
+    with np.load(bundle / "sample.npz") as sample:
+        arrays = dict(sample)
+    with zipfile.ZipFile(bundle / "sample.npz", "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                shape = (1 << 50,) if name == "row_to_user" else array.shape
+                descr = np.lib.format.dtype_to_descr(array.dtype)
+                np.lib.format.write_array_header_1_0(
+                    file, {"descr": descr, "fortran_order": False, "shape": shape}
+                )
+                file.write(array.tobytes())
+    rewrite(bundle)
+    refused(bundle, r"sample\.npz: not a parity sample")
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_graph_that_takes_weights_from_another_file_is_refused(bundle, listed):
+    """One that is not listed has no checksum, and one that is would not count in the version."""
+    graph = onnx.load(bundle / "network.onnx")
+    weights = next(tensor for tensor in graph.graph.initializer if len(tensor.raw_data) > 100)
+    (bundle / "other.data").write_bytes(weights.raw_data)
+    onnx.external_data_helper.set_external_data(weights, "other.data")
+    weights.ClearField("raw_data")
+    (bundle / "network.onnx").write_bytes(graph.SerializeToString())
+    if not listed:
+        (bundle / "other.data").rename(bundle.parent / "other.data")
+    rewrite(bundle)
+    refused(bundle, "network.onnx takes weights from 'other.data'; expected network.onnx.data")
+
+
+@pytest.mark.parametrize("created", ["zzz", "", "9", "2026-13-01T00:00:00Z"])
+def test_a_time_that_is_none_is_refused(bundle, created):
+    forge(bundle, created=created)
+    refused(bundle, "created: expected a time such as")

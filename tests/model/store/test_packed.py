@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from model.encoding import Column, EncodedRows, Encoder
 from model.errors import FulcrumError
 from model.schema import Schema
+from model.store.arrays import CHECKSUMS, StoreDamagedError, read_checksums
 from model.store.packed import PackedLayout, current_generation, open_tables, update_store, write_store
 
 
@@ -310,3 +312,63 @@ def test_two_publishings_at_once_lose_nothing(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(24)))
     assert (current(tmp_path)["items"].find([f"n{number}" for number in range(24)]) >= 0).all()
+
+
+@pytest.mark.parametrize("table", ["users", "items"])
+@pytest.mark.parametrize("part", ["rows", "hashes", "index"])
+def test_content_that_changed_within_a_file_is_refused(tmp_path, table, part):
+    path = write_store(tmp_path, ENCODER, tables()) / f"{table}.{part}.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreDamagedError, match=rf"{table}\.(\*|{part}\.npy is damaged: expected checksum)"):
+        open_tables(tmp_path, ENCODER)
+
+
+def test_an_index_in_another_order_is_refused(tmp_path):
+    path = write_store(tmp_path, ENCODER, tables()) / "users.index.npy"
+    np.save(path, np.load(path)[::-1])
+    with pytest.raises(StoreDamagedError, match=r"users\.index\.npy is damaged: expected checksum"):
+        open_tables(tmp_path, ENCODER)
+
+
+def test_a_table_that_was_linked_has_its_checksums_too(tmp_path):
+    update_store(tmp_path, ENCODER, tables())
+    update_store(tmp_path, ENCODER, tables(words=("a",)))
+    folder = tmp_path / ENCODER.fingerprint / str(current_generation(tmp_path, ENCODER))
+    assert read_checksums(folder).keys() == {path.name for path in folder.glob("*.npy")}
+
+
+def test_a_generation_of_before_there_were_checksums_still_opens(tmp_path):
+    (write_store(tmp_path, ENCODER, tables()) / CHECKSUMS).unlink()
+    assert len(current(tmp_path)["users"]) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"users.rows.npy": 1}', b"\xff", b"x" * 100_000])
+def test_checksums_that_are_damaged_are_refused(tmp_path, content):
+    (write_store(tmp_path, ENCODER, tables()) / CHECKSUMS).write_bytes(content)
+    with pytest.raises(StoreDamagedError, match="publish again"):
+        open_tables(tmp_path, ENCODER)
+
+
+def _pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("name", ["users.rows.npy", "items.index.npy", CHECKSUMS, "../CURRENT"])
+def test_a_pipe_in_place_of_a_file_is_refused_without_waiting_and_published_over(tmp_path, name):
+    _pipe(write_store(tmp_path, ENCODER, tables()) / name)
+    with pytest.raises(StoreDamagedError, match="regular file"):
+        open_tables(tmp_path, ENCODER)
+    assert update_store(tmp_path, ENCODER, tables())["users"] == 3
+    assert len(current(tmp_path)["users"]) == 3
+
+
+def test_a_table_knows_whether_its_files_were_written_to(tmp_path):
+    folder = write_store(tmp_path, ENCODER, tables())
+    users = current(tmp_path)["users"]
+    write_store(tmp_path, ENCODER, tables(words=("a",)))  # another generation: other files
+    assert users.untouched
+    os.truncate(folder / "users.rows.npy", 10)
+    assert not users.untouched

@@ -139,3 +139,19 @@ def test_a_watch_that_fails_once_goes_on(tmp_path, bundle, monkeypatch):
 
 def test_one_that_was_never_started_can_be_stopped(bundle):
     Control(bundle(), None, Fleet()).stop()
+
+
+def test_a_swap_that_cannot_be_committed_changes_nothing(bundle, tmp_path):
+    file = write(tmp_path / "fusion.yaml", vtr=3.0)
+    control = Control(bundle("sha256:a", "vtr", "shr"), file, Fleet())
+    before = control.snapshot()
+    committed = []
+    with pytest.raises(FusionError, match="vtr"):
+        control.swap(bundle("sha256:b", "shr"), lambda: committed.append("b"))
+    assert committed == []
+    with pytest.raises(ZeroDivisionError):
+        control.swap(bundle("sha256:c", "vtr"), lambda: 1 / 0)
+    assert control.snapshot() is before
+    control.swap(bundle("sha256:d", "vtr"), lambda: committed.append(control.snapshot()))
+    assert committed == [before]
+    assert control.snapshot().active.bundle.version == "sha256:d"

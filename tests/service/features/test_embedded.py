@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import threading
 
 import numpy as np
 import pytest
 
 from model.errors import FulcrumError
+from model.store.arrays import StoreDamagedError
 from model.store.packed import PackedLayout, open_tables, update_store
 from service.features.embedded import EmbeddedStore
 
@@ -111,6 +114,114 @@ def test_a_damaged_generation_leaves_the_one_before_in_service(growing, tmp_path
     assert asyncio.run(ask()).items.found.tolist() == [True]
 
 
+def rows_file(root, name="items.rows.npy"):
+    """Of the current generation."""
+    current = next(root.glob("*/CURRENT"))
+    return current.with_name(current.read_text()) / name
+
+
+def look_up(store, *, after_s=0.3):
+    async def ask():
+        await asyncio.sleep(after_s)  # longer than the time between two looks
+        return await store.look_up("u1", ["v5", "v700"])
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture
+def root(world, tmp_path):
+    return shutil.copytree(world.features, tmp_path / "store")
+
+
+@pytest.mark.parametrize("name", ["items.rows.npy", "items.hashes.npy", "users.index.npy"])
+def test_a_file_truncated_in_place_is_never_read_and_answers_are_defaults_that_say_so(root, encoder, name):
+    store = EmbeddedStore(root, encoder)
+    path = rows_file(root, name)
+    content = path.read_bytes()
+    os.truncate(path, 0)  # to read its map from now on would end this process
+    for after_s in (0.0, 0.3):
+        found = look_up(store, after_s=after_s)
+        assert found.failures == ["feature_store_corrupt"]
+        assert not found.user.found.any()
+        assert not found.items.found.any()
+    assert (store.generation, store.seek()) == (None, None)
+    path.write_bytes(content)
+    again = look_up(store)
+    assert (again.failures, again.items.found.tolist()) == ([], [True, True])
+
+
+def test_a_file_written_over_in_place_is_not_read_until_it_is_sound_again(root, encoder):
+    store = EmbeddedStore(root, encoder)
+    path = rows_file(root)
+    content = path.read_bytes()
+    with path.open("r+b") as file:
+        file.seek(-200, os.SEEK_END)
+        file.write(b"\x01" * 100)
+    assert look_up(store).failures == ["feature_store_corrupt"]
+    with path.open("r+b") as file:
+        file.write(content)
+    assert look_up(store).items.found.all()
+
+
+def test_a_service_may_begin_on_a_damaged_store_and_takes_the_next_generation(root, encoder):
+    os.truncate(rows_file(root), 100)
+    with pytest.raises(StoreDamagedError):
+        EmbeddedStore(root, encoder)
+    store = EmbeddedStore(root, encoder, await_rows=True)
+    assert look_up(store, after_s=0.0).failures == ["feature_store_corrupt"]
+    nobody = np.zeros(0, PackedLayout.of(encoder, "users").dtype)
+    row = np.zeros(1, PackedLayout.of(encoder, "items").dtype)
+    update_store(root, encoder, [("users", [], nobody), ("items", ["v5"], row)])
+    found = look_up(store)
+    assert (found.failures, found.items.found.tolist()) == ([], [True, False])
+
+
+def pointer_to_a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.write_bytes(b"\xff\xfe2026"),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"../../elsewhere"),
+        lambda path: path.write_bytes(b"x" * 5000),
+        pointer_to_a_pipe,
+    ],
+)
+def test_a_pointer_that_names_no_generation_leaves_the_rows_in_use_and_stops_no_start(root, encoder, harm):
+    store = EmbeddedStore(root, encoder)
+    harm(next(root.glob("*/CURRENT")))
+    assert look_up(store).items.found.all()
+    with pytest.raises(StoreDamagedError, match="CURRENT"):
+        EmbeddedStore(root, encoder)
+    found = look_up(EmbeddedStore(root, encoder, await_rows=True), after_s=0.0)
+    assert (found.failures, found.items.found.tolist()) == (["feature_store_corrupt"], [False, False])
+
+
+def test_a_failure_to_open_that_passes_is_not_remembered(root, encoder, monkeypatch):
+    def busy(*_):
+        raise StoreDamagedError("too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("service.features.embedded.open_tables", busy)
+        store = EmbeddedStore(root, encoder, await_rows=True)
+    monkeypatch.setattr(store, "_again_at", 0.0)
+    assert look_up(store).items.found.all()
+
+
+def test_the_event_loop_reads_no_file_of_the_store(root, encoder, monkeypatch):
+    store = EmbeddedStore(root, encoder)
+    readers = []
+    look = store._look
+    monkeypatch.setattr(store, "_look", lambda: (readers.append(threading.get_ident()), look()))
+    look_up(store)
+    assert readers
+    assert threading.get_ident() not in readers
+
+
 def test_a_store_of_another_encoder_is_refused(tmp_path, encoder):
     with pytest.raises(FulcrumError, match="fulcrum publish"):
         EmbeddedStore(tmp_path, encoder)
@@ -120,5 +231,5 @@ def test_a_damaged_store_is_refused(tmp_path, world, encoder):
     shutil.copytree(world.features, tmp_path / "store")
     rows = next((tmp_path / "store").rglob("items.rows.npy"))
     rows.write_bytes(rows.read_bytes()[:-100])
-    with pytest.raises(FulcrumError, match=r"items\.rows\.npy is missing or damaged"):
+    with pytest.raises(FulcrumError, match=r"items\.rows\.npy is damaged: its size"):
         EmbeddedStore(tmp_path / "store", encoder)

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+import xxhash
 
 from model.errors import FulcrumError
 from service.features.embedded import EmbeddedStore
@@ -253,9 +254,15 @@ def test_without_any_time_nothing_is_asked_and_nothing_failed(open_store, publis
     assert "cmdstat_mget" not in published.client.info("commandstats")
 
 
+def row_of_unknown_ids(client, key):
+    row = b"\x7f" * 8 + client.get(key)[17:]  # with a right checksum
+    client.set(key, b"\x01" + xxhash.xxh3_64_digest(key + row) + row)
+
+
 @pytest.mark.parametrize(
     "harm",
     [
+        row_of_unknown_ids,
         lambda client, key: client.set(key, client.get(key)[:-1]),
         lambda client, key: client.set(key, b""),
         lambda client, key: client.set(key, client.get(key)[:-1] + b"\x07"),
@@ -263,7 +270,7 @@ def test_without_any_time_nothing_is_asked_and_nothing_failed(open_store, publis
         lambda client, key: (client.delete(key), client.rpush(key, "a list")),
         lambda client, key: (client.delete(key), client.hset(key, "a", "hash")),
     ],
-    ids=["truncated", "empty", "another-byte", "another-row", "a-list", "a-hash"],
+    ids=["unknown-ids", "truncated", "empty", "another-byte", "another-row", "a-list", "a-hash"],
 )
 @pytest.mark.parametrize("side", ["u", "i"])
 def test_a_value_that_is_no_row_is_as_if_absent_and_named_until_it_is_mended(

@@ -43,4 +43,4 @@ def test_a_redis_that_is_away_is_refused_without_its_password_unless_it_is_await
     with pytest.raises(FulcrumError, match=r"127\.0\.0\.1:1") as refused:
         opened.open(encoder)
     assert "secret" not in str(refused.value)
-    assert opened.open(encoder, await_redis=True).generation is None
+    assert opened.open(encoder, await_rows=True).generation is None

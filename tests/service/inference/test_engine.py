@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from model.bundle import Sample
+from model.bundle import Sample, load_bundle
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
 from service.inference.engine import CHUNK, Engine, EngineOptions
 from service.inference.providers import CPU, CUDA, OPENVINO
+from tests.support.bundle_variants import write_edited
 
 OFFERED = onnxruntime.get_available_providers()
 
@@ -104,3 +106,20 @@ def test_predictions_come_in_the_manifests_order(bundle):
     found = Engine.load(bundle, EngineOptions()).predict(bundle.sample.inputs)
     assert list(found) == bundle.task_names
     assert found["vtr"] == pytest.approx(bundle.sample.expected["vtr"], abs=1e-6)
+
+
+def test_an_encoder_with_more_words_than_the_networks_table_is_refused(world, tmp_path):
+    def more_words(folder):
+        document = json.loads((folder / "encoder.json").read_bytes())
+        document["features"]["activity"]["vocabulary"].append("one more")
+        (folder / "encoder.json").write_text(json.dumps(document))
+
+    write_edited(world.bundle, tmp_path / "bundle", more_words)
+    with pytest.raises(FulcrumError, match="does not run on the largest ids of its encoder"):
+        Engine.load(load_bundle(tmp_path / "bundle"), EngineOptions("cpu"))
+
+
+def test_a_network_that_takes_longer_than_any_request_waits_is_refused(bundle, monkeypatch):
+    monkeypatch.setattr("service.inference.engine._SLOWEST_S", 0.0)
+    with pytest.raises(FulcrumError, match=f"{CHUNK} candidates take .* s, more than"):
+        Engine.load(bundle, EngineOptions("cpu"))

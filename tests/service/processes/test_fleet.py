@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import shutil
+import time
 
-import pytest
-
-from model import files
-from service.processes import fleet as fleet_module
-from service.processes.fleet import Fleet, Headcount, report_path, write_headcount
+from service.processes.board import Board
+from service.processes.fleet import Fleet, Headcount
 
 
 def test_a_single_worker_is_the_fleet_and_writes_nothing(tmp_path, monkeypatch):
@@ -16,13 +14,16 @@ def test_a_single_worker_is_the_fleet_and_writes_nothing(tmp_path, monkeypatch):
     fleet = Fleet()
     fleet.report(ready=True)
     fleet.beat()
+    with fleet.turn("swap"):
+        pass
     assert [report.ready for report in fleet.workers()] == [True]
     assert fleet.headcount() == Headcount(workers=1, replaced=0)
     assert not any(tmp_path.iterdir())
 
 
-def test_every_worker_sees_the_reports_of_all_by_place(tmp_path):
-    second, first = Fleet(tmp_path, 1), Fleet(tmp_path, 0)
+def test_every_worker_sees_the_reports_of_all_by_place():
+    board = Board(2)
+    second, first = Fleet(None, 1, board), Fleet(None, 0, board)
     first.report(ready=True, bundle="sha256:a", refused={"models/x": "is damaged"})
     second.report(fusion_rejected="unknown task")
     for fleet in (first, second):
@@ -35,61 +36,54 @@ def test_every_worker_sees_the_reports_of_all_by_place(tmp_path):
         ]
 
 
-def test_a_replacement_starts_from_an_empty_report(tmp_path):
-    Fleet(tmp_path, 0).report(ready=True, bundle="sha256:a")
-    (report,) = Fleet(tmp_path, 0).workers()
+def test_a_replacement_starts_from_an_empty_report():
+    board = Board(1)
+    Fleet(None, 0, board).report(ready=True, bundle="sha256:a")
+    (report,) = Fleet(None, 0, board).workers()
     assert (report.ready, report.bundle) == (False, None)
 
 
-def test_a_report_is_written_only_when_it_changes(tmp_path):
-    fleet = Fleet(tmp_path, 0)
-    fleet.report(ready=True)
-    before = report_path(tmp_path, 0).stat()
-    fleet.report(ready=True)
-    assert report_path(tmp_path, 0).stat().st_ino == before.st_ino
-    fleet.report(ready=False)
-    assert report_path(tmp_path, 0).stat().st_ino != before.st_ino
-
-
-def test_a_heartbeat_renews_the_reports_time_stamp_and_nothing_else(tmp_path):
-    fleet, path = Fleet(tmp_path, 0), report_path(tmp_path, 0)
-    content = path.read_bytes()
-    os.utime(path, (1.0, 1.0))
-    fleet.beat()
-    assert path.stat().st_mtime > 1e9
-    assert path.read_bytes() == content
-
-
-@pytest.mark.parametrize("gone", ["report", "folder"])
-def test_a_report_that_vanishes_costs_nobody_anything(tmp_path, gone):
-    run = tmp_path / "run"
-    run.mkdir()
-    fleet, other = Fleet(run, 0), Fleet(run, 1)
-    report_path(run, 1).unlink()
-    if gone == "folder":
-        report_path(run, 0).unlink()
-        run.rmdir()
-    other.beat()
-    fleet.report(ready=True)
+def test_a_worker_that_left_is_none_of_the_workers():
+    board = Board(2)
+    fleet, other = Fleet(None, 0, board), Fleet(None, 1, board)
+    other.report(ready=True)
+    board.places[1].leave()
     assert [report.worker for report in fleet.workers()] == [0]
 
 
-def test_a_full_disk_does_not_stop_a_worker_from_changing(tmp_path, monkeypatch):
-    fleet = Fleet(tmp_path, 0)
-
-    def full(*_):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(fleet_module, "replace_file", full)
-    fleet.report(bundle="sha256:b")
-    assert fleet.own.bundle == "sha256:b"
-    monkeypatch.setattr(fleet_module, "replace_file", files.replace_file)
-    fleet.report(ready=True)
-    assert [report.bundle for report in Fleet(tmp_path, 1).workers()] == ["sha256:b", None]
+def test_a_report_with_more_refusals_than_it_has_room_for_names_some():
+    board = Board(2)
+    fleet, other = Fleet(None, 0, board), Fleet(None, 1, board)
+    other.report(ready=True, refused={f"models/{number}": "x" * 1_000 for number in range(1_000)})
+    found = fleet.workers()[1]
+    assert found.ready
+    assert found.refused["models/0"] == "x" * 500
+    assert len(other.own.refused) == 1_000
 
 
-def test_the_headcount_is_what_the_supervisor_wrote_last(tmp_path):
-    fleet = Fleet(tmp_path, 0)
-    for headcount in (Headcount(workers=4), Headcount(workers=4, replaced=2)):
-        write_headcount(tmp_path, headcount)
-        assert fleet.headcount() == headcount
+def test_a_heartbeat_tells_when_it_came():
+    board = Board(2)
+    fleet, before = Fleet(None, 1, board), time.monotonic()
+    assert board.places[1].beaten_at == 0.0
+    fleet.beat()
+    assert before <= board.places[1].beaten_at <= time.monotonic()
+    assert board.places[0].beaten_at == 0.0
+
+
+def test_the_headcount_is_what_the_supervisor_wrote_last():
+    board = Board(4)
+    fleet = Fleet(None, 0, board)
+    assert fleet.headcount() == Headcount(workers=4, replaced=0)
+    board.replaced += 2
+    assert fleet.headcount() == Headcount(workers=4, replaced=2)
+
+
+def test_a_turn_is_for_one_at_a_time_and_without_a_run_directory_for_all(tmp_path):
+    run, board = tmp_path / "run", Board(2)
+    run.mkdir()
+    one, other = Fleet(run, 0, board), Fleet(run, 1, board)
+    with one.turn("swap"), other.turn("another"):
+        assert sorted(path.name for path in run.iterdir()) == ["another.lock", "swap.lock"]
+    shutil.rmtree(run)
+    with one.turn("swap"), other.turn("swap"):
+        pass

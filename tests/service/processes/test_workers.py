@@ -181,6 +181,36 @@ def test_a_replacement_starts_with_the_last_good_config_while_the_file_is_bad(st
         wait_until(lambda: readiness(service)["fusions"] == {version: 2})
 
 
+def test_a_run_directory_that_is_cleaned_ends_and_blinds_nothing(start, fusion_config, tmp_path):
+    file, temporary = tmp_path / "fusion.yaml", tmp_path / "tmp"
+    file.write_text(yaml.safe_dump(fusion_config))
+    temporary.mkdir()
+    ranked = 'fulcrum_requests_total{{route="/v1/rank",status="200"}} {}.0'
+    with start(fusion=file, env={"TMPDIR": str(temporary)}) as service:
+        version = readiness(service)["fusion"]
+        httpx.post(f"{service.url}/v1/rank", json=BODY)
+        wait_until(lambda: ranked.format(1) in httpx.get(f"{service.url}/metrics").text)
+        assert list(temporary.iterdir())
+        shutil.rmtree(temporary)
+        file.write_text("scenes: [")  # a replacement takes the last good config, which lies in no folder
+        os.kill(service.workers()[0], signal.SIGKILL)
+        wait_until(lambda: readiness(service)["workers"] == {"wanted": 2, "ready": 2, "replaced": 1})
+        assert httpx.post(f"{service.url}/v1/rank", json=BODY).status_code == 200
+        wait_until(lambda: ranked.format(2) in httpx.get(f"{service.url}/metrics").text)
+        assert "fulcrum_workers_ready 2.0" in httpx.get(f"{service.url}/metrics").text
+        assert readiness(service)["fusions"] == {version: 2}
+        assert service.stop() == 0
+
+
+def test_without_a_run_directory_the_service_goes_on(start, tmp_path):
+    nowhere = "import tempfile\ndef mkdtemp(*_, **__): raise OSError(28, 'No space left on device')\n"
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(nowhere + "tempfile.mkdtemp = mkdtemp\n")
+    with start(env={"PYTHONPATH": str(tmp_path / "site")}) as service:
+        assert "No space left" in service.events("no_run_directory")[0]["error"]
+        assert readiness(service)["workers"] == {"wanted": 2, "ready": 2, "replaced": 0}
+
+
 def test_a_worker_that_cannot_start_is_reported_and_does_not_spin(start, world, tmp_path):
     bundle = tmp_path / "bundle"
     shutil.copytree(world.bundle, bundle)

@@ -84,3 +84,29 @@ def test_a_folder_that_is_away_for_a_while_changes_nothing(folder):
 def test_no_folder_is_an_error(tmp_path):
     with pytest.raises(FulcrumError, match="cannot be read"):
         Catalog(tmp_path / "absent")
+
+
+def test_a_bundle_that_says_it_is_from_the_future_is_as_old_as_its_manifest(world, folder):
+    write_variant(world.bundle, folder / "ahead", 3, "9999-12-31T00:00:00Z")
+    os.utime(folder / "ahead" / "manifest.json", (1.75e9, 1.75e9))  # June 2025
+    assert names(Catalog(folder)) == ["new", "old", "ahead"]
+
+
+def test_times_are_compared_as_times(world, folder):
+    write_variant(world.bundle, folder / "east", 3, "2026-03-01T01:00:00+09:00")
+    write_variant(world.bundle, folder / "west", 4, "2026-03-01T01:00:00-09:00")
+    assert names(Catalog(folder)) == ["west", "new", "east", "old"]
+
+
+def test_a_link_that_leads_nowhere_hides_no_bundle(folder):
+    (folder / "new" / "dangling").symlink_to("nowhere")
+    (folder / "circle").symlink_to(folder / "circle")
+    assert names(Catalog(folder)) == ["new", "old"]
+
+
+def test_a_pipe_as_a_manifest_is_a_problem_of_its_folder(folder):
+    (folder / "new" / "manifest.json").unlink()
+    os.mkfifo(folder / "new" / "manifest.json")
+    catalog = Catalog(folder)
+    assert names(catalog) == ["old", "new"]
+    assert "it is not a regular file" in (catalog.models[1].problem or "")

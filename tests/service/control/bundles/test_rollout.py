@@ -8,7 +8,6 @@ import gc
 import re
 import shutil
 import weakref
-from pathlib import Path
 
 import pytest
 import yaml
@@ -17,70 +16,16 @@ from model.bundle import load_bundle
 from model.errors import FulcrumError
 from model.redis_url import RedisUrl
 from model.store.packed import open_tables, write_store
-from service.control.active import Control
-from service.control.bundles.catalog import Catalog
-from service.control.bundles.loading import Loader
-from service.control.bundles.rollout import AmbiguousVersionError, Rollout, UnknownVersionError
+from service.control.bundles.rollout import AmbiguousVersionError, UnknownVersionError
 from service.control.state.desired import Desired, StateError
-from service.control.state.file import FileState
-from service.features.embedded import EmbeddedStore
 from service.features.stores import FeatureStores
-from service.inference.engine import Engine, EngineOptions
+from service.inference.engine import Engine
+from service.processes.board import Board
 from service.processes.fleet import Fleet
 from service.settings import Settings
-from tests.support.bundle_variants import write_variant
 from tests.support.faulty_proxy import FaultyProxy
+from tests.support.rollout_site import reason, serves, settle
 from training.publishing.redis_writer import RedisWriter
-
-
-class Site:
-    """A models folder with its state, and workers on it."""
-
-    def __init__(self, root: Path, world) -> None:
-        self.models, self.state = root / "models", FileState(root / "state.json")
-        self.world, self.features = world, world.features
-        self.judged: list[str] = []
-        self.open_store = lambda encoder, first: EmbeddedStore(self.features, encoder)
-        self.models.mkdir()
-        self._days = 0
-
-    def add(self, name: str, **given) -> str:
-        """A bundle newer than those before; its version."""
-        self._days += 1
-        created = f"2026-03-{self._days:02}T00:00:00Z"
-        return write_variant(self.world.bundle, self.models / name, self._days, created, **given)
-
-    def worker(self, fusion: Path | None = None, run: Path | None = None, place: int = 0) -> Rollout:
-        fleet = Fleet(run, place)
-        return Rollout(
-            Catalog(self.models),
-            self.state,
-            Loader(
-                lambda encoder, first: self.open_store(encoder, first),
-                lambda bundle: Engine.load(bundle, EngineOptions()),
-            ),
-            fleet,
-            lambda active: Control(active, fusion, fleet),
-            self.judged.append,
-        )
-
-
-@pytest.fixture
-def site(tmp_path, world) -> Site:
-    return Site(tmp_path, world)
-
-
-def serves(rollout: Rollout) -> str:
-    return rollout.control.snapshot().active.bundle.version
-
-
-def settle(rollout: Rollout) -> None:
-    for _ in range(3):
-        rollout.poll()
-
-
-def reason(rollout: Rollout, name: str) -> str:
-    return {path.name: reason for path, reason in rollout.refusals().items()}[name]
 
 
 def test_the_newest_serves_and_a_newer_one_takes_over(site):
@@ -240,13 +185,12 @@ def test_the_state_pins_a_version_and_outlives_the_worker(site):
 def test_other_workers_follow_the_state(site, tmp_path):
     first = site.add("one")
     site.add("two")
-    run = tmp_path / "run"
-    run.mkdir()
-    one, other = site.worker(run=run, place=0), site.worker(run=run, place=1)
+    board = Board(3)
+    one, other = site.worker(board=board, place=0), site.worker(board=board, place=1)
     one.activate(first[:20])
     other.poll()
     assert serves(one) == serves(other) == first
-    assert [report.bundle for report in Fleet(run, 2).workers()][:2] == [first, first]
+    assert [report.bundle for report in Fleet(None, 2, board).workers()][:2] == [first, first]
 
 
 def test_a_pin_that_the_folder_lacks_keeps_what_serves_and_is_told(site):
@@ -263,9 +207,8 @@ def test_a_pin_that_the_folder_lacks_keeps_what_serves_and_is_told(site):
 def test_a_state_that_cannot_be_read_keeps_what_was_wanted(site, tmp_path):
     first = site.add("one")
     site.add("two")
-    run = tmp_path / "run"
-    run.mkdir()
-    rollout = site.worker(run=run, place=0)
+    board = Board(2)
+    rollout = site.worker(board=board, place=0)
     rollout.control._fleet.report(ready=True)
     rollout.activate(first)
     (tmp_path / "state.json").write_text("{")
@@ -273,7 +216,7 @@ def test_a_state_that_cannot_be_read_keeps_what_was_wanted(site, tmp_path):
     assert serves(rollout) == first
     assert "not JSON" in (rollout.problem or "")
     # A replacement follows the others, since it cannot ask the state.
-    assert serves(site.worker(run=run, place=1)) == first
+    assert serves(site.worker(board=board, place=1)) == first
 
 
 def test_a_state_that_cannot_be_written_changes_nothing(site, monkeypatch):

@@ -188,7 +188,7 @@ def test_a_bad_file_at_the_start_is_an_error(tmp_path, content):
 
 def test_a_pipe_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(FulcrumError, match="there is no such file"):
+    with pytest.raises(FulcrumError, match="it is not a regular file"):
         FusionFile(tmp_path / "pipe", TASKS)
 
 

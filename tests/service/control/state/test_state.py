@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import redis
 
 from model.redis_url import RedisUrl
 from service.control.state.desired import Desired, StateError
@@ -98,3 +100,27 @@ def test_a_failed_write_leaves_what_was(tmp_path, monkeypatch):
         state.write(Desired())
     assert state.read().bundle == VERSION
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_pipe_as_the_state_file_is_an_error_and_not_a_wait(tmp_path):
+    os.mkfifo(tmp_path / "state.json")
+    with pytest.raises(StateError, match="not a regular file"):
+        FileState(tmp_path / "state.json").read()
+
+
+def test_a_write_whose_answer_was_lost_has_happened(redis_server, monkeypatch):
+    state = RedisState(RedisUrl(redis_server.url))
+    write = state._redis.set
+
+    def lost(*given):
+        write(*given)
+        raise redis.TimeoutError("no answer")
+
+    monkeypatch.setattr(state._redis, "set", lost)
+    state.write(Desired(bundle=VERSION))
+    assert state.read().bundle == VERSION
+    monkeypatch.setattr(
+        state._redis, "set", lambda *_: (_ for _ in ()).throw(redis.TimeoutError("no answer"))
+    )
+    with pytest.raises(StateError, match="cannot be written"):
+        state.write(Desired())
