@@ -10,6 +10,7 @@ Shapes: n rows, N candidates of a request.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,8 @@ class Check:
         """For people."""
         if self.passed:
             return "passed"
+        if math.isnan(self.loss):
+            return "failed: it cannot be computed"
         return "undecided: more rows are needed" if not self.interval[0] > self.most else "failed"
 
 

@@ -16,7 +16,8 @@ class GroupedNdcg:
     """Groups of rows with known rewards, for judging any number of orders of them.
 
     A group counts that has two rows or more and any reward. The gain is the reward itself, the discount
-    1 / log2(1 + rank), cut after rank k. Tied scores collect what their orders would on average.
+    1 / log2(1 + rank), cut after rank k. Tied scores collect what their orders would on average. A group with
+    a NaN among its scores has no order, and no NDCG: it is NaN, and so is the mean.
 
     Args:
         rewards: 0 or more, [n].
@@ -92,5 +93,5 @@ class GroupedNdcg:
         ends = np.r_[runs[1:], len(group)]
         before = self._start[group[runs]]
         weight = self._discounts[ends - before] - self._discounts[runs - before]
-        gain = np.add.reduceat(reward, runs) / (ends - runs)
+        gain = np.where(np.isnan(score[runs]), np.nan, np.add.reduceat(reward, runs) / (ends - runs))
         return np.add.reduceat(gain * weight, np.searchsorted(runs, self._start))

@@ -29,7 +29,7 @@ class BinaryScorer:
         self._pairs = GroupedScorer(scores, labels, np.zeros(len(scores), np.int64))
 
     def auc(self, weights: Floats | None = None) -> float:
-        """Area under the ROC curve; tied scores count half. NaN where one class has no weight."""
+        """Area under the ROC curve; tied scores count half. NaN where one class has no weight or a score is NaN."""
         return self._pairs.auc(weights)
 
     def draws(self, resamples: Resamples) -> Draws:
@@ -38,7 +38,7 @@ class BinaryScorer:
 
 
 def auc(scores: Floats, labels: Floats) -> float:
-    """Area under the ROC curve: [n], [n] -> one number, NaN without both classes."""
+    """Area under the ROC curve: [n], [n] -> one number, NaN without both classes or with a NaN among the scores."""
     return BinaryScorer(scores, labels).auc()
 
 
@@ -47,7 +47,7 @@ class GroupedAuc:
     """AUC within groups, averaged with the groups' rows as weights.
 
     Attributes:
-        auc: the average over groups that have both classes; NaN where none has.
+        auc: the average over groups that have both classes; NaN where none has, or a score is NaN.
         groups: how many have both classes.
         coverage: their share of all rows.
     """
@@ -61,7 +61,8 @@ class GroupedScorer:
     """AUC within groups of one set of scores under many weightings of its rows.
 
     Holds only groups of both classes, in the order of group and score: a positive is worth the negatives
-    of its group below it, and half of those beside it.
+    of its group below it, and half of those beside it. A score that is NaN has no position in any order, so
+    with one among the scores the metric is NaN, whatever the weights.
 
     Args:
         scores: [n].
@@ -71,6 +72,7 @@ class GroupedScorer:
 
     def __init__(self, scores: Floats, labels: Floats, groups: Ints) -> None:
         self._rows = len(scores)
+        self._ordered = not np.isnan(scores).any()
         _, number, rows = np.unique(groups, return_inverse=True, return_counts=True)
         is_positive = np.asarray(labels) > 0.5
         positives = np.bincount(number[is_positive], minlength=len(rows))
@@ -89,7 +91,7 @@ class GroupedScorer:
         self._negatives_before = np.r_[0, np.cumsum((rows - positives)[both])]
 
     def auc(self, weights: Floats | None = None) -> float:
-        """The average over groups under these row weights, [n]; NaN where no group has both classes."""
+        """The average over groups under these row weights, [n]; NaN where no group has both classes or a score is NaN."""
         weight = np.ones(self._rows) if weights is None else np.asarray(weights, np.float64)
         return self._average(weight[self._positives], weight[self._negatives])
 
@@ -114,7 +116,7 @@ class GroupedScorer:
 
     def _average(self, positive: Draws, negative: Draws) -> float:
         """From the weights of the positives and of the negatives, in this order."""
-        if not len(positive):
+        if not (len(positive) and self._ordered):
             return float("nan")
         groups = self._positives_before[:-1]
         below = np.concatenate(([0.0], np.cumsum(negative)))

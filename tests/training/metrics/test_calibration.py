@@ -91,6 +91,17 @@ def test_a_bin_without_positives_is_no_certainty():
     assert np.isnan(few[0]["bias_interval"]).all()
 
 
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_calibration_of_a_prediction_that_is_not_a_number_is_not_a_number(planted, order):
+    predictions, labels = planted
+    broken = np.where(np.arange(4000) == 17, np.nan, predictions)[order]
+    assert np.isnan(calibration_error(by_prediction("binary", broken, labels[order], USERS[order])))
+    seconds = np.where(np.arange(4000) % 2, 10.0, 90.0)[order]
+    short, long = by_length("regression", broken, labels[order], seconds, USERS[order])
+    assert np.isnan([short["bias"], short["mse"], *short["bias_interval"], *short["mse_interval"]]).all()
+    assert np.isfinite([long["bias"], long["mse"], *long["bias_interval"], *long["mse_interval"]]).all()
+
+
 def test_nothing_to_judge_has_no_bins_and_no_error():
     empty = np.zeros(0)
     assert by_prediction("binary", empty, empty, np.zeros(0, np.int64)) == []

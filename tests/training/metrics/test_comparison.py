@@ -74,6 +74,16 @@ def test_a_model_is_neither_better_nor_worse_than_itself():
         assert (found.difference, found.interval, found.verdict) == (0.0, (0.0, 0.0), "undecided")
 
 
+def test_a_model_whose_predictions_are_not_numbers_is_compared_by_no_number():
+    ours, theirs, labels, user = world(np.random.default_rng(7))
+    broken = np.where(np.arange(len(ours)) == 11, np.nan, ours)
+    for kind in ("binary", "regression"):
+        for pair in ((broken, theirs), (theirs, broken)):
+            for found in compare_task(kind, *pair, labels, user, user).values():
+                assert np.isnan([found.difference, *found.interval]).all()
+                assert found.verdict == "undecided"
+
+
 def test_a_handful_of_users_decides_nothing():
     """Nine users: each draw has the better model ahead, which is no evidence about the next nine."""
     ours, theirs, labels, user = world(np.random.default_rng(5), users=9, rows=200, noise=(0.1, 3.0))

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.metrics.resampling import Resamples, interval
-from training.metrics.task_metrics import BinaryScorer, GroupedScorer, auc, grouped_auc, logloss, task_metrics
+from training.metrics.task_metrics import (
+    BinaryScorer,
+    GroupedScorer,
+    auc,
+    finite,
+    grouped_auc,
+    logloss,
+    task_metrics,
+)
 
 # Few distinct scores, so that ties are common.
 rows = st.lists(st.tuples(st.integers(-2, 2), st.booleans(), st.integers(0, 3)), max_size=30)
@@ -89,6 +97,22 @@ def test_group_numbers_need_be_neither_dense_nor_sorted():
     assert grouped_auc(scores, labels, np.array([900, -5, 900, -5])).groups == 0
     found = grouped_auc(scores, labels, np.array([900, 900, -5, -5]))
     assert (found.auc, found.groups, found.coverage) == (0.5, 2, 1.0)
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_metrics_of_a_score_that_is_not_a_number_are_not_numbers_in_any_order_of_the_rows(kind, order):
+    random = np.random.default_rng(8)
+    labels, users = (np.arange(240) >= 120).astype(np.float32), np.arange(240) % 20
+    for scores in (np.full(240, np.nan), np.where(np.arange(240) == 30, np.nan, random.random(240))):
+        rows = (scores.astype(np.float32)[order], labels[order], users[order], users[order])
+        found = task_metrics(kind, *rows)
+        judged = ("auc", "gauc", "logloss", "calibration") if kind == "binary" else ("mse", "calibration")
+        for name in judged:
+            assert math.isnan(found[name]), name
+            assert np.isnan(found[f"{name}_interval"]).all(), name
+            assert finite(found)[name] is None
+            assert finite(found)[f"{name}_interval"] == [None, None]
 
 
 def test_log_loss_is_the_mean_surprise_and_certain_mistakes_stay_finite():
