@@ -2,7 +2,8 @@
 
 Both are judged on the same held-out rows, paired, users resampled. A metric fails where the new bundle is
 worse by more than its margin and the interval of the difference says that it is worse at all: a fall that
-matters and is no chance. It fails, too, where it cannot be computed for the new bundle alone. Knows nothing of how the new network was trained.
+matters and is no chance. It fails, too, where it cannot be computed for the new bundle alone. Knows nothing
+of how the new network was trained.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class RegressionGate:
         failed = []
         for name, found in self.found.items():
             if not math.isfinite(found.value) and math.isfinite(found.other):
-                failed.append(f"{name} is {found.value} against {found.other:.4f}: predictions are no numbers")
+                failed.append(
+                    f"{name} is {found.value} against {found.other:.4f}: predictions are no numbers"
+                )
                 continue
             fall = -found.difference if found.higher_is_better else found.difference
             if found.verdict == "worse" and fall > self.margins[name]:

@@ -50,6 +50,9 @@ class Range(Frozen):
         """Whether only whole numbers are tried."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and (not self.whole or value == int(value))
+
     def __str__(self) -> str:
         return f"{'whole numbers from ' if self.whole else ''}{self.low} to {self.high}"
 
@@ -200,7 +203,9 @@ def search(
         spread = {name: float(np.std([one[name] for one in found])) for name in space.objective}
         value = sum(weight * mean[name] for name, weight in space.objective.items())
         if not math.isfinite(value):
-            observer(Warned(f"trial {asked.number} is left out: the objective is {value}, with {_yaml(chosen)}"))
+            observer(
+                Warned(f"trial {asked.number} is left out: the objective is {value}, with {_yaml(chosen)}")
+            )
             raise optuna.TrialPruned("the objective is no number")
         asked.set_user_attr("outcome", [chosen, mean, spread, time.monotonic() - began])
         return value
@@ -264,7 +269,7 @@ def _metrics(recipe: Recipe, seed: int, rows: _Rows) -> dict[str, float]:
 
 
 def _check(own: Recipe, wanted: Search) -> None:
-    """Every key makes a recipe with every choice and with ranges' ends and what lies between; metrics exist."""
+    """Every key makes a recipe with each of its choices, or all over its range; every metric exists."""
     known = [
         f"{task.name}.{name}"
         for task in own.data_schema.tasks
@@ -359,9 +364,8 @@ def _own_values(own: Recipe, wanted: Search) -> tuple[dict[str, Any], list[str]]
             place = next((place for place, is_own in enumerate(same) if is_own), None)
             if place is not None:
                 found[key] = place
-        elif isinstance(value, int | float) and values.low <= value <= values.high:
-            if value == int(value) or not values.whole:
-                found[key] = value
+        elif isinstance(value, int | float) and value in values:
+            found[key] = value
         if key not in found:
             said = f"is {_yaml(value)} in the recipe" if value is not None else "has no value in the recipe"
             outside.append(f"{key} {said}, and the space has {values}")

@@ -8,7 +8,7 @@ import pytest
 from model.encoding import EncodedRows
 from model.fusion import DEFAULT_SCENE, default_fusion
 from model.schema import BinaryTask, RegressionTask
-from training.export.variant_gate import K, Check, Request, VariantGate, judge_orders, judge_tasks
+from training.export.variant_gate import Check, K, Request, VariantGate, judge_orders, judge_tasks
 from training.rows.batches import EncodedLog
 
 TASKS = (

@@ -80,6 +80,17 @@ def test_a_regressions_error_is_told_by_bin_with_its_interval(planted):
         assert entry["mse_interval"][0] < entry["mse"] < entry["mse_interval"][1]
 
 
+@pytest.mark.parametrize("rarer", [1.0, 0.0])
+def test_a_bin_with_nine_users_of_either_class_has_no_interval_and_one_with_ten_has(rarer):
+    users = np.arange(400) % 40
+    for behind in (9, 10):
+        labels = np.where(users < behind, rarer, 1 - rarer)
+        (found,) = by_prediction("binary", np.full(400, 0.3), labels, users)
+        assert np.isnan(found["bias_interval"]).all() == (behind < 10)
+        (found,) = by_length("binary", np.full(400, 0.3), labels, np.full(400, 9.0), users)
+        assert np.isnan(found["bias_interval"]).all() == (behind < 10)
+
+
 def test_a_bin_without_positives_is_no_certainty():
     """Every draw of it has the same bias: an interval of no width would call chance a fact."""
     labels = np.zeros(1000)

@@ -93,6 +93,20 @@ def test_a_handful_of_users_decides_nothing():
     assert compare_task("regression", ours, theirs, labels, user, user)["mse"].verdict == "undecided"
 
 
+@pytest.mark.parametrize("rarer", [1.0, 0.0])
+def test_nine_users_of_either_class_decide_nothing_and_ten_may(rarer):
+    random = np.random.default_rng(8)
+    user, alike = np.arange(400) % 40, np.zeros(400, np.int64)
+    for behind in (9, 10):
+        labels = np.where(user < behind, rarer, 1 - rarer).astype(np.float32)
+        good, poor = (
+            np.clip(labels * 0.6 + random.normal(0.2, noise, 400), 0.01, 0.99) for noise in (0.01, 1)
+        )
+        for found in compare_task("binary", good, poor, labels, alike, user).values():
+            assert found.verdict == ("better" if behind == 10 else "undecided")
+            assert np.isnan(found.interval).all() == (behind < 10)
+
+
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_one_class_or_no_rows_decide_nothing(label):
     for rows in (0, 50):

@@ -87,6 +87,9 @@ def test_groups_of_several_users_or_of_too_few_have_no_interval():
     scores = np.random.default_rng(3).random(100)
     mixed = GroupedNdcg(rewards, groups, np.arange(100))
     assert np.isnan(mixed.interval(mixed.of(scores))).all()
+    for users in (9, 10):
+        few = GroupedNdcg(rewards, groups, groups % users)
+        assert np.isnan(few.interval(few.of(scores))).all() == (users < 10)
     few = GroupedNdcg(rewards, groups, groups // 6)
     assert np.isnan(few.interval(few.of(scores))).all()
     assert few.compare(few.of(scores), few.of(-scores)).verdict == "undecided"

@@ -111,7 +111,9 @@ def test_a_streamed_training_is_held_to_the_same_gate(trained, tmp_path):
         (Difference(NAN, NAN, (NAN, NAN), higher_is_better=True), 0.0, False),
     ],
 )
-def test_a_fall_fails_where_it_is_more_than_the_margin_and_no_chance_or_where_it_is_no_number(difference, margin, fails):
+def test_a_fall_fails_where_it_is_more_than_the_margin_and_no_chance_or_where_it_is_no_number(
+    difference, margin, fails
+):
     gate = RegressionGate("sha256:x", {"t.m": difference}, {"t.m": margin})
     assert bool(gate.failures()) is fails
 
