@@ -13,10 +13,30 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from model.errors import FulcrumError
+
 
 def now() -> str:
     """UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def check_folder(path: Path, what: str) -> None:
+    """Refuse what cannot be a folder to write to, whether it is there or is yet to be made; makes nothing.
+
+    Raises:
+        FulcrumError: a file stands there or on the way, or nothing may be written. It begins with `what`.
+    """
+    nearest = path.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        found = "a file" if nearest == path.absolute() else f"the file {nearest}"
+        raise FulcrumError(f"{what} {path}: expected a folder, found {found}; name another place")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise FulcrumError(
+            f"{what} {path}: no right to write in {nearest}; name another place, or give the right"
+        )
 
 
 def replace_file(path: Path, content: bytes, durable: bool = False) -> None:

