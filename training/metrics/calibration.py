@@ -111,18 +111,18 @@ def _binned(
     behind = np.min([_users(bin_of_row, resamples.user, marked, count) for marked in classes], axis=0)
     found: dict[int, Bin] = {}
     for number in np.flatnonzero(rows).tolist():
-        users = int(behind[number])
+        users_behind = int(behind[number])
         bias = float((predicted[number] - observed[number]) / rows[number])
         entry: Bin = {
             "rows": int(rows[number]),
             "mean_prediction": float(predicted[number] / rows[number]),
             "mean_label": float(observed[number] / rows[number]),
             "bias": bias,
-            "bias_interval": _interval(bias, biases[:, number], users, ANY),
+            "bias_interval": _interval(bias, biases[:, number], users_behind, ANY),
         }
         if kind == "regression":
             entry["mse"] = float(error[number] / rows[number])
-            entry["mse_interval"] = _interval(entry["mse"], mean_errors[:, number], users, POSITIVE)
+            entry["mse_interval"] = _interval(entry["mse"], mean_errors[:, number], users_behind, POSITIVE)
         found[number] = entry
     return found
 

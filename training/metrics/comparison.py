@@ -5,6 +5,7 @@ Knows predictions and labels; where they come from is not its business. Shapes: 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -74,20 +75,18 @@ def compare_task(
     pooled = [BinaryScorer(predictions, labels) for predictions in (ours, theirs)]
     within = [GroupedScorer(predictions, labels, groups) for predictions in (ours, theirs)]
     return {
-        "auc": _area(*pooled, resamples, *classes),
+        "auc": _area(pooled, resamples, *classes),
         # Both have the same groups, and so the same rows in groups of both classes.
-        "gauc": _area(*within, resamples, *within[0].classes),
+        "gauc": _area(within, resamples, *within[0].classes),
         "logloss": _loss(surprises(ours, labels), surprises(theirs, labels), resamples, *classes),
     }
 
 
 def _area(
-    ours: BinaryScorer | GroupedScorer,
-    theirs: BinaryScorer | GroupedScorer,
-    resamples: Resamples,
-    *rows: Rows,
+    scorers: Sequence[BinaryScorer] | Sequence[GroupedScorer], resamples: Resamples, *rows: Rows
 ) -> Difference:
-    """An AUC of both models, which rests on these sets of rows."""
+    """An AUC of this model and of the other, which rests on these sets of rows."""
+    ours, theirs = scorers
     us, them = ours.auc(), theirs.auc()
     interval = resamples.interval(us - them, lambda: ours.draws(resamples) - theirs.draws(resamples), *rows)
     return Difference(us, them, interval, higher_is_better=True)

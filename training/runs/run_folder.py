@@ -136,7 +136,7 @@ class RunFolder:
             for name in (_METRICS, _BEST, _CHECKPOINT):
                 (self.path / name).unlink(missing_ok=True)
             self._write(_RECIPE, recipe.model_dump(mode="json"))
-            run = {
+            run: dict[str, Any] = {
                 "recipe": recipe.name,
                 "seed": recipe.training.seed,
                 "data_fingerprint": data_fingerprint,
