@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from model.errors import FulcrumError
+
 _BLOCK_BYTES = 1 << 16
 
 
@@ -55,6 +57,24 @@ def read_file(path: Path, most_bytes: int) -> bytes:
             if len(content) > most_bytes:
                 raise OSError(errno.EFBIG, f"it has more than {most_bytes} bytes", str(path))
     return bytes(content)
+
+
+def check_folder(path: Path, what: str) -> None:
+    """Refuse what cannot be a folder to write to, whether it is there or is yet to be made; makes nothing.
+
+    Raises:
+        FulcrumError: a file stands there or on the way, or nothing may be written. It begins with `what`.
+    """
+    nearest = path.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        found = "a file" if nearest == path.absolute() else f"the file {nearest}"
+        raise FulcrumError(f"{what} {path}: expected a folder, found {found}; name another place")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise FulcrumError(
+            f"{what} {path}: no right to write in {nearest}; name another place, or give the right"
+        )
 
 
 def replace_file(path: Path, content: bytes, durable: bool = False) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import polars as pl
 import pytest
+import torch
 
 import fulcrum
 
@@ -90,6 +91,50 @@ def test_bad_input_of_each_command_is_one_line_and_a_failure(run, trained, tmp_p
     refused(run("fusion", "validate", nowhere), str(nowhere))
     refused(run("fusion", "show", nowhere), str(nowhere))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_no_data_can_change_is_refused_before_any_is_read(run, trained, tmp_path):
+    """The data folder is not there, which is the first thing that reading it would say."""
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    (tmp_path / "space.yaml").write_text(
+        "{objective: {vtr.auc: 1}, parameters: {training.batch: {low: 16, high: 64}}}"
+    )
+    (tmp_path / "cmr.yaml").write_text("{schema_version: 1, scenes: {default: {tasks: {cmr: {weight: 1}}}}}")
+    (tmp_path / "vtr.yaml").write_text("{schema_version: 1, scenes: {default: {tasks: {vtr: {weight: 1}}}}}")
+    data, recipe = ("--data", "nowhere"), ("--recipe", trained.recipe, "--data", "nowhere")
+    no_folder = "expected a folder, found"
+    refused(run("quantize", trained.bundle, *data), "the network has no product of 32 inputs and outputs")
+    evaluate = ("evaluate", trained.bundle, *data)
+    refused(run(*evaluate, "--predictions", "file/p.csv"), "--predictions p.csv", no_folder)
+    (tmp_path / "p.csv").mkdir()
+    refused(run(*evaluate, "--predictions", "p.csv"), "--predictions p.csv: this is a folder; name a file")
+    refused(run(*evaluate, "--fusion", "cmr.yaml"), "'cmr'", "vtr, vcr, shr")
+    refused(run(*evaluate, "--fusion", "vtr.yaml", "--scene", "home"), "scene 'home'")
+    refused(run(*evaluate, "--fusion", "vtr.yaml", "--reward", "cmr + 1"), "there is no label 'cmr'")
+    refused(run(*evaluate, "--fusion", "vtr.yaml", "--reward", "vtr +"), "no Polars SQL expression")
+    refused(run(*evaluate, "--variant", "int8"), "int8")
+    refused(run("publish", trained.bundle, *data, "--to", "file"), "feature store", no_folder)
+    refused(run("train", *recipe, "--out", "other"), "holds something else than a bundle")
+    refused(run("train", *recipe, "--out", "file/b"), "the bundle file/b is written in", no_folder)
+    refused(run("train", *recipe, "--out", "b", "--run", "file/r"), "the run folder file/r", no_folder)
+    refused(run("search", *recipe, "--space", "space.yaml", "--run", "file"), "search folder", no_folder)
+    refused(run("report", *recipe, "--out", "file"), "report file", no_folder)
+    refused(run("report", *recipe, "--out", "r", "--models", "plee"), "unknown network 'plee'")
+    if not torch.cuda.is_available():
+        cuda = ("--set", "training.device=cuda")
+        refused(run("train", *recipe, "--out", "b", *cuda), "cuda")
+        refused(run("search", *recipe, "--space", "space.yaml", "--run", "s", *cuda), "cuda")
+        refused(run("report", *recipe, "--out", "r", *cuda), "cuda")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "cmr.yaml",
+        "file",
+        "other",
+        "p.csv",
+        "space.yaml",
+        "vtr.yaml",
+    ]
 
 
 def test_a_damaged_bundle_is_refused_by_every_command_that_takes_one(run, trained, tmp_path):

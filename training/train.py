@@ -27,7 +27,7 @@ from training.rows.batches import JudgedRows
 from training.rows.material import AS_FITTED, Material, material_in_memory, streamed_material
 from training.rows.streaming import RowStore
 from training.runs.curves import Curves, check_installed
-from training.runs.regression_gate import RegressionGate, pass_gate
+from training.runs.regression_gate import RegressionGate, check_comparable, pass_gate
 from training.runs.run_folder import RunFolder, check_startable
 from training.runs.warm_start import WarmStart, open_bundle
 
@@ -82,11 +82,14 @@ def train_bundle(plan: TrainingPlan, observer: Observer = silent) -> TrainedBund
     run = _checked_run(plan)
     warm = open_bundle(plan.start, recipe.data_schema, recipe.network) if plan.start is not None else None
     started_from = warm.bundle if warm is not None else None
+    version = started_from.version if started_from is not None else None
+    check_startable(run, recipe, resume=plan.resume, started_from=version)
     rival = load_bundle(plan.gate) if plan.gate is not None else started_from
+    if rival is not None:
+        check_comparable(recipe.data_schema, rival)
     material = _material(plan, run, warm, observer)
     _check_validation(recipe, material.validation, observer)
     network = _network(recipe, material.encoder, warm, observer)
-    version = started_from.version if started_from is not None else None
     with RunFolder(run, recipe, material.fingerprint, resume=plan.resume, started_from=version) as record:
         fitted = _fit(network, _fit_plan(recipe, material, warm), record, observer)
     gate = _gate(plan, run, network, material, rival, observer) if rival is not None else None
@@ -96,12 +99,11 @@ def train_bundle(plan: TrainingPlan, observer: Observer = silent) -> TrainedBund
 
 
 def _checked_run(plan: TrainingPlan) -> Path:
-    """The run folder, after all that can be refused before any data is read."""
+    """The run folder, after all that can be refused by the plan alone."""
     if plan.resume and plan.run is None:
         raise FulcrumError("to resume a run, name its folder")
     check_replaceable(plan.out)
     run = plan.run or Path("runs") / f"{plan.recipe.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    check_startable(run, plan.recipe, resume=plan.resume)
     training_device(plan.recipe.training)
     if plan.recipe.training.tensorboard:
         check_installed()

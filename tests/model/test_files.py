@@ -11,7 +11,17 @@ from contextlib import contextmanager
 
 import pytest
 
-from model.files import FileLock, fresh_file, fresh_folder, now, open_regular, read_file, replace_file
+from model.errors import FulcrumError
+from model.files import (
+    FileLock,
+    check_folder,
+    fresh_file,
+    fresh_folder,
+    now,
+    open_regular,
+    read_file,
+    replace_file,
+)
 
 _HOLD = """
 import pathlib, sys
@@ -184,3 +194,24 @@ def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
 def test_a_lock_in_a_folder_that_is_missing_names_the_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"):
         FileLock(tmp_path / "absent" / ".lock").take()
+
+
+def test_a_folder_that_can_be_made_or_written_to_passes_and_is_not_made(tmp_path):
+    for path in (tmp_path, tmp_path / "new" / "folder"):
+        check_folder(path, "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "found"), [("file", "a file"), ("file/b", "the file .*/file"), ("file/b/c", "the file .*/file")]
+)
+def test_where_a_file_stands_there_is_no_folder(tmp_path, path, found):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FulcrumError, match=f"run .*: expected a folder, found {found}; name another place"):
+        check_folder(tmp_path / path, "run")
+
+
+def test_a_folder_without_the_right_to_write_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("model.files.os.access", lambda path, mode: False)  # root has every right
+    with pytest.raises(FulcrumError, match=f"run .*/b: no right to write in {tmp_path}"):
+        check_folder(tmp_path / "b", "run")

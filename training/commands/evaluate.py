@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from model.errors import FulcrumError
+from model.files import check_folder
 from model.terminal import BundlePath, Data, Json, answer, extra, print_json, progress
 from training.commands.rendering import Rendered
 
@@ -64,6 +65,10 @@ def evaluate(
     """Judge a bundle: on its own training folder the validation split, on any other all rows."""
     if predictions is not None and predictions.suffix not in {".parquet", ".csv"}:
         raise FulcrumError(f"--predictions {predictions}: expected a name that ends in .parquet or .csv")
+    if predictions is not None:
+        check_folder(predictions.absolute().parent, f"--predictions {predictions.name} in")
+        if predictions.is_dir():
+            raise FulcrumError(f"--predictions {predictions}: this is a folder; name a file")
     if reward is not None and fusion is None:
         raise FulcrumError("--reward judges the order of a fused score: give --fusion FILE too")
     with extra("training"):

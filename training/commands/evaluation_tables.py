@@ -148,7 +148,7 @@ def _bins(title: str, heading: str, bins: list[Report]) -> Table:
 
 def _range(found: Report) -> str:
     if "low" in found:
-        return f"{found['low']:.4f} to {found['high']:.4f}"
+        return f"{_number(found['low'])} to {_number(found['high'])}"
     if found["from_s"] is None:
         return "unknown"
     return (

@@ -91,6 +91,10 @@ def report(
     answer.print(report_table(found))
     for sentence in found["findings"]:
         answer.print(f"- {escape(sentence)}", highlight=False, soft_wrap=True)
+    if found["departures"]:
+        answer.print("Not as the recipe says:", highlight=False)
+    for sentence in found["departures"]:
+        answer.print(f"- {escape(sentence)}", highlight=False, soft_wrap=True)
     answer.print(f"report {out / 'report.html'}", highlight=False, soft_wrap=True)
 
 

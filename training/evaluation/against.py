@@ -9,6 +9,7 @@ import numpy as np
 
 from model.bundle import Bundle
 from model.errors import FulcrumError
+from model.schema import Schema
 from training.datasets import read_source
 from training.datasets.source import LogSource
 from training.evaluation.fused_order import FusedOrder
@@ -18,6 +19,27 @@ from training.metrics.comparison import compare_task
 from training.preparation.preparation import PreparedLog, prepare_log, same_rows
 from training.progress import Observer, Stage
 from training.rows.material import encode_rows
+
+
+def shared_tasks(schema: Schema, other: Bundle) -> tuple[list[str], list[str]]:
+    """Names of the tasks that both have as tasks of one type, and of those that only one has; reads no data.
+
+    Args:
+        schema: of the bundle that is judged.
+        other: the bundle that it is compared with.
+
+    Raises:
+        FulcrumError: they share none.
+    """
+    ours = {task.name: task.type for task in schema.tasks}
+    theirs = {task.name: task.type for task in other.schema.tasks}
+    shared = [name for name, kind in ours.items() if theirs.get(name) == kind]
+    if not shared:
+        raise FulcrumError(
+            f"comparison with {other.path}: no task in common: it has {', '.join(theirs)}, "
+            f"the bundle {', '.join(ours)}"
+        )
+    return shared, [name for name in ours | theirs if name not in shared]
 
 
 class OtherBundle:
@@ -33,7 +55,9 @@ class OtherBundle:
         self._judged, self._bundle = judged, bundle
         self._notes: list[str] = []
         schema = bundle.schema
-        self._shared = self._shared_tasks()
+        self._shared, alone = shared_tasks(judged.schema, bundle)
+        if alone:
+            self._notes.append(f"not compared, since only one bundle has it so: {', '.join(alone)}")
         ours = judged.schema
         if schema.data != ours.data or schema.id_columns() != ours.id_columns():
             source = read_source(schema, folder)
@@ -88,20 +112,6 @@ class OtherBundle:
             "fusion": fusion,
             "notes": self._notes,
         }
-
-    def _shared_tasks(self) -> list[str]:
-        ours = {task.name: task.type for task in self._judged.schema.tasks}
-        theirs = {task.name: task.type for task in self._bundle.schema.tasks}
-        shared = [name for name, kind in ours.items() if theirs.get(name) == kind]
-        if not shared:
-            raise FulcrumError(
-                f"comparison with {self._bundle.path}: no task in common: it has {', '.join(theirs)}, "
-                f"the bundle {', '.join(ours)}"
-            )
-        alone = [name for name in ours | theirs if name not in shared]
-        if alone:
-            self._notes.append(f"not compared, since only one bundle has it so: {', '.join(alone)}")
-        return shared
 
     def _note_other_labels(self, log: PreparedLog) -> None:
         encoded, rows, names = self._judged.encoded, self._judged.rows, self._judged.schema.task_names

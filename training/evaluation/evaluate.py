@@ -19,7 +19,7 @@ from model.encoding.columns import Column
 from model.errors import FulcrumError
 from model.schema import TaskSpec
 from training.datasets import read_source
-from training.evaluation.against import OtherBundle
+from training.evaluation.against import OtherBundle, shared_tasks
 from training.evaluation.fused_order import FusedOrder, FusedScore
 from training.evaluation.judged import Judged, Predictions
 from training.evaluation.predicting import bundle_predictions, named
@@ -93,6 +93,8 @@ def evaluate_bundle(
     schema, network = bundle.schema, bundle.variant_path(judgement.variant)
     fused, against = judgement.fused, judgement.against
     config = fused.read_config(bundle.task_names) if fused is not None else None
+    if against is not None:
+        shared_tasks(schema, against)
     source = read_source(schema, folder)
     same = source.fingerprint == bundle.manifest.data.get("fingerprint")
     log = prepare_log(schema, source, split=same)

@@ -14,7 +14,7 @@ from model.errors import FulcrumError
 from model.fusion import DEFAULT_SCENE, FusionConfig, check_tasks, load_fusion, score, version
 from training.evaluation.judged import Judged, Predictions
 from training.metrics.ndcg import GroupedNdcg
-from training.metrics.reward import default_reward, rewards
+from training.metrics.reward import check_reward, default_reward, rewards
 from training.metrics.task_metrics import auc, grouped_auc
 
 _RANKS = 10
@@ -38,8 +38,11 @@ class FusedScore:
         """The config, which has the scene.
 
         Raises:
-            FulcrumError: it cannot be used, lacks the scene or weights a task that is not among `tasks`.
+            FulcrumError: it cannot be used, lacks the scene or weights a task that is not among `tasks`, or
+                the reward is no expression over their labels.
         """
+        if self.reward is not None:
+            check_reward(self.reward, tasks)
         config = load_fusion(self.file)
         check_tasks(config, tasks)
         if self.scene not in config.scenes:

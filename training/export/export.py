@@ -36,7 +36,7 @@ from model.bundle.inputs import INPUTS, NetworkInputs
 from model.bundle.session import NetworkSession
 from model.encoding import Encoder
 from model.errors import FulcrumError
-from model.files import fresh_folder
+from model.files import check_folder, fresh_folder
 from model.fusion import canonical_json, default_fusion
 from model.network.network import RankingNetwork
 from training.export.lowering import lower
@@ -98,7 +98,8 @@ def write_bundle(
 
 
 def check_replaceable(folder: Path) -> None:
-    """Refuse to write a bundle over anything but a bundle or an empty folder."""
+    """Refuse to write a bundle over anything but a bundle or an empty folder, or where none can be made."""
+    check_folder(folder.absolute().parent, f"the bundle {folder} is written in")
     if folder.exists() and not (folder / "manifest.json").is_file():
         if folder.is_dir() and not any(folder.iterdir()):
             return

@@ -72,6 +72,15 @@ def open_graph(path: Path) -> ModelProto:
     return model
 
 
+def check_quantizable(model: ModelProto) -> None:
+    """Refuse a graph without a product that is worth quantizing; reads no data."""
+    if not _products(model.graph):
+        raise FulcrumError(
+            f"{INT8}: the network has no product of {_WIDE} inputs and outputs or more before its last ones; "
+            "so small a network is as fast in float32"
+        )
+
+
 def observe(
     model: ModelProto,
     batches: Iterable[Mapping[str, npt.NDArray[np.generic]]],
@@ -89,14 +98,10 @@ def observe(
     Raises:
         FulcrumError: there is no product to quantize.
     """
+    check_quantizable(model)
     watched = ModelProto()
     watched.CopyFrom(model)
     names = sorted({node.input[0] for node in _products(model.graph)})
-    if not names:
-        raise FulcrumError(
-            f"{INT8}: the network has no product of {_WIDE} inputs and outputs or more before its last ones; "
-            "so small a network is as fast in float32"
-        )
     watched.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
     )

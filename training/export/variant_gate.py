@@ -10,6 +10,7 @@ Shapes: n rows, N candidates of a request.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from model.fusion import SceneConfig, score, top_k
 from model.schema import TaskSpec
 from training.evaluation.judged import Predictions
 from training.metrics.comparison import compare_task
+from training.metrics.resampling import widening
 from training.rows.batches import EncodedLog
 
 K = 50
@@ -67,6 +69,8 @@ class Check:
         """For people."""
         if self.passed:
             return "passed"
+        if math.isnan(self.loss):
+            return "failed: it cannot be computed"
         return "undecided: more rows are needed" if not self.interval[0] > self.most else "failed"
 
 
@@ -186,6 +190,14 @@ def judge_orders(scene: SceneConfig, requests: Iterable[Request]) -> tuple[Check
         regrets.append(1.0 - worth[ours].sum() / worth[best].sum())
         overlaps.append(len(np.intersect1d(ours, best)) / len(best))
     mean = float(np.mean(regrets))
-    half = _NORMAL_95 * float(np.std(regrets, ddof=1)) / np.sqrt(len(regrets)) if len(regrets) > 1 else np.inf
+    half = _half_width(regrets)
     check = Check("order.regret", mean, (mean - half, mean + half), _REGRET, f"worth of the best {K} lost")
     return check, float(np.mean(overlaps))
+
+
+def _half_width(values: Sequence[float]) -> float:
+    """Half of the 95 % interval of a mean, by Student's quantile."""
+    count = len(values)
+    if count < 2:
+        return math.inf
+    return _NORMAL_95 * widening(count) * float(np.std(values)) / math.sqrt(count)

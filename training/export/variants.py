@@ -35,11 +35,11 @@ from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
 from model.cores import available_cores
 from model.errors import FulcrumError
-from model.files import fresh_folder
+from model.files import check_folder, fresh_folder
 from model.fusion import DEFAULT_SCENE, load_fusion
 from training.datasets import read_source
 from training.evaluation.predicting import predict_log
-from training.export.quantization import INT8, observe, open_graph, quantize
+from training.export.quantization import INT8, check_quantizable, observe, open_graph, quantize
 from training.export.variant_gate import Request, VariantGate, judge_orders, judge_tasks
 from training.preparation.preparation import PreparedLog, prepare_log
 from training.progress import Advanced, Observer, Stage, silent
@@ -64,8 +64,11 @@ def quantize_bundle(
         observer: told of progress.
 
     Raises:
-        FulcrumError: the data does not fit, or the network has nothing to quantize.
+        FulcrumError: the network has nothing to quantize, the bundle's folder cannot be replaced, or the data
+            does not fit.
     """
+    check_quantizable(open_graph(bundle.network_path))
+    check_folder(bundle.path.absolute().parent, "a variant is written beside the bundle, in")
     source = read_source(bundle.schema, folder)
     own = source.fingerprint == bundle.manifest.data.get("fingerprint")
     log = prepare_log(bundle.schema, source, split=own)

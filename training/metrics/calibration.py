@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.metrics.resampling import LEAST_USERS, WITHHELD, Floats, Ints, Resamples, percentiles
+from training.metrics.resampling import (
+    ANY,
+    LEAST_USERS,
+    POSITIVE,
+    WITHHELD,
+    Draws,
+    Ends,
+    Floats,
+    Ints,
+    Resamples,
+    interval_around,
+)
 
 LENGTHS_S = (7.0, 15.0, 30.0, 60.0, 120.0)
 """Edges of the buckets of video length, in seconds: the same for every data set, so that they compare."""
@@ -100,19 +111,24 @@ def _binned(
     behind = np.min([_users(bin_of_row, resamples.user, marked, count) for marked in classes], axis=0)
     found: dict[int, Bin] = {}
     for number in np.flatnonzero(rows).tolist():
-        enough = behind[number] >= LEAST_USERS
+        users_behind = int(behind[number])
+        bias = float((predicted[number] - observed[number]) / rows[number])
         entry: Bin = {
             "rows": int(rows[number]),
             "mean_prediction": float(predicted[number] / rows[number]),
             "mean_label": float(observed[number] / rows[number]),
-            "bias": float((predicted[number] - observed[number]) / rows[number]),
-            "bias_interval": percentiles(biases[:, number]) if enough else WITHHELD,
+            "bias": bias,
+            "bias_interval": _interval(bias, biases[:, number], users_behind, ANY),
         }
         if kind == "regression":
             entry["mse"] = float(error[number] / rows[number])
-            entry["mse_interval"] = percentiles(mean_errors[:, number]) if enough else WITHHELD
+            entry["mse_interval"] = _interval(entry["mse"], mean_errors[:, number], users_behind, POSITIVE)
         found[number] = entry
     return found
+
+
+def _interval(value: float, draws: Draws, users: int, within: Ends) -> tuple[float, float]:
+    return interval_around(value, draws, users, within) if users >= LEAST_USERS else WITHHELD
 
 
 def _users(bin_of_row: Ints, user: Ints, marked: npt.NDArray[np.bool_], count: int) -> Ints:

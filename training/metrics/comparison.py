@@ -5,12 +5,13 @@ Knows predictions and labels; where they come from is not its business. Shapes: 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from training.metrics.resampling import WITHHELD, Draws, Floats, Ints, Resamples, percentiles
+from training.metrics.resampling import Draws, Floats, Ints, Resamples, Rows
 from training.metrics.task_metrics import BinaryScorer, GroupedScorer, surprises
 
 Verdict = Literal["better", "worse", "undecided"]
@@ -68,30 +69,38 @@ def compare_task(
     resamples = Resamples(users)
     if kind == "regression":
         mine, their_errors = (_squared(predictions, labels) for predictions in (ours, theirs))
-        return {"mse": _loss(mine, their_errors, resamples, resamples.enough(np.ones(len(labels), bool)))}
+        return {"mse": _loss(mine, their_errors, resamples, np.ones(len(labels), bool))}
     positive = np.asarray(labels) > 0.5
-    enough = resamples.enough(positive, ~positive)
-    us, them = BinaryScorer(ours, labels), BinaryScorer(theirs, labels)
-    we, they = GroupedScorer(ours, labels, groups), GroupedScorer(theirs, labels, groups)
-    area = percentiles(us.draws(resamples) - them.draws(resamples)) if enough else WITHHELD
-    # Both have the same groups, so what is enough for one is for the other.
-    within = percentiles(we.draws(resamples) - they.draws(resamples)) if we.enough(resamples) else WITHHELD
+    classes = (positive, ~positive)
+    pooled = [BinaryScorer(predictions, labels) for predictions in (ours, theirs)]
+    within = [GroupedScorer(predictions, labels, groups) for predictions in (ours, theirs)]
     return {
-        "auc": Difference(us.auc(), them.auc(), area, higher_is_better=True),
-        "gauc": Difference(we.auc(), they.auc(), within, higher_is_better=True),
-        "logloss": _loss(surprises(ours, labels), surprises(theirs, labels), resamples, enough),
+        "auc": _area(pooled, resamples, *classes),
+        # Both have the same groups, and so the same rows in groups of both classes.
+        "gauc": _area(within, resamples, *within[0].classes),
+        "logloss": _loss(surprises(ours, labels), surprises(theirs, labels), resamples, *classes),
     }
 
 
-def _loss(ours: Draws, theirs: Draws, resamples: Resamples, enough: bool) -> Difference:
+def _area(
+    scorers: Sequence[BinaryScorer] | Sequence[GroupedScorer], resamples: Resamples, *rows: Rows
+) -> Difference:
+    """An AUC of this model and of the other, which rests on these sets of rows."""
+    ours, theirs = scorers
+    us, them = ours.auc(), theirs.auc()
+    interval = resamples.interval(us - them, lambda: ours.draws(resamples) - theirs.draws(resamples), *rows)
+    return Difference(us, them, interval, higher_is_better=True)
+
+
+def _loss(ours: Draws, theirs: Draws, resamples: Resamples, *rows: Rows) -> Difference:
     """A mean loss of both models from each row's, [n]."""
-    if not len(ours):
-        return Difference(float("nan"), float("nan"), WITHHELD, higher_is_better=False)
-    interval = WITHHELD
-    if enough:
-        excess, rows = resamples.sums(ours - theirs, np.ones(len(ours)))
-        interval = percentiles(excess / rows)
-    return Difference(float(ours.mean()), float(theirs.mean()), interval, higher_is_better=False)
+    us, them = (float(each.mean()) if len(each) else float("nan") for each in (ours, theirs))
+
+    def draws() -> Draws:
+        excess, count = resamples.sums(ours - theirs, np.ones(len(ours)))
+        return (excess / count)[:, 0]
+
+    return Difference(us, them, resamples.interval(us - them, draws, *rows), higher_is_better=False)
 
 
 def _squared(predictions: Floats, labels: Floats) -> Draws:

@@ -9,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from training.metrics.comparison import Difference
-from training.metrics.resampling import WITHHELD, Draws, Floats, Ints, Resamples, percentiles
+from training.metrics.resampling import ANY, UNIT, WITHHELD, Draws, Ends, Floats, Ints, Resamples
 
 
 class GroupedNdcg:
     """Groups of rows with known rewards, for judging any number of orders of them.
 
     A group counts that has two rows or more and any reward. The gain is the reward itself, the discount
-    1 / log2(1 + rank), cut after rank k. Tied scores collect what their orders would on average.
+    1 / log2(1 + rank), cut after rank k. Tied scores collect what their orders would on average. A group with
+    a NaN among its scores has no order, and no NDCG: it is NaN, and so is the mean.
 
     Args:
         rewards: 0 or more, [n].
@@ -60,18 +61,24 @@ class GroupedNdcg:
         """Over groups, each counting once; NaN without any."""
         return float(values.mean()) if len(values) else float("nan")
 
-    def interval(self, values: Draws) -> tuple[float, float]:
-        """Of the mean, users resampled; withheld where users are few or a group has several."""
-        if self._user is None or not self._resamples.enough(np.ones(self.rows, bool)):
+    def interval(self, values: Draws, within: Ends = UNIT) -> tuple[float, float]:
+        """Of the mean of values that lie `within`; withheld where users are few or a group has several."""
+        user = self._user
+        if user is None:
             return WITHHELD
-        columns = (values, np.ones(self.groups))
-        table = np.stack([np.bincount(self._user, column, self._resamples.users) for column in columns], 1)
-        sums = np.array([drawn @ table for drawn in self._resamples])
-        return percentiles(sums[:, 0] / sums[:, 1])
+
+        def draws() -> Draws:
+            columns = (values, np.ones(self.groups))
+            table = np.stack([np.bincount(user, column, self._resamples.users) for column in columns], 1)
+            sums = np.array([drawn @ table for drawn in self._resamples])
+            ratio: Draws = sums[:, 0] / sums[:, 1]
+            return ratio
+
+        return self._resamples.interval(self.mean(values), draws, np.ones(self.rows, bool), within=within)
 
     def compare(self, values: Draws, others: Draws) -> Difference:
         """Two orders of the same groups."""
-        interval = self.interval(values - others)
+        interval = self.interval(values - others, ANY)
         return Difference(self.mean(values), self.mean(others), interval, higher_is_better=True)
 
     def _users(self) -> npt.NDArray[np.intp] | None:
@@ -92,5 +99,5 @@ class GroupedNdcg:
         ends = np.r_[runs[1:], len(group)]
         before = self._start[group[runs]]
         weight = self._discounts[ends - before] - self._discounts[runs - before]
-        gain = np.add.reduceat(reward, runs) / (ends - runs)
+        gain = np.where(np.isnan(score[runs]), np.nan, np.add.reduceat(reward, runs) / (ends - runs))
         return np.add.reduceat(gain * weight, np.searchsorted(runs, self._start))

@@ -5,6 +5,8 @@ Polars SQL, as in a recipe. Knows labels and lengths, neither predictions nor or
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -12,12 +14,33 @@ import polars as pl
 from model.errors import FulcrumError
 from model.schema import Schema
 
+_LENGTH = "video_len_s"
+
 
 def default_reward(schema: Schema) -> str:
     """The sum of all labels; one that is unknown outside its task's sample space counts as 0."""
     return " + ".join(
         task.name if task.where is None else f"coalesce({task.name}, 0)" for task in schema.tasks
     )
+
+
+def check_reward(text: str, labels: Sequence[str]) -> pl.Expr:
+    """The expression, which names only labels that there are; reads no data.
+
+    Raises:
+        FulcrumError: no expression, or an unknown name.
+    """
+    try:
+        expression = pl.sql_expr(text)
+    except pl.exceptions.PolarsError as error:
+        raise FulcrumError(f"reward {text!r}: no Polars SQL expression ({_first(error)})") from error
+    if not isinstance(expression, pl.Expr):
+        raise FulcrumError(f"reward {text!r}: expected one expression, found several")
+    known = (_LENGTH, *labels)
+    for name in sorted(set(expression.meta.root_names())):
+        if name not in known:
+            raise FulcrumError(f"reward {text!r}: there is no label {name!r}; there is {', '.join(known)}")
+    return expression
 
 
 def rewards(
@@ -35,18 +58,8 @@ def rewards(
     Raises:
         FulcrumError: no expression, an unknown name, or a reward below 0 or infinite.
     """
-    frame = pl.DataFrame({"video_len_s": video_len_s} | labels).fill_nan(None)
-    try:
-        expression = pl.sql_expr(text)
-    except pl.exceptions.PolarsError as error:
-        raise FulcrumError(f"reward {text!r}: no Polars SQL expression ({_first(error)})") from error
-    if not isinstance(expression, pl.Expr):
-        raise FulcrumError(f"reward {text!r}: expected one expression, found several")
-    for name in sorted(set(expression.meta.root_names())):
-        if name not in frame.columns:
-            raise FulcrumError(
-                f"reward {text!r}: there is no label {name!r}; there is {', '.join(frame.columns)}"
-            )
+    expression = check_reward(text, list(labels))
+    frame = pl.DataFrame({_LENGTH: video_len_s} | labels).fill_nan(None)
     try:
         values = frame.select(value=expression.cast(pl.Float64))["value"]
     except pl.exceptions.PolarsError as error:

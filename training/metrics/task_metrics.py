@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.metrics.resampling import WITHHELD, Resamples, percentiles
+from training.metrics.resampling import POSITIVE, UNIT, Resamples, Rows
 
 Floats = npt.NDArray[np.floating[Any]]
 Draws = npt.NDArray[np.float64]
@@ -29,7 +29,7 @@ class BinaryScorer:
         self._pairs = GroupedScorer(scores, labels, np.zeros(len(scores), np.int64))
 
     def auc(self, weights: Floats | None = None) -> float:
-        """Area under the ROC curve; tied scores count half. NaN where one class has no weight."""
+        """Area under the ROC curve; ties count half. NaN where a class has no weight or a score is NaN."""
         return self._pairs.auc(weights)
 
     def draws(self, resamples: Resamples) -> Draws:
@@ -38,7 +38,7 @@ class BinaryScorer:
 
 
 def auc(scores: Floats, labels: Floats) -> float:
-    """Area under the ROC curve: [n], [n] -> one number, NaN without both classes."""
+    """Area under the ROC curve: [n], [n] -> one number, NaN without both classes or where a score is NaN."""
     return BinaryScorer(scores, labels).auc()
 
 
@@ -47,7 +47,7 @@ class GroupedAuc:
     """AUC within groups, averaged with the groups' rows as weights.
 
     Attributes:
-        auc: the average over groups that have both classes; NaN where none has.
+        auc: the average over groups that have both classes; NaN where none has, or a score is NaN.
         groups: how many have both classes.
         coverage: their share of all rows.
     """
@@ -61,7 +61,8 @@ class GroupedScorer:
     """AUC within groups of one set of scores under many weightings of its rows.
 
     Holds only groups of both classes, in the order of group and score: a positive is worth the negatives
-    of its group below it, and half of those beside it.
+    of its group below it, and half of those beside it. A score that is NaN has no position in any order, so
+    with one among the scores the metric is NaN, whatever the weights.
 
     Args:
         scores: [n].
@@ -71,6 +72,7 @@ class GroupedScorer:
 
     def __init__(self, scores: Floats, labels: Floats, groups: Ints) -> None:
         self._rows = len(scores)
+        self._ordered = not np.isnan(scores).any()
         _, number, rows = np.unique(groups, return_inverse=True, return_counts=True)
         is_positive = np.asarray(labels) > 0.5
         positives = np.bincount(number[is_positive], minlength=len(rows))
@@ -89,7 +91,7 @@ class GroupedScorer:
         self._negatives_before = np.r_[0, np.cumsum((rows - positives)[both])]
 
     def auc(self, weights: Floats | None = None) -> float:
-        """The average over groups under these row weights, [n]; NaN where no group has both classes."""
+        """The average over groups under row weights [n]; NaN where none has both classes, or a score is."""
         weight = np.ones(self._rows) if weights is None else np.asarray(weights, np.float64)
         return self._average(weight[self._positives], weight[self._negatives])
 
@@ -101,11 +103,12 @@ class GroupedScorer:
 
     def interval(self, resamples: Resamples) -> tuple[float, float]:
         """95 % interval of the metric; withheld where too few users have groups of both classes."""
-        return percentiles(self.draws(resamples)) if self.enough(resamples) else WITHHELD
+        return resamples.interval(self.auc(), lambda: self.draws(resamples), *self.classes, within=UNIT)
 
-    def enough(self, resamples: Resamples) -> bool:
-        """Whether enough users have rows of each class in groups of both for an interval."""
-        return resamples.enough(self._positives, self._negatives)
+    @property
+    def classes(self) -> tuple[Ints, Ints]:
+        """Positions of the positives and of the negatives in groups of both: what the metric rests on."""
+        return self._positives, self._negatives
 
     def draws(self, resamples: Resamples) -> Draws:
         """The metric under each draw of users, [R]."""
@@ -114,7 +117,7 @@ class GroupedScorer:
 
     def _average(self, positive: Draws, negative: Draws) -> float:
         """From the weights of the positives and of the negatives, in this order."""
-        if not len(positive):
+        if not (len(positive) and self._ordered):
             return float("nan")
         groups = self._positives_before[:-1]
         below = np.concatenate(([0.0], np.cumsum(negative)))
@@ -176,8 +179,12 @@ def task_metrics(
         metrics: dict[str, Any] = {"mse": _mean(errors)}
         metrics["variance"] = float(np.var(labels)) if len(labels) else float("nan")
         if resamples is not None:
-            enough = resamples.enough(np.ones(len(labels), bool))
-            metrics |= _mean_intervals("mse", errors, predictions, labels, resamples if enough else None)
+            everyone = np.ones(len(labels), bool)
+            metrics["mse_interval"] = _of_ratio(metrics["mse"], errors, everyone, resamples, everyone)
+            rests_on = (everyone, np.asarray(labels) != 0)  # nothing can be over an observed 0
+            metrics["calibration_interval"] = _of_ratio(
+                shared["calibration"], predictions, labels, resamples, *rests_on
+            )
         return metrics | shared
     positive = np.asarray(labels) > 0.5
     scorer, within = BinaryScorer(predictions, labels), GroupedScorer(predictions, labels, groups)
@@ -191,25 +198,30 @@ def task_metrics(
         "positives": int(positive.sum()),
     }
     if resamples is not None:
-        enough = resamples.enough(positive, ~positive)
-        metrics["auc_interval"] = percentiles(scorer.draws(resamples)) if enough else WITHHELD
+        classes, rows = (positive, ~positive), np.ones(len(labels))
+        metrics["auc_interval"] = resamples.interval(
+            metrics["auc"], lambda: scorer.draws(resamples), *classes, within=UNIT
+        )
         metrics["gauc_interval"] = within.interval(resamples)
-        metrics |= _mean_intervals("logloss", losses, predictions, labels, resamples if enough else None)
+        metrics["logloss_interval"] = _of_ratio(metrics["logloss"], losses, rows, resamples, *classes)
+        metrics["calibration_interval"] = _of_ratio(
+            shared["calibration"], predictions, labels, resamples, *classes
+        )
     return metrics | shared
 
 
-def _mean_intervals(
-    name: str, losses: Draws, predictions: Floats, labels: Floats, resamples: Resamples | None
-) -> dict[str, tuple[float, float]]:
-    """Intervals of the mean loss and of predicted over observed; withheld without resamples."""
-    if resamples is None:
-        return {f"{name}_interval": WITHHELD, "calibration_interval": WITHHELD}
-    loss, predicted, observed, rows = resamples.sums(losses, predictions, labels, np.ones(len(labels)))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {
-            f"{name}_interval": percentiles(loss / rows),
-            "calibration_interval": percentiles(predicted / observed),
-        }
+def _of_ratio(
+    value: float, above: Floats, below: Floats, resamples: Resamples, *rows: Rows
+) -> tuple[float, float]:
+    """Interval of a ratio of sums over rows, [n] each, such as a mean loss or predicted over observed."""
+
+    def draws() -> Draws:
+        sums = resamples.sums(above, below)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio: Draws = (sums[0] / sums[1])[:, 0]
+        return ratio
+
+    return resamples.interval(value, draws, *rows, within=POSITIVE)
 
 
 def _mean(values: Floats) -> float:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from model.bundle import Bundle
 from model.errors import FulcrumError
+from model.files import check_folder
 from model.redis_url import RedisUrl, folder_or_redis
 from model.schema import Side
 from model.store.packed import PackedLayout, TableName, current_generation, update_store
@@ -69,7 +70,7 @@ def publish(bundle: Bundle, folder: Path | None, target: str, observer: Observer
     if isinstance(store, RedisUrl):
         writer = RedisWriter(store, bundle.encoder)
     else:
-        _check_folder(store)
+        check_folder(store, "feature store")
     source = read_source(bundle.schema, folder)
     began, rows = time.perf_counter(), dict.fromkeys(("users", "items"), 0)
     tables = _tables(bundle, source, observer, rows)
@@ -80,11 +81,6 @@ def publish(bundle: Bundle, folder: Path | None, target: str, observer: Observer
         changed = _write(writer, tables, observer)
         generation = writer.finish(bool(changed))
     return Published(generation, rows["users"], rows["items"], changed, time.perf_counter() - began)
-
-
-def _check_folder(target: Path) -> None:
-    if target.exists() and not target.is_dir():
-        raise FulcrumError(f"feature store {target}: expected a folder, found a file")
 
 
 def _write(writer: RedisWriter, tables: Iterator[_Table], observer: Observer) -> int:

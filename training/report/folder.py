@@ -19,7 +19,7 @@ import numpy.typing as npt
 import orjson
 
 from model.errors import FulcrumError
-from model.files import FileLock, replace_file
+from model.files import FileLock, check_folder, replace_file
 from training.report.run import Job, paths
 from training.runs.differences import differences
 
@@ -57,8 +57,7 @@ class ReportFolder:
             FulcrumError: it holds another report or something else, or another process is at work in it.
         """
         file = self.path / _PLAN
-        if self.path.exists() and not self.path.is_dir():
-            raise FulcrumError(f"report {self.path}: it is a file; name a folder")
+        check_folder(self.path, "report")
         if (
             self.path.is_dir()
             and not file.exists()

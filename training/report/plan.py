@@ -72,6 +72,7 @@ class Plan:
 
     Attributes:
         spec: what it was made of.
+        given: the recipe as it is given, with the overrides that are not for networks.
         recipe: the recipe, of the chosen tasks; its network is the reference of the budgets.
         own: the recipe's network as the report names it.
         networks: configs by name, before budgets are matched: `single-task` first, then as asked for.
@@ -79,6 +80,7 @@ class Plan:
     """
 
     spec: ReportSpec
+    given: Recipe
     recipe: Recipe
     own: str
     networks: dict[str, TrunkConfig]
@@ -103,10 +105,10 @@ def make_plan(spec: ReportSpec) -> Plan:
         if name not in known:
             raise FulcrumError(f"unknown network {name!r}; there are {', '.join(known)}")
     of_network = [text for text in spec.overrides if text.startswith("network.")]
-    loaded = load_recipe(spec.recipe, [text for text in spec.overrides if text not in of_network])
-    if loaded.training.stream is not None:
+    given = load_recipe(spec.recipe, [text for text in spec.overrides if text not in of_network])
+    if given.training.stream is not None:
         raise FulcrumError("report: networks are trained in memory; leave training.stream out")
-    loaded = of_tasks(loaded, _chosen(loaded, spec.tasks))
+    loaded = of_tasks(given, _chosen(given, spec.tasks))
     own, settings = _own(loaded, of_network)
     wanted = list(dict.fromkeys([SINGLE, *(spec.models or [own, *known])]))
     settings = {name: settings.get(name) or _borrowed(loaded, name) for name in {own, *wanted}}
@@ -122,6 +124,7 @@ def make_plan(spec: ReportSpec) -> Plan:
     first = loaded.training.seed
     return Plan(
         spec,
+        given,
         loaded.model_copy(update={"network": networks[own]}),
         own,
         {name: networks[name] for name in wanted},

@@ -23,10 +23,12 @@ from model.network.config import TrunkConfig
 from model.network.embedding import SideSpec
 from model.network.heads import TaskHead
 from model.network.network import build_network
+from training.fitting.device import training_device
 from training.fitting.network import side_spec, task_heads
 from training.metrics.task_metrics import finite
 from training.progress import Advanced, Event, Note, Observer, Stage, silent
 from training.report.budget import CLOSE, Budget, Match, matched, measure
+from training.report.departures import departures
 from training.report.findings.analysis import Facts, analyse
 from training.report.folder import ReportFolder
 from training.report.page.page import write_page
@@ -93,6 +95,7 @@ def make_report(
         FulcrumError: bad input, or a folder of something else.
     """
     plan = make_plan(spec)
+    training_device(plan.recipe.training)
     if jobs is not None and jobs < 1:
         raise FulcrumError(f"jobs: expected 1 or more processes, found {jobs}")
     if not minutes > 0:
@@ -119,6 +122,9 @@ def make_report(
         networks = _match(plan, shape)
         for name, reason in networks.left_out.items():
             observer(LeftOut(name, reason))
+        departed = departures(plan, networks.configs)
+        for sentence in departed:
+            observer(Note(sentence))
         wanted = _jobs(plan, shape, networks, minutes, folder.runs)
         began = time.monotonic()
         missing = [job for job in wanted if folder.record(job) is None]
@@ -151,6 +157,7 @@ def make_report(
                 "validation_rows": len(validation),
             },
             "left_out": networks.left_out,
+            "departures": departed,
             **analyse(facts, records, folder.predictions, _costs(networks, spec.match)),
             "environment": environment(),
             "seconds": round(time.monotonic() - began, 1),

@@ -2,11 +2,13 @@
 
 Both are judged on the same held-out rows, paired, users resampled. A metric fails where the new bundle is
 worse by more than its margin and the interval of the difference says that it is worse at all: a fall that
-matters and is no chance. Knows nothing of how the new network was trained.
+matters and is no chance. It fails, too, where it cannot be computed for the new bundle alone. Knows nothing
+of how the new network was trained.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from model.bundle.session import NetworkSession
 from model.cores import available_cores
 from model.errors import FulcrumError
 from model.network.network import RankingNetwork
+from model.schema import Schema
 from training.evaluation.predicting import predict_log
 from training.fitting.trainer import predict_rows
 from training.metrics.comparison import Difference, compare_task
@@ -46,6 +49,11 @@ class RegressionGate:
         """The metrics that fail, and why."""
         failed = []
         for name, found in self.found.items():
+            if not math.isfinite(found.value) and math.isfinite(found.other):
+                failed.append(
+                    f"{name} is {found.value} against {found.other:.4f}: predictions are no numbers"
+                )
+                continue
             fall = -found.difference if found.higher_is_better else found.difference
             if found.verdict == "worse" and fall > self.margins[name]:
                 low, high = found.interval
@@ -97,6 +105,7 @@ def pass_gate(
         FulcrumError: the bundle reads other rows from this data, or shares no task.
     """
     schema = material.encoder.schema
+    check_comparable(schema, bundle)
     parts: list[EncodedLog] = []
     theirs: dict[str, list[Any]] = {}
     session = NetworkSession(bundle.network_path, threads=available_cores())
@@ -134,14 +143,19 @@ def pass_gate(
         for metric, margin in _margins(margins, task.name, task.type).items():
             found[f"{task.name}.{metric}"] = compared[metric]
             held_to[f"{task.name}.{metric}"] = margin
-    if not found:
-        raise FulcrumError(
-            f"cannot compare with {bundle.path}: no task in common: it has {', '.join(kinds)}, "
-            f"the recipe {', '.join(schema.task_names)}"
-        )
     gate = RegressionGate(bundle.version, found, held_to)
     observer(GateJudged(gate, bundle.path))
     return gate
+
+
+def check_comparable(schema: Schema, bundle: Bundle) -> None:
+    """Refuse a bundle that shares no task with what is trained; reads no data."""
+    theirs = {task.name: task.type for task in bundle.schema.tasks}
+    if not any(theirs.get(task.name) == task.type for task in schema.tasks):
+        raise FulcrumError(
+            f"cannot compare with {bundle.path}: no task in common: it has {', '.join(theirs)}, "
+            f"the recipe {', '.join(schema.task_names)}"
+        )
 
 
 def _margins(margins: Mapping[str, float], task: str, kind: str) -> dict[str, float]:

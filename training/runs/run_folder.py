@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from model.cores import available_cores
 from model.errors import FulcrumError
-from model.files import FileLock, fresh_file, replace_file
+from model.files import FileLock, check_folder, fresh_file, replace_file
 from training.fitting.device import device_name, training_device
 from training.recipe import Recipe
 from training.runs.differences import differences
@@ -36,12 +36,14 @@ _OF_NO_OUTCOME = ("checkpoint_seconds", "gate", "tensorboard")
 _NAMED = 3
 
 
-def check_startable(path: Path, recipe: Recipe, *, resume: bool) -> None:
+def check_startable(path: Path, recipe: Recipe, *, resume: bool, started_from: str | None = None) -> None:
     """Refuse a run folder before any data is read.
 
     Raises:
-        FulcrumError: the folder holds a run that is not to be resumed, or one of another recipe.
+        FulcrumError: it cannot be a folder, or holds a run that is not to be resumed, is of another recipe or
+            started from another bundle.
     """
+    check_folder(path, "the run folder")
     if not (path / _RUN).exists():
         return
     if not resume:
@@ -57,6 +59,20 @@ def check_startable(path: Path, recipe: Recipe, *, resume: bool) -> None:
             f"the run in {path} was started with another recipe: "
             f"{'; '.join(found[:_NAMED])}{more}. Give the same recipe, or start a new run"
         )
+    before = _read_run(path).get("started_from")
+    if before != started_from:
+        raise FulcrumError(
+            f"the run in {path} started from {before or 'no bundle'}, not from {started_from or 'none'}. "
+            "Start from the same bundle, or start a new run"
+        )
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    try:
+        run: dict[str, Any] = orjson.loads((path / _RUN).read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise FulcrumError(f"the run folder {path}: {_RUN} cannot be read; start a new run") from error
+    return run
 
 
 class RunFolder:
@@ -89,6 +105,7 @@ class RunFolder:
         resume: bool = False,
         started_from: str | None = None,
     ) -> None:
+        check_folder(path, "the run folder")
         path.mkdir(parents=True, exist_ok=True)
         self.path, self.started_from = path, started_from
         self.changes: list[str] = []
@@ -101,7 +118,7 @@ class RunFolder:
         try:
             for left in path.glob(".*.pt-*"):  # by a process that was killed while it saved
                 left.unlink()
-            check_startable(path, recipe, resume=resume)
+            check_startable(path, recipe, resume=resume, started_from=started_from)
             self.resumed = (path / _RUN).exists()
             self._open(recipe, data_fingerprint, started_from)
         except BaseException:
@@ -119,7 +136,7 @@ class RunFolder:
             for name in (_METRICS, _BEST, _CHECKPOINT):
                 (self.path / name).unlink(missing_ok=True)
             self._write(_RECIPE, recipe.model_dump(mode="json"))
-            run = {
+            run: dict[str, Any] = {
                 "recipe": recipe.name,
                 "seed": recipe.training.seed,
                 "data_fingerprint": data_fingerprint,
@@ -129,22 +146,12 @@ class RunFolder:
             }
             self._write(_RUN, run)
             return
-        try:
-            run = orjson.loads((self.path / _RUN).read_bytes())
-        except (OSError, orjson.JSONDecodeError) as error:
-            raise FulcrumError(
-                f"the run folder {self.path}: {_RUN} cannot be read; start a new run"
-            ) from error
+        run = _read_run(self.path)
         if run["data_fingerprint"] != data_fingerprint:
             raise FulcrumError(
                 f"the run in {self.path} was started on other data: "
                 f"{run['data_fingerprint']} there, {data_fingerprint} here. "
                 "Give the same data, or start a new run"
-            )
-        if run.get("started_from") != started_from:
-            raise FulcrumError(
-                f"the run in {self.path} started from {run.get('started_from') or 'no bundle'}, "
-                f"not from {started_from or 'none'}. Start from the same bundle, or start a new run"
             )
         before = {"device": "cpu"} | run["environment"]
         self.changes = list(

@@ -23,13 +23,13 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from model.document import read_document, read_text
 from model.encoding import Encoder
 from model.errors import FulcrumError, checked
-from model.files import replace_file
+from model.files import check_folder, replace_file
 from model.frozen import Frozen
 from model.schema import Schema
 from training.fitting.device import training_device
 from training.fitting.network import fresh_network
 from training.fitting.trainer import FitPlan, fit, judge
-from training.progress import Advanced, Event, Observer, silent
+from training.progress import Advanced, Event, Observer, Warned, silent
 from training.recipe import Recipe, load_recipe
 from training.rows.material import Material, material_in_memory
 
@@ -45,6 +45,17 @@ class Range(Frozen):
     log: bool = False
     """Whether a factor counts as much at the low end as at the high end."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are tried."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and (not self.whole or value == int(value))
+
+    def __str__(self) -> str:
+        return f"{'whole numbers from ' if self.whole else ''}{self.low} to {self.high}"
+
     @model_validator(mode="after")
     def _rising(self) -> Range:
         if not self.low < self.high or (self.log and self.low <= 0):
@@ -58,6 +69,9 @@ class Choices(Frozen):
     """One of these values, whatever YAML can say."""
 
     choices: Annotated[tuple[Any, ...], Field(min_length=2)]
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(_yaml, self.choices))}"
 
 
 Values = Annotated[
@@ -91,7 +105,7 @@ class Trial:
     """One trial that came to its end.
 
     Attributes:
-        number: counted from 0; the recipe's own values come first.
+        number: counted from 0; the recipe's own values come first, as far as they lie in the space.
         value: the objective.
         parameters: by dotted key.
         metrics: mean over seeds, by `TASK.METRIC`.
@@ -158,7 +172,8 @@ def search(
         data: the log's files; None where the recipe needs none.
         folder: keeps the trials.
         trials: how many there are to be in the end, the recipe's own values being the first.
-        observer: told of each trial that ended.
+        observer: called with each trial that ended, and with a warning for each value of the recipe that lies
+            outside the space, so that the first trial takes another.
 
     Returns:
         All trials of the folder, the best first.
@@ -167,16 +182,16 @@ def search(
         FulcrumError: the folder holds a search of another recipe or space, or a key or value does not fit.
     """
     space, own = wanted.space, wanted.recipe_with({})
-    if own.training.stream is not None:
-        raise FulcrumError(
-            "search: trials are trained in memory; leave training.stream out, or keep fewer rows"
-        )
+    _refuse_stream(own)
     training_device(own.training)
     _check(own, wanted)
     _claim(folder, own, space)
     study = _study(folder)
+    values, outside = _own_values(own, wanted)
     if not study.trials:
-        study.enqueue_trial(_own_values(own, space), skip_if_exists=True)
+        study.enqueue_trial(values, skip_if_exists=True)
+    for reason in outside:
+        observer(Warned(f"trial 0 is not the recipe itself: {reason}; the trial takes a value of the space"))
     rows = _Rows(data)
 
     def run(asked: optuna.Trial) -> float:
@@ -187,8 +202,11 @@ def search(
         mean = {name: float(np.mean([one[name] for one in found])) for name in space.objective}
         spread = {name: float(np.std([one[name] for one in found])) for name in space.objective}
         value = sum(weight * mean[name] for name, weight in space.objective.items())
-        if math.isnan(value):
-            raise optuna.TrialPruned("training diverged")
+        if not math.isfinite(value):
+            observer(
+                Warned(f"trial {asked.number} is left out: the objective is {value}, with {_yaml(chosen)}")
+            )
+            raise optuna.TrialPruned("the objective is no number")
         asked.set_user_attr("outcome", [chosen, mean, spread, time.monotonic() - began])
         return value
 
@@ -251,7 +269,7 @@ def _metrics(recipe: Recipe, seed: int, rows: _Rows) -> dict[str, float]:
 
 
 def _check(own: Recipe, wanted: Search) -> None:
-    """Every key and every end of every range makes a recipe; every metric exists."""
+    """Every key makes a recipe with each of its choices, or all over its range; every metric exists."""
     known = [
         f"{task.name}.{name}"
         for task in own.data_schema.tasks
@@ -262,19 +280,38 @@ def _check(own: Recipe, wanted: Search) -> None:
             raise FulcrumError(
                 f"search space: objective: unknown metric {metric!r}; it is one of {', '.join(known)}"
             )
+    for where in ("parameters", "fixed"):
+        if "training.seed" in getattr(wanted.space, where):
+            raise FulcrumError(
+                f"search space: {where}.training.seed: each trial is trained with the space's `seeds`; "
+                "name the seeds there"
+            )
     for key, values in wanted.space.parameters.items():
-        ends = values.choices if isinstance(values, Choices) else (values.low, values.high)
-        for value in ends:
+        for value in values.choices if isinstance(values, Choices) else _spread(values):
             try:
-                wanted.recipe_with({key: value})
+                _refuse_stream(wanted.recipe_with({key: value}))
             except FulcrumError as error:
                 raise FulcrumError(f"search space: parameters.{key}: {error}") from error
+
+
+def _refuse_stream(recipe: Recipe) -> None:
+    if recipe.training.stream is not None:
+        raise FulcrumError(
+            "search: trials are trained in memory; leave training.stream out, or keep fewer rows"
+        )
+
+
+def _spread(values: Range) -> tuple[int | float, ...]:
+    """Both ends, and a broken number between ends that are not both whole."""
+    ends = (values.low, values.high)
+    return ends if values.whole else (*ends, values.low + 0.618 * (values.high - values.low))
 
 
 def _claim(folder: Path, own: Recipe, space: SearchSpace) -> None:
     """Trials of one folder are of one recipe and one space."""
     said = {"recipe": own.model_dump(mode="json"), "space": space.model_dump(mode="json")}
     text = orjson.dumps(said, option=orjson.OPT_INDENT_2)
+    check_folder(folder, "search folder")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _SPACE
     if not path.exists():
@@ -311,22 +348,29 @@ def _suggest(asked: optuna.Trial, key: str, values: Range | Choices) -> Any:
     return asked.suggest_float(key, values.low, values.high, log=values.log)
 
 
-def _own_values(recipe: Recipe, space: SearchSpace) -> dict[str, Any]:
-    """The recipe's own values where they lie in the space, as Optuna knows them."""
+def _own_values(own: Recipe, wanted: Search) -> tuple[dict[str, Any], list[str]]:
+    """The recipe's own values as Optuna knows them, and in words those that do not lie in the space."""
     document = {
-        **recipe.data_schema.model_dump(mode="json"),
-        "network": recipe.network.model_dump(mode="json"),
-        "training": recipe.training.model_dump(mode="json"),
+        **own.data_schema.model_dump(mode="json"),
+        "network": own.network.model_dump(mode="json"),
+        "training": own.training.model_dump(mode="json"),
     }
-    own: dict[str, Any] = {}
-    for key, values in space.parameters.items():
+    found: dict[str, Any] = {}
+    outside = []
+    for key, values in wanted.space.parameters.items():
         value = _at(document, key.split("."))
         if isinstance(values, Choices):
-            if value in values.choices:
-                own[key] = values.choices.index(value)
-        elif isinstance(value, int | float) and values.low <= value <= values.high:
-            own[key] = value
-    return own
+            # However a choice is spelt, it is the recipe's own if it changes nothing.
+            same = (wanted.recipe_with({key: choice}) == own for choice in values.choices)
+            place = next((place for place, is_own in enumerate(same) if is_own), None)
+            if place is not None:
+                found[key] = place
+        elif isinstance(value, int | float) and value in values:
+            found[key] = value
+        if key not in found:
+            said = f"is {_yaml(value)} in the recipe" if value is not None else "has no value in the recipe"
+            outside.append(f"{key} {said}, and the space has {values}")
+    return found, outside
 
 
 def _at(place: Any, parts: Sequence[str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import shutil
 from dataclasses import replace
@@ -13,11 +14,13 @@ import polars as pl
 import pytest
 import yaml
 from polars.testing import assert_frame_equal
+from rich.console import Console
 
 from model.bundle import load_bundle
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
+from training.commands.evaluation_tables import details, summary
 from training.datasets import read_source
 from training.evaluation import predicting
 from training.evaluation.evaluate import Judgement, evaluate_bundle
@@ -185,6 +188,30 @@ def test_a_row_carries_its_keys_context_and_length(evaluation, trained):
         pl.read_csv(trained.data / "items.csv").select("video_id", pl.col("length_ms") / 1000).iter_rows()
     )
     assert evaluation.rows["video_len_s"].to_list() == [lengths[video] for video in log["video_id"]]
+
+
+def test_predictions_that_are_not_numbers_are_judged_by_null_and_printed_as_dashes(
+    trained, bundle, fusion, monkeypatch
+):
+    def broken(network, rows, observer):
+        predicted = predicting.bundle_predictions(network, rows, observer)
+        return predicted | {"vtr": np.where(np.arange(len(rows)) == 5, np.nan, predicted["vtr"])}
+
+    monkeypatch.setattr("training.evaluation.evaluate.bundle_predictions", broken)
+    report = evaluate_bundle(bundle, trained.data, Judgement(FusedScore(fusion), against=bundle)).report
+    vtr, shr = report["tasks"]["vtr"], report["tasks"]["shr"]
+    for name in ("auc", "gauc", "logloss", "calibration"):
+        assert vtr[name] is vtr["all_rows"][name] is None
+        assert vtr[f"{name}_interval"] == [None, None]
+    assert vtr["calibration_error"] is report["groups"]["tab"]["vtr"]["auc"] is None
+    assert report["fusion"]["ndcg"]["fused"] == {"ndcg": None, "interval": [None, None]}
+    assert report["fusion"]["auc_of_score"]["shr"]["auc"] is None
+    assert report["against"]["tasks"]["vtr"]["auc"]["difference"] is None
+    assert 0 < shr["auc"] < 1
+    console = Console(file=io.StringIO(), width=200)
+    for part in (*summary(report), *details(report)):
+        console.print(part)
+    assert "nan" not in console.file.getvalue()
 
 
 def test_ranking_is_judged_within_users_and_within_each_context(evaluation):
@@ -387,8 +414,9 @@ def test_tasks_that_only_one_bundle_has_are_left_out_and_named(trained, bundle, 
         ]
         return replace(bundle, schema=bundle.schema.model_copy(update={"tasks": tuple(tasks)}))
 
+    nothing_read = Path("nowhere")
     with pytest.raises(FulcrumError, match="no task in common: it has a, b, c, the bundle vtr, vcr, shr"):
-        evaluate_bundle(bundle, trained.data, Judgement(against=renamed("a", "b", "c")))
+        evaluate_bundle(bundle, nothing_read, Judgement(against=renamed("a", "b", "c")))
     report = evaluate_bundle(bundle, trained.data, Judgement(against=renamed(None, None, "likes"))).report
     assert list(report["against"]["tasks"]) == ["vtr", "vcr"]
     assert report["against"]["notes"] == ["not compared, since only one bundle has it so: shr, likes"]

@@ -8,7 +8,7 @@ import pytest
 from model.encoding import EncodedRows
 from model.fusion import DEFAULT_SCENE, default_fusion
 from model.schema import BinaryTask, RegressionTask
-from training.export.variant_gate import K, Request, VariantGate, judge_orders, judge_tasks
+from training.export.variant_gate import Check, K, Request, VariantGate, judge_orders, judge_tasks
 from training.rows.batches import EncodedLog
 
 TASKS = (
@@ -133,3 +133,10 @@ def test_the_report_has_each_check():
     assert (report["rows"], report["requests"], report["overlap"]) == (ROWS, 7, 0.9)
     assert report["checks"]["vtr.auc"]["passed"] is False
     assert report["checks"]["vcr.mse"]["passed"] is True
+
+
+def test_a_loss_that_cannot_be_computed_has_failed_and_asks_for_no_more_rows():
+    nan = float("nan")
+    check = Check("vtr.auc", nan, (nan, nan), 0.0005, "AUC lost")
+    assert not check.passed
+    assert check.verdict == "failed: it cannot be computed"

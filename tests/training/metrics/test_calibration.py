@@ -80,6 +80,17 @@ def test_a_regressions_error_is_told_by_bin_with_its_interval(planted):
         assert entry["mse_interval"][0] < entry["mse"] < entry["mse_interval"][1]
 
 
+@pytest.mark.parametrize("rarer", [1.0, 0.0])
+def test_a_bin_with_nine_users_of_either_class_has_no_interval_and_one_with_ten_has(rarer):
+    users = np.arange(400) % 40
+    for behind in (9, 10):
+        labels = np.where(users < behind, rarer, 1 - rarer)
+        (found,) = by_prediction("binary", np.full(400, 0.3), labels, users)
+        assert np.isnan(found["bias_interval"]).all() == (behind < 10)
+        (found,) = by_length("binary", np.full(400, 0.3), labels, np.full(400, 9.0), users)
+        assert np.isnan(found["bias_interval"]).all() == (behind < 10)
+
+
 def test_a_bin_without_positives_is_no_certainty():
     """Every draw of it has the same bias: an interval of no width would call chance a fact."""
     labels = np.zeros(1000)
@@ -89,6 +100,17 @@ def test_a_bin_without_positives_is_no_certainty():
     assert np.isnan(found[0]["bias_interval"]).all()
     few = by_prediction("binary", np.full(40, 0.5), np.tile([0.0, 1.0], 20), np.arange(40) // 10)
     assert np.isnan(few[0]["bias_interval"]).all()
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_calibration_of_a_prediction_that_is_not_a_number_is_not_a_number(planted, order):
+    predictions, labels = planted
+    broken = np.where(np.arange(4000) == 17, np.nan, predictions)[order]
+    assert np.isnan(calibration_error(by_prediction("binary", broken, labels[order], USERS[order])))
+    seconds = np.where(np.arange(4000) % 2, 10.0, 90.0)[order]
+    short, long = by_length("regression", broken, labels[order], seconds, USERS[order])
+    assert np.isnan([short["bias"], short["mse"], *short["bias_interval"], *short["mse_interval"]]).all()
+    assert np.isfinite([long["bias"], long["mse"], *long["bias_interval"], *long["mse_interval"]]).all()
 
 
 def test_nothing_to_judge_has_no_bins_and_no_error():

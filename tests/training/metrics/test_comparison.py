@@ -74,6 +74,16 @@ def test_a_model_is_neither_better_nor_worse_than_itself():
         assert (found.difference, found.interval, found.verdict) == (0.0, (0.0, 0.0), "undecided")
 
 
+def test_a_model_whose_predictions_are_not_numbers_is_compared_by_no_number():
+    ours, theirs, labels, user = world(np.random.default_rng(7))
+    broken = np.where(np.arange(len(ours)) == 11, np.nan, ours)
+    for kind in ("binary", "regression"):
+        for pair in ((broken, theirs), (theirs, broken)):
+            for found in compare_task(kind, *pair, labels, user, user).values():
+                assert np.isnan([found.difference, *found.interval]).all()
+                assert found.verdict == "undecided"
+
+
 def test_a_handful_of_users_decides_nothing():
     """Nine users: each draw has the better model ahead, which is no evidence about the next nine."""
     ours, theirs, labels, user = world(np.random.default_rng(5), users=9, rows=200, noise=(0.1, 3.0))
@@ -81,6 +91,20 @@ def test_a_handful_of_users_decides_nothing():
         assert found.verdict == "undecided"
         assert np.isnan(found.interval).all()
     assert compare_task("regression", ours, theirs, labels, user, user)["mse"].verdict == "undecided"
+
+
+@pytest.mark.parametrize("rarer", [1.0, 0.0])
+def test_nine_users_of_either_class_decide_nothing_and_ten_may(rarer):
+    random = np.random.default_rng(8)
+    user, alike = np.arange(400) % 40, np.zeros(400, np.int64)
+    for behind in (9, 10):
+        labels = np.where(user < behind, rarer, 1 - rarer).astype(np.float32)
+        good, poor = (
+            np.clip(labels * 0.6 + random.normal(0.2, noise, 400), 0.01, 0.99) for noise in (0.01, 1)
+        )
+        for found in compare_task("binary", good, poor, labels, alike, user).values():
+            assert found.verdict == ("better" if behind == 10 else "undecided")
+            assert np.isnan(found.interval).all() == (behind < 10)
 
 
 @pytest.mark.parametrize("label", [0.0, 1.0])

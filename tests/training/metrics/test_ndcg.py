@@ -87,9 +87,25 @@ def test_groups_of_several_users_or_of_too_few_have_no_interval():
     scores = np.random.default_rng(3).random(100)
     mixed = GroupedNdcg(rewards, groups, np.arange(100))
     assert np.isnan(mixed.interval(mixed.of(scores))).all()
+    for users in (9, 10):
+        few = GroupedNdcg(rewards, groups, groups % users)
+        assert np.isnan(few.interval(few.of(scores))).all() == (users < 10)
     few = GroupedNdcg(rewards, groups, groups // 6)
     assert np.isnan(few.interval(few.of(scores))).all()
     assert few.compare(few.of(scores), few.of(-scores)).verdict == "undecided"
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_a_group_with_a_score_that_is_not_a_number_has_no_order(order):
+    rewards, groups = np.tile([1.0, 0.5, 0.0], 20), np.repeat(np.arange(20), 3)
+    scores = np.where(np.arange(60) == 4, np.nan, rewards)
+    ndcg = GroupedNdcg(rewards[order], groups[order], groups[order], k=2)
+    values = ndcg.of(scores[order])
+    assert np.isnan(values).tolist() == [group == 1 for group in range(20)]
+    assert np.isnan([ndcg.mean(values), *ndcg.interval(values)]).all()
+    compared = ndcg.compare(values, ndcg.of(-rewards[order]))
+    assert np.isnan(compared.difference)
+    assert compared.verdict == "undecided"
 
 
 def test_nothing_worth_ordering_is_nan():

@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.metrics.resampling import Resamples, interval
-from training.metrics.task_metrics import BinaryScorer, GroupedScorer, auc, grouped_auc, logloss, task_metrics
+from training.metrics.resampling import Resamples, interval, interval_around
+from training.metrics.task_metrics import (
+    BinaryScorer,
+    GroupedScorer,
+    auc,
+    finite,
+    grouped_auc,
+    logloss,
+    task_metrics,
+)
 
 # Few distinct scores, so that ties are common.
 rows = st.lists(st.tuples(st.integers(-2, 2), st.booleans(), st.integers(0, 3)), max_size=30)
@@ -91,6 +99,22 @@ def test_group_numbers_need_be_neither_dense_nor_sorted():
     assert (found.auc, found.groups, found.coverage) == (0.5, 2, 1.0)
 
 
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_metrics_of_a_score_that_is_not_a_number_are_not_numbers_in_any_order_of_the_rows(kind, order):
+    random = np.random.default_rng(8)
+    labels, users = (np.arange(240) >= 120).astype(np.float32), np.arange(240) % 20
+    for scores in (np.full(240, np.nan), np.where(np.arange(240) == 30, np.nan, random.random(240))):
+        rows = (scores.astype(np.float32)[order], labels[order], users[order], users[order])
+        found = task_metrics(kind, *rows)
+        judged = ("auc", "gauc", "logloss", "calibration") if kind == "binary" else ("mse", "calibration")
+        for name in judged:
+            assert math.isnan(found[name]), name
+            assert np.isnan(found[f"{name}_interval"]).all(), name
+            assert finite(found)[name] is None
+            assert finite(found)[f"{name}_interval"] == [None, None]
+
+
 def test_log_loss_is_the_mean_surprise_and_certain_mistakes_stay_finite():
     assert logloss(np.array([0.25, 0.25]), np.array([1, 0])) == pytest.approx(-math.log(0.25 * 0.75) / 2)
     assert 10 < logloss(np.array([0.0, 1.0], np.float32), np.array([1, 0])) < 20
@@ -157,28 +181,44 @@ def test_every_metric_of_a_task_has_an_interval_around_it():
         low, high = binary[f"{name}_interval"]
         assert low < binary[name] < high
     # The same by weighing rows one draw at a time.
-    assert binary["calibration_interval"] == pytest.approx(
-        interval(lambda w: float(w @ predictions / (w @ labels)), users)
-    )
-    assert binary["auc_interval"] == pytest.approx(interval(BinaryScorer(predictions, labels).auc, users))
+    resamples = Resamples(users)
+    behind = resamples.behind(labels > 0.5, labels < 0.5)
+    for name, statistic in (
+        ("calibration", lambda w: float(w @ predictions / (w @ labels))),
+        ("auc", BinaryScorer(predictions, labels).auc),
+    ):
+        draws = resamples.draws(statistic)
+        assert binary[f"{name}_interval"] == pytest.approx(interval_around(binary[name], draws, behind))
     regression = task_metrics("regression", predictions, labels, users, users)
     for name in ("mse", "calibration"):
         low, high = regression[f"{name}_interval"]
         assert low < regression[name] < high
 
 
-def test_an_interval_that_nine_users_stand_behind_is_withheld():
+@pytest.mark.parametrize("rarer", [1.0, 0.0])
+def test_an_interval_that_nine_users_of_either_class_stand_behind_is_withheld(rarer):
     random = np.random.default_rng(10)
-    predictions, users = random.random(400), np.arange(400) % 40
-    labels = (users < 9).astype(np.float32)
-    metrics = task_metrics("binary", predictions, labels, np.zeros(400, np.int64), users)
-    for name in ("auc", "gauc", "logloss", "calibration"):
-        assert np.isnan(metrics[f"{name}_interval"]).all()
-    labels = (users < 10).astype(np.float32)
-    metrics = task_metrics("binary", predictions, labels, np.zeros(400, np.int64), users)
-    assert np.isfinite(metrics["auc_interval"]).all()
+    predictions, users, alike = random.random(400), np.arange(400) % 40, np.zeros(400, np.int64)
+    for behind in (9, 10):
+        labels = np.where(users < behind, rarer, 1 - rarer).astype(np.float32)
+        metrics = task_metrics("binary", predictions, labels, alike, users)
+        for name in ("auc", "gauc", "logloss", "calibration"):
+            assert np.isnan(metrics[f"{name}_interval"]).all() == (behind < 10), name
+        found = GroupedScorer(predictions, labels, alike).interval(Resamples(users))
+        assert np.isnan(found).all() == (behind < 10)
     # Within users there is nothing to order: each has one class.
     assert np.isnan(task_metrics("binary", predictions, labels, users, users)["gauc_interval"]).all()
+
+
+def test_a_regressions_calibration_rests_on_users_with_a_label_that_is_not_0():
+    """Its denominator is their labels: of few, draws without any would be left out."""
+    random = np.random.default_rng(11)
+    predictions, users = random.random(400), np.arange(400) % 40
+    for behind in (9, 10):
+        labels = np.where(users < behind, 0.5, 0.0).astype(np.float32)
+        metrics = task_metrics("regression", predictions, labels, users, users)
+        assert np.isnan(metrics["calibration_interval"]).all() == (behind < 10)
+        assert np.isfinite(metrics["mse_interval"]).all()
 
 
 @pytest.mark.parametrize("kind", ["binary", "regression"])

@@ -87,7 +87,10 @@ def test_something_else_is_refused_and_left_as_it_is(folder, kind):
     else:
         folder.path.mkdir()
         (folder.path / "notes.txt").write_text("precious")
-    with pytest.raises(FulcrumError, match=r"report .*report: it (is a file|holds something else); name"):
+    with pytest.raises(
+        FulcrumError,
+        match=r"report .*report: (expected a folder, found a file|it holds something else); name another",
+    ):
         folder.claim(PLAN)
     assert kind == "file" or [path.name for path in folder.path.iterdir()] == ["notes.txt"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import subprocess
@@ -65,6 +66,17 @@ def test_the_report_says_what_the_runs_give(made):
     assert "cgc" in printed
     assert "6 finished runs of 3 networks with 2 seeds each" in printed
     assert not (out / ".rows").exists()
+
+
+def test_what_is_not_as_the_recipe_says_is_printed_and_on_the_page(made):
+    out, printed, found = made
+    page = html.unescape((out / "report.html").read_text())
+    assert "Not as the recipe says:" in printed
+    assert any("ple with levels: 1, is named cgc here" in sentence for sentence in found["departures"])
+    assert any(sentence.startswith("Experts of ") for sentence in found["departures"])
+    for sentence in found["departures"]:
+        assert f"- {sentence}" in printed
+        assert f"<li>{sentence}</li>" in page
 
 
 def test_gates_and_costs_are_told(made):

@@ -15,6 +15,7 @@ from training.recipe import load_recipe
 from training.runs.regression_gate import RegressionGate
 from training.train import TrainingPlan, train_bundle
 
+NAN = float("nan")
 BAD = ["training.epochs=1", "training.learning_rate=1e-6"]
 
 
@@ -105,12 +106,27 @@ def test_a_streamed_training_is_held_to_the_same_gate(trained, tmp_path):
         (Difference(0.70, 0.71, (-0.025, 0.005), higher_is_better=True), 0.0, False),
         (Difference(0.72, 0.71, (0.005, 0.015), higher_is_better=True), 0.0, False),
         (Difference(0.12, 0.11, (0.005, 0.015), higher_is_better=False), 0.005, True),
-        (Difference(0.12, 0.11, (float("nan"), float("nan")), higher_is_better=False), 0.0, False),
+        (Difference(0.12, 0.11, (NAN, NAN), higher_is_better=False), 0.0, False),
+        (Difference(NAN, 0.11, (NAN, NAN), higher_is_better=False), 0.5, True),
+        (Difference(NAN, NAN, (NAN, NAN), higher_is_better=True), 0.0, False),
     ],
 )
-def test_a_fall_fails_where_it_is_more_than_the_margin_and_no_chance(difference, margin, fails):
+def test_a_fall_fails_where_it_is_more_than_the_margin_and_no_chance_or_where_it_is_no_number(
+    difference, margin, fails
+):
     gate = RegressionGate("sha256:x", {"t.m": difference}, {"t.m": margin})
     assert bool(gate.failures()) is fails
+
+
+def test_a_bundle_without_a_task_in_common_is_refused_before_any_data_is_read(
+    trained, document, saved, tmp_path
+):
+    for task in document["tasks"]:
+        task["name"] = f"other_{task['name']}"
+    document["training"]["monitor"] = {"metric": "loss", "mode": "min"}
+    recipe, nothing_read = load_recipe(saved(document)), tmp_path / "nowhere"
+    with pytest.raises(FulcrumError, match="no task in common: it has vtr, vcr, shr, the recipe other_vtr"):
+        train_bundle(TrainingPlan(recipe, tmp_path / "b", nothing_read, tmp_path / "r", gate=trained.bundle))
 
 
 def test_a_bundle_that_reads_other_rows_is_no_yardstick(trained, tmp_path):

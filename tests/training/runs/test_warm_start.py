@@ -207,5 +207,5 @@ def test_a_day_later_the_training_goes_on_from_the_bundle(trained, tmp_path):
     assert made[0].manifest.training["started_from"] == load_bundle(trained.bundle).version
     with pytest.raises(
         FulcrumError, match=r"started from sha256:.*, not from none\. Start from the same bundle"
-    ):
-        train_bundle(TrainingPlan(recipe, tmp_path / "b", trained.data, tmp_path / "r0", resume=True))
+    ):  # before any data is read
+        train_bundle(TrainingPlan(recipe, tmp_path / "b", tmp_path / "nowhere", tmp_path / "r0", resume=True))

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from model.errors import FulcrumError
-from training.progress import Event
+from training.progress import Event, Warned
 from training.recipe import load_recipe
 from training.search.search import Search, SearchSpace, TrialEnded, load_space, search, trials_of
 from training.train import TrainingPlan, train_bundle
@@ -48,6 +48,50 @@ def test_the_first_trial_is_the_recipe_itself_and_the_best_comes_first(trained, 
     assert ended[-1].best.number == found[0].number
 
 
+@pytest.mark.parametrize(
+    ("key", "values", "said"),
+    [
+        ("training.batch", {"low": 128, "high": 256}, "is 64 in the recipe, and the space has whole numbers"),
+        ("training.learning_rate", {"low": 1, "high": 2}, "is 0.03 in the recipe"),
+        ("training.gradient_clip", {"low": 0.5, "high": 5.0}, "has no value in the recipe"),
+        (
+            "network.expert",
+            {"choices": [[8], [4]]},
+            "is [16] in the recipe, and the space has one of [8], [4]",
+        ),
+        ("training.batch", {"choices": ["32", 16]}, 'is 64 in the recipe, and the space has one of "32", 16'),
+        ("data.options.size", {"low": 1, "high": 2}, "data.options.size has no value in the recipe"),
+    ],
+)
+def test_a_value_of_the_recipe_outside_the_space_is_told_with_its_name_and_the_space(
+    trained, tmp_path, key, values, said
+):
+    events: list[Event] = []
+    wanted = Search(trained.recipe, space(parameters=SPACE["parameters"] | {key: values}))
+    search(wanted, trained.data, tmp_path / "s", 0, events.append)
+    (warned,) = events
+    assert isinstance(warned, Warned)
+    assert warned.text.startswith(f"trial 0 is not the recipe itself: {key} ")
+    assert said in warned.text
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("training.batch", {"choices": [32, "64"]}),
+        ("training.learning_rate", {"low": 0.03, "high": 1}),
+        ("training.loss_weights", {"choices": [{"kind": "uncertainty"}, {"kind": "fixed"}]}),
+        ("network.experts", {"choices": [{"task": 2}, {"shared": 1, "task": 1}]}),
+        ("training.gradient_clip", {"choices": [None, 1.0]}),
+    ],
+)
+def test_a_value_of_the_recipe_lies_in_the_space_however_it_is_spelt(trained, tmp_path, key, values):
+    events: list[Event] = []
+    wanted = Search(trained.recipe, space(parameters={key: values}))
+    search(wanted, trained.data, tmp_path / "s", 0, events.append)
+    assert events == []
+
+
 def test_a_trial_gives_what_training_gives(trained, tmp_path):
     one = search(Search(trained.recipe, space(seeds=[3])), trained.data, tmp_path / "s", 1)[0]
     recipe = load_recipe(trained.recipe, ["training.epochs=1"])
@@ -78,6 +122,13 @@ def test_one_folder_is_for_one_search(trained, tmp_path):
         ({"objective": {"vtr.auk": 1.0}}, "unknown metric 'vtr.auk'; it is one of vtr.auc"),
         ({"parameters": {"training.batsh": {"low": 1, "high": 2}}}, "parameters.training.batsh"),
         ({"parameters": {"training.batch": {"low": -1, "high": 2}}}, "parameters.training.batch"),
+        (
+            {"parameters": {"training.batch": {"low": 2.0, "high": 9.0}}},
+            "expected a whole number, found 6.326",
+        ),
+        ({"parameters": {"training.stream": {"choices": [False, True]}}}, "trials are trained in memory"),
+        ({"parameters": {"training.seed": {"low": 1, "high": 2}}}, "parameters.training.seed"),
+        ({"fixed": {"training.seed": 1}}, "fixed.training.seed"),
         ({"parameters": {"features.nobody.width": {"low": 1, "high": 2}}}, "nothing is named 'nobody'"),
     ],
 )

@@ -32,11 +32,12 @@ def findings(found: Mapping[str, Any], *, own: str | None, seeds: int) -> list[s
     if own is not None:
         said += _against_own(found["tasks"], networks, own)
     said.append(_behind(networks, seeds))
-    decided = len(gains) * len(found["tasks"])
-    if decided > 1:
+    judged = [task["name"] for task in found["tasks"] if task["intervals"]]
+    verdicts = sum(of[name]["seeds"] > 0 for of in gains.values() for name in judged)
+    if verdicts > 1:
         said.append(
-            f"Each interval misses the truth one time in twenty: of {decided} verdicts against single-task "
-            f"models, expect about {max(1, round(decided / 20))} by chance alone."
+            f"Each interval misses the truth one time in twenty: of {verdicts} verdicts against single-task "
+            f"models, expect about {verdicts / 20:g} to be wrong by chance alone."
         )
     return said
 

@@ -7,7 +7,8 @@ common cancels.
 
 A bootstrap of few seeds is too sure of itself, as a sample's spread is smaller than its source's, the more so
 the smaller it is. Seeds' deviations from their mean are therefore widened by sqrt(S / (S - 1)) and by
-Student's quantile over the normal one. With one seed, the interval counts users alone.
+Student's quantile over the normal one, and so are those of users. With one seed, the interval counts users
+alone.
 
 Knows predictions and labels; networks are names. Shapes: n rows of one task, S seeds, R draws.
 """
@@ -22,14 +23,21 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from training.metrics.resampling import WITHHELD, Draws, Floats, Ints, Resamples, percentiles
+from training.metrics.resampling import (
+    LEAST_USERS,
+    WITHHELD,
+    Draws,
+    Floats,
+    Ints,
+    Resamples,
+    percentiles,
+    widening,
+)
 from training.metrics.task_metrics import BinaryScorer
 
 _DRAWS = 1000
 _SEED = 2
 _KEPT_BYTES = 1 << 29
-_Z = 1.959964
-_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,9 @@ class TaskRows:
         labels: [n].
         users: resampled, [n].
         draws: R.
+
+    Attributes:
+        behind: users behind the rows; of a binary task, behind those of the rarer class.
     """
 
     def __init__(self, kind: str, labels: Floats, users: Ints, *, draws: int = _DRAWS) -> None:
@@ -63,7 +74,12 @@ class TaskRows:
         self._resamples = _Kept(users, replicates=draws, seed=_SEED)
         positive = self.labels > 0.5
         sides = (positive, ~positive) if kind == "binary" else (np.ones(len(labels), bool),)
-        self.enough = self._resamples.enough(*sides)
+        self.behind = self._resamples.behind(*sides)
+
+    @property
+    def enough(self) -> bool:
+        """Whether enough users stand behind the rows for an interval."""
+        return self.behind >= LEAST_USERS
 
     @property
     def sign(self) -> int:
@@ -140,35 +156,29 @@ def gain(rows: TaskRows, ours: Sequence[Score], theirs: Sequence[Score]) -> Gain
     """
     seeds = len(ours)
     by_seed = rows.sign * np.array([a.value - b.value for a, b in zip(ours, theirs, strict=True)])
-    interval = WITHHELD
-    if rows.enough and seeds:
-        drawn = rows.sign * np.stack([a.draws - b.draws for a, b in zip(ours, theirs, strict=True)], axis=1)
-        interval = percentiles(two_levels(drawn))
     value = float(by_seed.mean()) if seeds else math.nan
+    interval = WITHHELD
+    if rows.enough and math.isfinite(value):
+        drawn = rows.sign * np.stack([a.draws - b.draws for a, b in zip(ours, theirs, strict=True)], axis=1)
+        interval = percentiles(two_levels(drawn, value, rows.behind))
     return Gain(rows.metric, value, interval, seeds, tuple(by_seed.tolist()))
 
 
-def two_levels(drawn: Draws) -> Draws:
-    """Differences under draws of users, of each seed, to draws of both: [R, S] -> [R]."""
+def two_levels(drawn: Draws, value: float, users: int) -> Draws:
+    """Differences under draws of users, of each seed, to draws of both: [R, S] -> [R].
+
+    Args:
+        drawn: [R, S].
+        value: the mean difference over seeds, around which users' deviations are widened.
+        users: behind it, 2 or more.
+    """
     draws, seeds = drawn.shape
     mean: Draws = drawn.mean(axis=1)
+    of_users: Draws = value + widening(users) * (mean - value)
     if seeds == 1:
-        return mean
+        return of_users
     generator = np.random.default_rng(_SEED)
     taken: npt.NDArray[np.int64] = generator.integers(0, seeds, (draws, seeds))
     resampled = np.take_along_axis(drawn, taken, axis=1).mean(axis=1)
-    widened: Draws = mean + widening(seeds) * (resampled - mean)
+    widened: Draws = of_users + widening(seeds) * (resampled - mean)
     return widened
-
-
-def widening(seeds: int) -> float:
-    """By how much seeds' deviations from their mean are widened, since they are few."""
-    freedom = seeds - 1
-    student = _STUDENT[freedom - 1] if freedom <= len(_STUDENT) else _student(freedom)
-    return math.sqrt(seeds / freedom) * student / _Z
-
-
-def _student(freedom: int) -> float:
-    """Student's 97.5 % quantile, for ten degrees of freedom and more (Cornish and Fisher's expansion)."""
-    z = _Z
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

@@ -54,7 +54,24 @@ def test_each_task_names_who_is_surely_better_and_worse_and_runs_are_counted():
     assert "undecided: 0 of 2" in first
     assert "3 finished runs of 3 networks" in behind
     assert "moe seed 8 (diverged)" in behind
-    assert "of 4 verdicts" in chance
+    assert "of 4 verdicts against single-task models, expect about 0.2 to be wrong by chance" in chance
+
+
+@pytest.mark.parametrize(("networks", "expected"), [(1, "of 2 verdicts"), (14, "of 28 verdicts")])
+def test_verdicts_wrong_by_chance_are_one_in_twenty_of_their_number(networks, expected):
+    report = _report(**{f"n{number}": ((0.001, 0.002), (-0.1, 0.1)) for number in range(networks)})
+    said = findings(report, own=None, seeds=2)[-1]
+    assert expected in said
+    assert f"expect about {networks * 2 * 0.05:g} to be wrong by chance alone" in said
+
+
+def test_what_has_no_interval_or_no_run_is_no_verdict_that_chance_may_spoil():
+    report = _report(**dict.fromkeys(("ple", "mmoe", "moe"), ((0.001, 0.002), (-0.1, 0.1))))
+    report["tasks"][1]["intervals"] = False
+    report["networks"]["moe"]["gains"]["vtr"]["seeds"] = 0
+    assert "of 2 verdicts" in findings(report, own=None, seeds=2)[-1]
+    report["tasks"][0]["intervals"] = False
+    assert "verdicts" not in findings(report, own=None, seeds=2)[-1]
 
 
 def test_what_is_not_known_is_a_dash():

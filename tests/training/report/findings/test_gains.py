@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from training.metrics.resampling import percentiles, widening
 from training.metrics.task_metrics import auc
-from training.report.findings.gains import TaskRows, gain, two_levels, widening
+from training.report.findings.gains import TaskRows, gain, two_levels
 
 
-def _literal(kind, labels, users, ours, theirs, draws):
+def _literal(kind, labels, users, ours, theirs, draws, value):
     """The same from the definition: rows repeated as often as their user is drawn."""
     distinct = np.unique(users)
     of_users, of_seeds = np.random.default_rng(2), np.random.default_rng(2)
@@ -29,12 +30,15 @@ def _literal(kind, labels, users, ours, theirs, draws):
                 )
             differences[place, seed] = both[0] - both[1]
     taken = of_seeds.integers(0, seeds, (draws, seeds))
+    classes = (labels > 0.5, labels <= 0.5) if kind == "binary" else (labels >= 0,)
+    behind = min(len(np.unique(users[some])) for some in classes)
     found = []
     for place in range(draws):
         mean = differences[place].mean()
         resampled = np.mean([differences[place, seed] for seed in taken[place]])
-        found.append(mean + widening(seeds) * (resampled - mean))
-    return np.quantile(found, [0.025, 0.975])
+        of_users = value + widening(behind) * (mean - value)
+        found.append(of_users + widening(seeds) * (resampled - mean))
+    return np.quantile(found, [0.025, 0.975], method="weibull")
 
 
 @pytest.mark.parametrize("kind", ["binary", "regression"])
@@ -46,7 +50,8 @@ def test_intervals_are_those_of_the_definition(kind):
     theirs = [0.4 * labels + random.normal(0, 0.4, 200) for _ in range(3)]
     rows = TaskRows(kind, labels, users, draws=60)
     found = gain(rows, [rows.score(p) for p in ours], [rows.score(p) for p in theirs])
-    assert found.interval == pytest.approx(_literal(kind, labels, users, ours, theirs, 60), abs=1e-12)
+    literal = _literal(kind, labels, users, ours, theirs, 60, found.value)
+    assert found.interval == pytest.approx(literal, abs=1e-12)
     by_hand = [
         auc(a, labels) - auc(b, labels)
         if kind == "binary"
@@ -68,7 +73,8 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(seeds, of_seeds, of
         luck = random.normal(0, of_seeds, seeds)
         by_user = random.normal(0, of_users * math.sqrt(users), users)
         drawn = np.stack([by_user[random.integers(0, users, users)].mean() for _ in range(200)])
-        low, high = np.quantile(two_levels(truth + drawn[:, None] + luck[None, :]), [0.025, 0.975])
+        value = truth + by_user.mean() + luck.mean()
+        low, high = percentiles(two_levels(truth + drawn[:, None] + luck[None, :], value, users))
         held += low <= truth <= high
     assert 0.90 <= held / repeats <= 0.995
 
@@ -80,6 +86,11 @@ def test_one_seed_counts_users_alone_and_few_users_give_no_interval():
     one = gain(rows, [rows.score(labels + random.normal(0, 1, 300))], [rows.score(random.random(300))])
     assert one.interval[0] < one.value < one.interval[1]
     assert one.verdict == "better"
+    for rarer in (1.0, 0.0):
+        for behind in (9, 10):
+            split = TaskRows("binary", np.where(users < behind, rarer, 1 - rarer), users, draws=50)
+            score = [split.score(random.random(300))]
+            assert math.isnan(gain(split, score, score).interval[0]) == (behind < 10)
     few = TaskRows("binary", labels, np.arange(300) % 4, draws=50)
     scores = [few.score(random.random(300))]
     assert all(math.isnan(end) for end in gain(few, scores, scores).interval)
