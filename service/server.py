@@ -20,7 +20,7 @@ from model.cores import available_cores
 from service.http.app import create_app
 from service.http.connection import impatient_protocol
 from service.processes.fleet import Fleet
-from service.processes.listener import BACKLOG, bind, listen, refuse_newcomers, url_of
+from service.processes.listener import BACKLOG, bind, listen, most_connections, refuse_newcomers, url_of
 from service.processes.memory import bound_heaps
 from service.processes.workers import supervise
 from service.settings import Settings
@@ -36,6 +36,9 @@ _ACCEPT_S = 0.05
 
 _FAREWELL_S = 0.25
 """Seconds after these in which open connections may still ask, and are told that it was the last time."""
+
+_OTHER_FILES = 256
+"""Open files beside connections: the bundle, the store, watches, logs."""
 
 _BEAT_TICKS = 10
 """Ticks of uvicorn, a tenth of a second each, between two heartbeats."""
@@ -107,7 +110,12 @@ def _serve(
     )
     config = uvicorn.Config(
         create_app(service=service),
-        http=impatient_protocol(settings.read_timeout_s),
+        http=impatient_protocol(
+            settings.read_timeout_s,
+            most_connections(settings.max_connections, _OTHER_FILES + settings.feature_connections),
+            service.metrics.cut,
+        ),
+        ws="none",
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=DRAIN_S,
         backlog=BACKLOG,

@@ -70,6 +70,7 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
         title="Fulcrum", summary="Ranks short videos.", version=version("fulcrum"), lifespan=lifespan
     )
     app.state.service = None
+    app.state.metrics = metrics
     app.state.request_log = RequestLog(settings.slow_ms)
     for routes in (ranking, fusion, status, models):
         app.include_router(routes.router)

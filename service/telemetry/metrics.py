@@ -10,6 +10,7 @@ import os
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from typing import Literal, get_args
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -30,6 +31,9 @@ from service.processes.fleet import Fleet
 from service.ranking.admission import Shed
 from service.ranking.ranker import Ranking
 from service.ranking.stopwatch import Stopwatch
+
+Cut = Literal["malformed", "head_too_slow", "head_too_large", "answer_not_taken", "too_many_connections"]
+"""Why the service ended a connection."""
 
 _SECONDS = (
     0.00025,
@@ -81,6 +85,12 @@ class Metrics:
             "fulcrum_rank_inside",
             "Ranking requests that wait or are worked on.",
             multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._cut = Counter(
+            "fulcrum_connections_cut",
+            "Connections ended by the service, by reason; what came on them is no request and counts as none.",
+            ["reason"],
             registry=registry,
         )
         self._shed = Counter(
@@ -139,6 +149,7 @@ class Metrics:
             (self._bundles, ("activated", "refused")),
             (self._shed, ("queue_full", "wait_too_long")),
             (self._cache, ("hit", "miss")),
+            (self._cut, get_args(Cut)),
         ):
             for label in labels:
                 counter.labels(label)
@@ -151,6 +162,10 @@ class Metrics:
     def inside(self) -> AbstractContextManager[object]:
         """For as long as a ranking request waits or is worked on."""
         return self._inside.track_inprogress()
+
+    def cut(self, reason: Cut) -> None:
+        """A connection was ended because of what came on it, or did not."""
+        self._cut.labels(reason).inc()
 
     def shed(self, reason: Shed) -> None:
         """A ranking request was refused for lack of time."""
