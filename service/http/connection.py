@@ -193,7 +193,13 @@ class _Connection(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as stop:
                 rest = rest[stop.args[0] :]
-            head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode()]
+            head = [
+                self.parser.get_method(),
+                b" ",
+                self.url,
+                b" HTTP/",
+                self.parser.get_http_version().encode(),
+            ]
             for name, value in self.headers:
                 if name != b"upgrade":
                     head += [b"\r\n", name, b": ", value]

@@ -235,7 +235,10 @@ def test_a_whole_request_before_what_is_not_http_gets_its_own_answer(served):
     assert answer.count(b"HTTP/1.1") == 1
 
 
-CHUNKED = HEAD.replace(b"content-length: %d", b"transfer-encoding: chunked") + b"%x\r\n%b\r\n" % (len(BODY), BODY)
+CHUNKED = HEAD.replace(b"content-length: %d", b"transfer-encoding: chunked") + b"%x\r\n%b\r\n" % (
+    len(BODY),
+    BODY,
+)
 
 
 def test_trailers_are_read_over(served):
@@ -244,7 +247,9 @@ def test_trailers_are_read_over(served):
         assert [status for status, _ in answers(caller, 2)] == [200, 200]
 
 
-@pytest.mark.parametrize("after", [b"0\r\n" + b"x: y\r\n" * 200_000, b"0\r\nx: " + b"y" * 1_000_000, b"5;" + b"y" * 1_000_000])
+@pytest.mark.parametrize(
+    "after", [b"0\r\n" + b"x: y\r\n" * 200_000, b"0\r\nx: " + b"y" * 1_000_000, b"5;" + b"y" * 1_000_000]
+)
 def test_what_surrounds_a_body_has_a_bound_of_its_own(served, after):
     """Trailers and extensions of a chunk are no body, and would pass the body's bound."""
     before = cut(served, "head_too_large")
