@@ -25,6 +25,7 @@ from service.processes.memory import bound_heaps
 from service.processes.workers import supervise
 from service.settings import Settings
 from service.startup import Service, import_parts, load_service
+from service.telemetry.log_writer import LogWriter
 from service.telemetry.logs import configure_logs
 from service.telemetry.metrics import Metrics
 
@@ -52,7 +53,7 @@ def run(settings: Settings) -> None:
     Raises:
         FulcrumError: something cannot be loaded, or the port is taken. Nothing listened until then.
     """
-    configure_logs(settings.log_format)
+    logs = configure_logs(settings.log_format)
     import_parts(settings)
     gc.freeze()  # what is imported stays: workers share its pages until somebody writes to them
     with bind(settings.host, settings.port) as listener:
@@ -63,10 +64,13 @@ def run(settings: Settings) -> None:
             sys.stdout.flush()
 
         def work(fleet: Fleet, ready: Callable[[str], None]) -> None:
-            _serve(settings, listener, fleet, ready, os.getppid())
+            try:
+                _serve(settings, listener, logs, fleet, ready, os.getppid())
+            finally:
+                logs.flush()
 
         if settings.workers == 1:
-            _serve(settings, listener, Fleet(), greet)
+            _serve(settings, listener, logs, Fleet(), greet)
         else:
             supervise(settings.workers, listener, work, greet, DRAIN_S)
 
@@ -74,6 +78,7 @@ def run(settings: Settings) -> None:
 def _serve(
     settings: Settings,
     listener: socket.socket,
+    logs: LogWriter,
     fleet: Fleet,
     ready: Callable[[str], None],
     parent: int | None = None,
@@ -83,12 +88,15 @@ def _serve(
     Args:
         settings: what to serve.
         listener: bound; listens from now on.
+        logs: where this process logs.
         fleet: the workers of which this is one.
         ready: called with the bundle's name once requests are answered.
         parent: process without which this one ends.
     """
     bound_heaps()
-    service = load_service(settings, Metrics(fleet), fleet)
+    metrics = Metrics(fleet)
+    logs.on_left_out = metrics.log_line_left_out
+    service = load_service(settings, metrics, fleet)
     # What is loaded stays: the collector need not walk it again, which would stop a request for 50 ms.
     gc.collect()
     gc.freeze()
@@ -113,7 +121,7 @@ def _serve(
         http=impatient_protocol(
             settings.read_timeout_s,
             most_connections(settings.max_connections, _OTHER_FILES + settings.feature_connections),
-            service.metrics.cut,
+            metrics.cut,
         ),
         ws="none",
         timeout_keep_alive=settings.keep_alive_s,
@@ -127,17 +135,23 @@ def _serve(
     )
     # uvicorn drains on SIGINT, then raises it again.
     with contextlib.suppress(KeyboardInterrupt):
-        _Server(config, service, ready, parent).run([listener])
+        _Server(config, service, logs, ready, parent).run([listener])
 
 
 class _Server(uvicorn.Server):
     """Says when it is ready and that it is alive, and takes its leave before it closes connections."""
 
     def __init__(
-        self, config: uvicorn.Config, service: Service, ready: Callable[[str], None], parent: int | None
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        logs: LogWriter,
+        ready: Callable[[str], None],
+        parent: int | None,
     ) -> None:
         super().__init__(config)
         self._service = service
+        self._logs = logs
         self._ready = ready
         self._parent = parent
 
@@ -165,3 +179,4 @@ class _Server(uvicorn.Server):
         self.server_state.default_headers.append((b"connection", b"close"))
         await asyncio.sleep(_FAREWELL_S)
         await super().shutdown(sockets)
+        self._logs.flush()  # the signal that is raised again may end the process

@@ -157,7 +157,7 @@ _LISTS: dict[str, TypeAdapter[Any]] = {
 
 
 def _validated(document: Any) -> RankRequest:
-    """The request, the elements of its long lists one by one: no more is read after the last problem shown."""
+    """The request, its long lists element by element: nothing is read after the last problem shown."""
     failures: list[ErrorDetails] = []
     lists = {}
     if isinstance(document, dict):

@@ -63,7 +63,7 @@ def impatient_protocol(
     """A protocol for `uvicorn.Config(http=...)`.
 
     Args:
-        read_timeout_s: seconds in which a request's head must have come, and in which an answer must be taken.
+        read_timeout_s: seconds in which a request's head must have come, and an answer must be taken.
         max_connections: open at a time.
         report: told why a connection was ended from here.
     """
@@ -286,7 +286,7 @@ class _Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def _limit_unsent(self) -> None:
-        """Let the system end a connection on which nothing could be sent for so long, and hold little of it."""
+        """Let the system end a connection on which nothing could be sent for so long, and hold little."""
         if self._socket is not None:
             timeout_ms = math.ceil(self.timeout_s * 1000)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)

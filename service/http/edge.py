@@ -46,8 +46,8 @@ class Edge:
         report: told route, status and seconds of each request.
         max_bytes: of one body: by its announced length, else as soon as they have come.
         timeout_s: seconds from the end of the head to the end of the body.
-        max_bytes_inside: of all bodies whose requests are not answered yet. Where it is reached, the body that
-            has been coming for the longest is refused, large ones first.
+        max_bytes_inside: of all bodies whose requests are not answered yet. Where it is reached, the body
+            that has been coming for the longest is refused, large ones first.
     """
 
     def __init__(
@@ -146,6 +146,7 @@ class _Exchange:
             self._edge.bytes_inside -= self._bytes
             self._edge.coming.pop(self, None)
             # By the route's template: a path of the caller's choice would make a series each.
+            self._scope["route"] = scope.get("route")
             route = getattr(scope.get("route"), "path", "other")
             self._edge.report(route, self._status or _NO_ANSWER, time.perf_counter() - self._arrived_at)
             REQUEST_ID.reset(named)

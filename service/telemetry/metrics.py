@@ -89,8 +89,13 @@ class Metrics:
         )
         self._cut = Counter(
             "fulcrum_connections_cut",
-            "Connections ended by the service, by reason; what came on them is no request and counts as none.",
+            "Connections ended by the service, by reason; what came on them counts as no request.",
             ["reason"],
+            registry=registry,
+        )
+        self._log_lines_left_out = Counter(
+            "fulcrum_log_lines_left_out",
+            "Log lines that were not written: floods of one kind, or nobody read them.",
             registry=registry,
         )
         self._shed = Counter(
@@ -166,6 +171,10 @@ class Metrics:
     def cut(self, reason: Cut) -> None:
         """A connection was ended because of what came on it, or did not."""
         self._cut.labels(reason).inc()
+
+    def log_line_left_out(self) -> None:
+        """A line of the log was not written."""
+        self._log_lines_left_out.inc()
 
     def shed(self, reason: Shed) -> None:
         """A ranking request was refused for lack of time."""

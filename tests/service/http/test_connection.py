@@ -217,7 +217,7 @@ MALFORMED = [
 ]
 
 
-def test_what_is_not_http_is_a_problem_and_counts_in_a_metric(serve):
+def test_what_is_not_http_is_a_problem_and_counts_in_a_metric_and_is_not_logged(serve, caplog):
     with serve() as served:
         for place, sent in enumerate(MALFORMED):
             with connected(served) as caller:
@@ -225,6 +225,7 @@ def test_what_is_not_http_is_a_problem_and_counts_in_a_metric(serve):
                 problem = problem_in(read_to_the_end(caller))
             assert (problem["status"], cut(served, "malformed")) == (400, place + 1), sent
             assert "not valid HTTP/1.1" in problem["detail"]
+    assert [line for line in caplog.records if line.name.startswith(("uvicorn", "service"))] == []
 
 
 def test_a_whole_request_before_what_is_not_http_gets_its_own_answer(served):
@@ -291,6 +292,12 @@ def big_answer() -> bytes:
     return HEAD % len(body) + body
 
 
+def take_by_the_byte(caller: socket.socket) -> None:
+    for _ in range(1200):
+        assert caller.recv(2048)
+        time.sleep(0.05)
+
+
 def test_a_caller_that_takes_its_answer_by_the_byte_is_cut(serve):
     """It takes something all the time, but not all in time; what the system holds for it goes, too."""
     with serve(read_timeout_s=1.0) as served, socket.socket() as caller:
@@ -299,9 +306,7 @@ def test_a_caller_that_takes_its_answer_by_the_byte_is_cut(serve):
         caller.sendall(big_answer())
         caller.settimeout(60)
         with pytest.raises(ConnectionResetError):
-            for _ in range(1200):
-                assert caller.recv(2048)
-                time.sleep(0.05)
+            take_by_the_byte(caller)
         assert cut(served, "answer_not_taken") == 1
 
 
