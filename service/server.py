@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -48,12 +49,13 @@ log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT, SIGTERM or, unless it is ignored, SIGHUP.
 
     Raises:
         FulcrumError: something cannot be loaded, or the port is taken. Nothing listened until then.
     """
     logs = configure_logs(settings.log_format)
+    drain_on_hangup()
     import_parts(settings)
     gc.freeze()  # what is imported stays: workers share its pages until somebody writes to them
     with bind(settings.host, settings.port) as listener:
@@ -73,6 +75,12 @@ def run(settings: Settings) -> None:
             _serve(settings, listener, logs, Fleet(), greet)
         else:
             supervise(settings.workers, listener, work, greet, DRAIN_S)
+
+
+def drain_on_hangup() -> None:
+    """Let SIGHUP, as of a terminal that closes, do what SIGTERM does, here and in forked processes."""
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup leaves it
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def _serve(

@@ -49,6 +49,10 @@ class MediaTypeError(ServiceError):
     """The body says that it is not JSON."""
 
 
+class EncodingError(ServiceError):
+    """The body says that it is compressed, or encoded otherwise."""
+
+
 class NotReadyError(ServiceError):
     """The service has not loaded what it serves."""
 

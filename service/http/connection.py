@@ -87,7 +87,7 @@ class _Connection(HttpToolsProtocol):
 
     timeout_s: ClassVar[float]
     most: ClassVar[int]
-    report: ClassVar[Callable[[Cut], None]]
+    report: Callable[[Cut], None]
     awaited: ClassVar[dict[_Connection, None]]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -120,7 +120,7 @@ class _Connection(HttpToolsProtocol):
             why = f"more than {MAX_HEAD_BYTES} bytes"
             self._refuse("head_too_large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, why)
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]
         """A caller may end its side and still wait for the answer to what it sent; else all is over."""
         if self._begun or self.cycle is None or self.cycle.response_complete:
             return False

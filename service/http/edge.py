@@ -18,7 +18,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.contract.errors import BodyTooLargeError, OverloadedError, SlowClientError
+from service.contract.errors import BodyTooLargeError, EncodingError, OverloadedError, SlowClientError
 from service.http.connection import CALLER, Caller
 from service.http.problems import problem
 from service.telemetry.logs import REQUEST_ID
@@ -32,6 +32,9 @@ _SMALL_BYTES = 64 * 1024
 
 _LARGE_SHARE = 0.75
 """The part of the memory for bodies that large ones may fill; the rest is kept for small ones."""
+
+_PLAIN = {b"", b"identity"}
+"""Encodings of a body that need no decoding."""
 
 _PLAIN_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
@@ -104,6 +107,7 @@ class _Exchange:
         self._id = given if _PLAIN_ID.fullmatch(given) else os.urandom(8).hex().encode()
         announced = headers.get(b"content-length", b"")
         self._too_large = announced.isdigit() and int(announced) > edge.max_bytes
+        self._encoding = headers.get(b"content-encoding")
         self._waiting: asyncio.Timeout | None = None
         self._late_at = 0.0
         self._bytes = 0
@@ -156,6 +160,9 @@ class _Exchange:
         edge, caller = self._edge, self._caller
         if self._too_large:
             raise self._refusal()
+        if self._encoding is not None and self._encoding.strip().lower() not in _PLAIN:
+            found = self._encoding.decode("latin-1")
+            raise EncodingError(f"send the body as it is, without `content-encoding` (found {found})")
         if caller is not None and caller.is_through:
             message = await self._receive()  # it is there already
         else:

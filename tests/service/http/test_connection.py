@@ -158,7 +158,9 @@ def test_slow_clients_hold_nobody_up(serve):
         assert served.http.get("/livez").status_code == 200
 
 
-UPGRADE = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: %s\r\nhttp2-settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAA\r\n"
+UPGRADE = (
+    b"connection: Upgrade, HTTP2-Settings\r\nupgrade: %s\r\nhttp2-settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+)
 
 
 def upgrading(head: bytes, protocol: bytes = b"h2c") -> bytes:

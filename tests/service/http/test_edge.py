@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import socket
 import threading
 from collections.abc import Iterator
@@ -48,6 +49,21 @@ def test_the_default_limit_is_8_mib(served):
     headers = {"content-type": "application/json"}
     assert served.http.post("/v1/rank", content=b" " * (8 << 20), headers=headers).status_code == 422
     assert served.http.post("/v1/rank", content=b" " * ((8 << 20) + 1), headers=headers).status_code == 413
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "gzip, identity"])
+def test_an_encoded_body_is_415_and_says_so(served, encoding):
+    body = gzip.compress(b'{"user_id": "u1", "candidate_ids": ["v1"]}')
+    answer = served.http.post("/v1/rank", content=body, headers={"content-encoding": encoding})
+    assert (answer.status_code, answer.headers["content-type"]) == (415, "application/problem+json")
+    assert answer.json()["title"] == "The body is encoded"
+    assert f"without `content-encoding` (found {encoding})" in answer.json()["detail"]
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("encoding", ["identity", ""])
+def test_a_body_that_says_that_it_is_plain_is_read(served, encoding):
+    assert served.http.post("/v1/rank", json=BODY, headers={"content-encoding": encoding}).status_code == 200
 
 
 def test_a_plain_request_id_is_kept_and_another_is_replaced(served):
