@@ -61,6 +61,7 @@ def schema(
     with running_service(features=str(HOME / "features")) as service:
         command = [
             str(Path(sys.executable).with_name("schemathesis")), "run", f"{service.url}/openapi.json",
+            "--url", service.url,
             "--phases", "fuzzing", "--mode", "all", "--max-examples", str(count), "--seed", str(seed),
             "--checks", "not_a_server_error", "--no-color", "--continue-on-failure", "--max-failures", "20",
             *(("--include-path", path) if path else ()),

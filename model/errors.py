@@ -16,7 +16,8 @@ from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 _SHOWN = 60  # characters of a bad value or key worth repeating
-_MOST = 20  # problems of one document worth translating
+MOST_PROBLEMS = 20
+"""Problems of one document worth translating."""
 
 Path = Sequence[str | int]
 Model = TypeVar("Model", bound=BaseModel)
@@ -76,20 +77,24 @@ def and_more(count: int) -> str:
 
 
 def problems(
-    error: ValidationError, model: type[BaseModel], document: object = None, at: str = ""
+    error: ValidationError | Sequence[ErrorDetails],
+    model: type[BaseModel],
+    document: object = None,
+    at: str = "",
 ) -> tuple[list[Problem], int]:
     """The first problems, 20 at most, and the number of all of them.
 
     Args:
-        error: why the document was refused.
+        error: why the document was refused; or what pydantic found in its parts, by their place in it.
         model: the class that refused it.
         document: what was refused; without it, items of lists go by their index.
         at: the document's own path, if it is part of another.
     """
-    failures = [one for one in error.errors(include_url=False) if not _is_consequence(one)]
+    details = error.errors(include_url=False) if isinstance(error, ValidationError) else error
+    failures = [one for one in details if not _is_consequence(one)]
     # A misspelt key is also a missing one: the unknown key is what the user can see in the file.
     failures.sort(key=lambda one: one["type"] != "extra_forbidden")
-    some = failures[:_MOST]
+    some = failures[:MOST_PROBLEMS]
     found = list(dict.fromkeys(_problem(one, model, document, at) for one in some))
     return found, len(failures) - len(some) + len(found)
 

@@ -110,7 +110,12 @@ class Settings(BaseSettings):
         default=10.0,
         gt=0,
         description="Seconds in which a request's head must have come, then its body, and in which its "
-        "caller must take more of the answer.",
+        "caller must take the answer.",
+    )
+    max_connections: int = Field(
+        default=4096,
+        ge=16,
+        description="Open connections of a worker at most; beyond, the one idle for the longest is closed.",
     )
     keep_alive_s: int = Field(
         default=75, ge=1, description="Seconds for which an idle connection is kept open."

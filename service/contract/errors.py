@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 
 from model.errors import and_more, problems
 
@@ -30,12 +32,13 @@ class InvalidRequestError(ServiceError):
     """The body breaks the contract.
 
     Attributes:
-        problems: what is wrong, or the first of it where `count` is larger.
+        problems: what is wrong, or the first of it where `count` is larger, or not all of the body was read.
     """
 
-    def __init__(self, *problems: FieldProblem, count: int = 1) -> None:
+    def __init__(self, *problems: FieldProblem, count: int = 1, all_read: bool = True) -> None:
         self.problems = problems
-        super().__init__(f"{problems[0].field}: {problems[0].message}{and_more(count)}")
+        more = and_more(count) if all_read else f" (and at least {count - 1} more)"
+        super().__init__(f"{problems[0].field}: {problems[0].message}{more}")
 
 
 class BodyTooLargeError(ServiceError):
@@ -44,6 +47,10 @@ class BodyTooLargeError(ServiceError):
 
 class MediaTypeError(ServiceError):
     """The body says that it is not JSON."""
+
+
+class EncodingError(ServiceError):
+    """The body says that it is compressed, or encoded otherwise."""
 
 
 class NotReadyError(ServiceError):
@@ -86,7 +93,10 @@ class StateUnavailableError(ServiceError):
     """What was asked for could not be written down, so it was not done."""
 
 
-def invalid(error: ValidationError, model: type[BaseModel], document: object) -> InvalidRequestError:
+def invalid(
+    failures: Sequence[ErrorDetails], model: type[BaseModel], document: object, all_read: bool
+) -> InvalidRequestError:
     """A failed validation of a body by `model`, in the caller's words."""
-    found, count = problems(error, model, document)
-    return InvalidRequestError(*(FieldProblem(one.path or "body", one.message) for one in found), count=count)
+    found, count = problems(failures, model, document)
+    listed = (FieldProblem(one.path or "body", one.message) for one in found)
+    return InvalidRequestError(*listed, count=count, all_read=all_read)

@@ -22,8 +22,11 @@ import orjson
 
 from service.contract.fields import COLUMNS, asked
 from service.contract.request import (
+    MAX_FEATURES,
+    MAX_FIELDS,
     MAX_ID_BYTES,
     MAX_LIST,
+    MAX_NAME,
     MAX_VIDEO_LEN_S,
     Candidate,
     RankRequest,
@@ -125,6 +128,8 @@ def quick_query(body: bytes, max_candidates: int) -> Query | None:
     context, user_features = given["context"], given["user_features"]
     if not _is_plain(given) or type(context) is not dict or type(user_features) is not dict:
         return None
+    if not _are_names({*context, *user_features}):
+        return None
     if not _are_features([*context.values(), *user_features.values()]):
         return None
     keys = len(document) + len(context) + len(user_features)
@@ -139,6 +144,8 @@ def quick_query(body: bytes, max_candidates: int) -> Query | None:
             return None
         ids, lengths, features = columns["id"], columns.get("video_len", ()), columns.get("features", ())
         if not set(map(type, lengths)) <= _NUMBERS_OR_NONE or not set(map(type, features)) <= {dict}:
+            return None
+        if not _are_names(set(chain.from_iterable(features))):
             return None
         if not _are_features(list(chain.from_iterable(map(dict.values, features)))):
             return None
@@ -194,6 +201,7 @@ def _is_plain(given: Mapping[str, Any]) -> bool:
         and (timeout_ms is None or (type(timeout_ms) in _NUMBERS and timeout_ms > 0))
         and type(given["explain"]) is bool
         and type(fields) is list
+        and len(fields) <= MAX_FIELDS
         and set(map(type, fields)) <= {str}
         and COLUMNS.keys() >= set(fields)
     )
@@ -210,6 +218,11 @@ def _is_list_of(kind: type, values: Any, most: int) -> bool:
 def _are_ids(ids: list[str]) -> bool:
     distinct = set(ids)
     return len(distinct) == len(ids) and "" not in distinct and max(map(len, ids)) <= _SHORT_ID
+
+
+def _are_names(names: set[str]) -> bool:
+    """Whether so few different features are named, and so briefly, that no object has too many of them."""
+    return len(names) <= MAX_FEATURES and max(map(len, names), default=0) <= MAX_NAME
 
 
 def _are_features(values: list[Any]) -> bool:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PlainValidator, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
-from model.errors import shown
+from model.errors import MOST_PROBLEMS, shown
 from model.frozen import Strict
 from service.contract.errors import FieldProblem, InvalidRequestError, invalid
 from service.contract.fields import FieldName
@@ -19,6 +20,14 @@ MAX_ID_BYTES = 256
 MAX_VIDEO_LEN_S = 1e9
 MAX_LIST = 5_000
 """Elements of a list that a request gives as a feature; the feature keeps far fewer."""
+MAX_FEATURES = 1_000
+"""Features that a request gives of its user, of its context, or of one candidate."""
+MAX_NAME = 256
+"""Characters of a feature's name, and of any other key."""
+MAX_FIELDS = 64
+"""Names in `fields`."""
+_MAX_KEYS = 64
+"""Keys of the request and of a candidate, unknown ones included."""
 
 
 def _fits(text: str) -> str:
@@ -62,7 +71,7 @@ Feature = Annotated[
         json_schema_input_type=Scalar | Annotated[list[Scalar], Field(max_length=MAX_LIST)],
     ),
 ]
-Features = dict[str, Feature]
+Features = Annotated[dict[str, Feature], Field(max_length=MAX_FEATURES)]
 
 
 class Candidate(Strict):
@@ -98,7 +107,9 @@ class RankRequest(Strict):
     )
     explain: bool = Field(default=False, description="Give each item's log-score and its terms.")
     fields: list[FieldName] = Field(
-        default=["predictions"], description="What each item carries beside id, rank, score and status."
+        default=["predictions"],
+        max_length=MAX_FIELDS,
+        description="What each item carries beside id, rank, score and status.",
     )
     context: Features = Field(default_factory=dict, description="Context features by name.")
     user_features: Features = Field(
@@ -127,11 +138,8 @@ def parse_rank_request(document: Any, max_candidates: int) -> RankRequest:
     Raises:
         InvalidRequestError: it breaks the contract; names the field.
     """
-    _refuse_too_many(document, max_candidates)  # before anything costs time for each
-    try:
-        request = RankRequest.model_validate(document)
-    except ValidationError as error:
-        raise invalid(error, RankRequest, document) from None
+    _refuse_too_large(document, max_candidates)  # before anything costs time for each
+    request = _validated(document)
     if (request.candidates is None) == (request.candidate_ids is None):
         found = "neither" if request.candidates is None else "both"
         raise InvalidRequestError(
@@ -141,15 +149,74 @@ def parse_rank_request(document: Any, max_candidates: int) -> RankRequest:
     return request
 
 
-def _refuse_too_many(document: Any, max_candidates: int) -> None:
+_LISTS: dict[str, TypeAdapter[Any]] = {
+    "candidates": TypeAdapter(Candidate),
+    "candidate_ids": TypeAdapter(Id, config=ConfigDict(strict=True)),
+}
+"""What the long lists hold."""
+
+
+def _validated(document: Any) -> RankRequest:
+    """The request, its long lists element by element: nothing is read after the last problem shown."""
+    failures: list[ErrorDetails] = []
+    lists = {}
+    if isinstance(document, dict):
+        lists = {name: document[name] for name in _LISTS if _is_filled_list(document.get(name))}
+    request, all_read = None, True
+    try:
+        rest = {name: value for name, value in document.items() if name not in lists} if lists else document
+        request = RankRequest.model_validate(rest)
+    except ValidationError as error:
+        failures += error.errors(include_url=False)
+    found: dict[str, list[Any]] = {name: [] for name in lists}
+    for name, values in lists.items():
+        for place, value in enumerate(values):
+            if len(failures) >= MOST_PROBLEMS:
+                all_read = False
+                break
+            try:
+                found[name].append(_LISTS[name].validate_python(value))
+            except ValidationError as error:
+                for one in error.errors(include_url=False):
+                    failures.append({**one, "loc": (name, place, *one["loc"])})
+    if request is None or failures:
+        raise invalid(failures, RankRequest, document, all_read)
+    return request.model_copy(update=found)
+
+
+def _is_filled_list(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0
+
+
+def _refuse_too_large(document: Any, max_candidates: int) -> None:
+    """Bound what is in the request, and so the number of problems that it can have."""
     if not isinstance(document, dict):
         return
-    for field in ("candidates", "candidate_ids"):
-        given = document.get(field)
-        if isinstance(given, list) and len(given) > max_candidates:
-            raise InvalidRequestError(
-                FieldProblem(field, f"at most {max_candidates} candidates, found {len(given)}")
+    _refuse_more("body", document, _MAX_KEYS, "keys")
+    _refuse_more("fields", document.get("fields"), MAX_FIELDS, "names")
+    _refuse_more("candidate_ids", document.get("candidate_ids"), max_candidates, "candidates")
+    for field in ("context", "user_features"):
+        _refuse_more(field, document.get(field), MAX_FEATURES, "features")
+    candidates = document.get("candidates")
+    _refuse_more("candidates", candidates, max_candidates, "candidates")
+    for place, candidate in enumerate(candidates if isinstance(candidates, list) else ()):
+        if isinstance(candidate, dict):
+            _refuse_more("candidates[{}]", candidate, _MAX_KEYS, "keys", place)
+            _refuse_more(
+                "candidates[{}].features", candidate.get("features"), MAX_FEATURES, "features", place
             )
+
+
+def _refuse_more(path: str, value: Any, most: int, what: str, place: int = 0) -> None:
+    if not isinstance(value, list | dict):
+        return
+    if len(value) > most:
+        found = f"at most {most} {what}, found {len(value)}"
+    elif isinstance(value, dict) and max(map(len, value), default=0) > MAX_NAME:
+        found = f"a key has at most {MAX_NAME} characters, found {max(map(len, value))}"
+    else:
+        return
+    raise InvalidRequestError(FieldProblem(path.format(place), found))
 
 
 def _refuse_repeated(request: RankRequest) -> None:

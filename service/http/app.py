@@ -27,7 +27,7 @@ from service.http.edge import Edge
 from service.http.openapi import Examples, complete
 from service.http.problems import problem
 from service.http.replies import refused
-from service.http.routes import fusion, models, ranking, status
+from service.http.routes import documentation, fusion, models, ranking, status
 from service.http.traced import Traced
 from service.processes.fleet import Fleet
 from service.ranking.stopwatch import Stopwatch
@@ -67,11 +67,18 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
             await loaded.stop()
 
     app = FastAPI(
-        title="Fulcrum", summary="Ranks short videos.", version=version("fulcrum"), lifespan=lifespan
+        title="Fulcrum",
+        summary="Ranks short videos.",
+        version=version("fulcrum"),
+        lifespan=lifespan,
+        redirect_slashes=False,  # it would send callers to whatever host they name
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.service = None
+    app.state.metrics = metrics
     app.state.request_log = RequestLog(settings.slow_ms)
-    for routes in (ranking, fusion, status, models):
+    for routes in (ranking, fusion, status, models, documentation):
         app.include_router(routes.router)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_http)
@@ -97,9 +104,10 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
     """What the framework refuses: unknown paths and methods."""
     found = cast(HTTPException, error)
     phrase = HTTPStatus(found.status_code).phrase
+    path = request.scope["path"]  # the URL's is made with the host that the caller names
     details = {
-        HTTPStatus.NOT_FOUND: f"there is no {request.url.path}; see /docs",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.url.path} does not take {request.method}; see /docs",
+        HTTPStatus.NOT_FOUND: f"there is no {path}; see /docs",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{path} does not take {request.method}; see /docs",
     }
     detail = details.get(HTTPStatus(found.status_code), str(found.detail))
     return problem(found.status_code, phrase, detail, headers=found.headers)

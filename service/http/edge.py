@@ -1,7 +1,8 @@
 """Edge, pure ASGI: what every request gets, whatever its route. Knows no ranking.
 
 An id, in logs and in the answer; a count of its time and outcome; a plain 500 at worst; an end when its
-caller has gone; and bounds for its body. One layer for all of it, since each costs every request its calls.
+caller has gone; bounds for its body; and an answer to HEAD where GET has one. One layer for all of it, since
+each costs every request its calls.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.contract.errors import BodyTooLargeError, OverloadedError, SlowClientError
+from service.contract.errors import BodyTooLargeError, EncodingError, OverloadedError, SlowClientError
 from service.http.connection import CALLER, Caller
 from service.http.problems import problem
 from service.telemetry.logs import REQUEST_ID
@@ -25,6 +26,15 @@ from service.telemetry.scope import ARRIVED_AT, NAME
 
 _NO_ANSWER = 499
 """The status, by custom, of a request whose caller left before the answer began."""
+
+_SMALL_BYTES = 64 * 1024
+"""A body that has no more is small."""
+
+_LARGE_SHARE = 0.75
+"""The part of the memory for bodies that large ones may fill; the rest is kept for small ones."""
+
+_PLAIN = {b"", b"identity"}
+"""Encodings of a body that need no decoding."""
 
 _PLAIN_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
@@ -39,7 +49,8 @@ class Edge:
         report: told route, status and seconds of each request.
         max_bytes: of one body: by its announced length, else as soon as they have come.
         timeout_s: seconds from the end of the head to the end of the body.
-        max_bytes_inside: of all bodies whose requests are not answered yet.
+        max_bytes_inside: of all bodies whose requests are not answered yet. Where it is reached, the body
+            that has been coming for the longest is refused, large ones first.
     """
 
     def __init__(
@@ -56,6 +67,8 @@ class Edge:
         self.timeout_s = timeout_s
         self.max_bytes_inside = max_bytes_inside
         self.bytes_inside = 0
+        self.coming: dict[_Exchange, None] = {}
+        """Whose body is not whole, the longest under way first."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -63,6 +76,21 @@ class Edge:
             await self.app(scope, receive, send)
             return
         await _Exchange(self, scope, receive, send).run()
+
+    def make_room(self, newest: _Exchange) -> None:
+        """Refuse bodies that are still coming until the newest part fits.
+
+        Raises:
+            OverloadedError: it does not, or it is of the body that has been coming for the longest.
+        """
+        most = self.max_bytes_inside * (_LARGE_SHARE if newest.is_large else 1.0)
+        while self.bytes_inside > most:
+            longest = next((one for one in self.coming if one.is_large), None)
+            if longest is None and not newest.is_large:
+                longest = next(iter(self.coming), None)
+            if longest is None or longest is newest:
+                raise _crowded()
+            longest.give_way()
 
 
 class _Exchange:
@@ -79,8 +107,11 @@ class _Exchange:
         self._id = given if _PLAIN_ID.fullmatch(given) else os.urandom(8).hex().encode()
         announced = headers.get(b"content-length", b"")
         self._too_large = announced.isdigit() and int(announced) > edge.max_bytes
+        self._encoding = headers.get(b"content-encoding")
+        self._waiting: asyncio.Timeout | None = None
         self._late_at = 0.0
         self._bytes = 0
+        self._gave_way = False
         self._status = 0
         self._work = asyncio.current_task()
         self._caller: Caller | None = scope.get(CALLER)
@@ -91,8 +122,11 @@ class _Exchange:
         """To its end, whatever that is."""
         self._scope[NAME] = name = self._id.decode()
         named = REQUEST_ID.set(name)
+        scope = self._scope
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # the server, which keeps its own, sends no body
         try:
-            await self._edge.app(self._scope, self.receive, self.send)
+            await self._edge.app(scope, self.receive, self.send)
         except asyncio.CancelledError:
             if not self._gone or self._work is None or self._work.uncancel():
                 raise  # another than us wants the end
@@ -114,8 +148,10 @@ class _Exchange:
             if self._watcher is not None:
                 self._watcher.cancel()
             self._edge.bytes_inside -= self._bytes
+            self._edge.coming.pop(self, None)
             # By the route's template: a path of the caller's choice would make a series each.
-            route = getattr(self._scope.get("route"), "path", "other")
+            self._scope["route"] = scope.get("route")
+            route = getattr(scope.get("route"), "path", "other")
             self._edge.report(route, self._status or _NO_ANSWER, time.perf_counter() - self._arrived_at)
             REQUEST_ID.reset(named)
 
@@ -124,6 +160,9 @@ class _Exchange:
         edge, caller = self._edge, self._caller
         if self._too_large:
             raise self._refusal()
+        if self._encoding is not None and self._encoding.strip().lower() not in _PLAIN:
+            found = self._encoding.decode("latin-1")
+            raise EncodingError(f"send the body as it is, without `content-encoding` (found {found})")
         if caller is not None and caller.is_through:
             message = await self._receive()  # it is there already
         else:
@@ -133,14 +172,33 @@ class _Exchange:
         edge.bytes_inside += size
         if self._bytes > edge.max_bytes:
             raise self._refusal()
-        if edge.bytes_inside > edge.max_bytes_inside:
-            raise OverloadedError("too many bytes of requests are being read; try again later", 1)
-        if message["type"] == "http.request" and not message.get("more_body"):
+        is_whole = message["type"] == "http.request" and not message.get("more_body")
+        if is_whole:
+            edge.coming.pop(self, None)
+        else:
+            edge.coming[self] = None
+        if edge.bytes_inside > edge.max_bytes_inside * _LARGE_SHARE:
+            edge.make_room(self)
+        if is_whole:
             if caller is not None:
                 caller.on_leaving = self._leave
             elif self._watcher is None:  # another server than ours: it says so in a message
                 self._watcher = asyncio.create_task(self._watch())
         return message
+
+    @property
+    def is_large(self) -> bool:
+        """Whether more of its body has come than of a small one."""
+        return self._bytes > _SMALL_BYTES
+
+    def give_way(self) -> None:
+        """Refuse the body, which is still coming; what has come of it counts no more."""
+        self._edge.coming.pop(self, None)
+        self._edge.bytes_inside -= self._bytes
+        self._bytes = 0
+        self._gave_way = True
+        if self._waiting is not None:
+            self._waiting.reschedule(0.0)
 
     async def send(self, message: Message) -> None:
         """A part of the answer, its head with the request's id."""
@@ -153,10 +211,16 @@ class _Exchange:
         edge = self._edge
         self._late_at = self._late_at or asyncio.get_running_loop().time() + edge.timeout_s
         try:
-            async with asyncio.timeout_at(self._late_at):
-                return await self._receive()
+            async with asyncio.timeout_at(self._late_at) as self._waiting:
+                message = await self._receive()
         except TimeoutError:
-            raise SlowClientError(f"the body did not come within {edge.timeout_s:g} s") from None
+            if not self._gave_way:
+                raise SlowClientError(f"the body did not come within {edge.timeout_s:g} s") from None
+        finally:
+            self._waiting = None
+        if self._gave_way:
+            raise _crowded()
+        return message
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -171,3 +235,9 @@ class _Exchange:
         return BodyTooLargeError(
             f"the body has more than {self._edge.max_bytes} bytes, the most this service takes"
         )
+
+
+def _crowded() -> OverloadedError:
+    return OverloadedError(
+        "too many bytes of requests are being read; send it at once, or try again later", 1
+    )

@@ -33,6 +33,7 @@ def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 
 def complete(document: dict[str, Any], examples: Examples | None) -> dict[str, Any]:
     """Add what the framework cannot know: the routes read bodies and write problems themselves."""
+    document["servers"] = [{"url": "."}]  # where the document is, behind whatever prefix
     components = document.setdefault("components", {}).setdefault("schemas", {})
     document["components"]["securitySchemes"] = {BEARER: {"type": "http", "scheme": "bearer"}}
     for model in (RankRequest, Problem):

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from service.contract.errors import (
     BodyTooLargeError,
     ConflictError,
+    EncodingError,
     FieldProblem,
     ForbiddenError,
     InvalidRequestError,
@@ -36,6 +37,7 @@ _TABLE: Mapping[type[ServiceError], tuple[HTTPStatus, str]] = {
     InvalidRequestError: (HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid"),
     BodyTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large"),
     MediaTypeError: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is not JSON"),
+    EncodingError: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is encoded"),
     NotReadyError: (HTTPStatus.SERVICE_UNAVAILABLE, "The service is not ready"),
     SlowClientError: (HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly"),
     OverloadedError: (HTTPStatus.SERVICE_UNAVAILABLE, "The service is overloaded"),
@@ -54,6 +56,8 @@ def problem_of(error: ServiceError) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, OverloadedError):
         headers["retry-after"] = str(error.retry_after_s)
+    if isinstance(error, EncodingError):
+        headers["accept-encoding"] = "identity"  # RFC 9110, 15.5.16
     if isinstance(error, SlowClientError):
         headers["connection"] = "close"  # the rest of the body may still come
     if isinstance(error, UnauthorizedError):

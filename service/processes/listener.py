@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import resource
 import socket
 import struct
 import sys
@@ -68,6 +69,20 @@ def refuse_newcomers(listener: socket.socket) -> None:
             _SO_ATTACH_FILTER,
             struct.pack("HP", len(_DROP_SYN), ctypes.addressof(program)),
         )
+
+
+def most_connections(wanted: int, other_files: int) -> int:
+    """How many connections this process can hold of those wanted.
+
+    Raises the limit of open files, where the system allows, so that it leaves room for `other_files`.
+    """
+    needed = wanted + other_files
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        needed = soft
+    return max(1, needed - other_files)
 
 
 def url_of(listener: socket.socket) -> str:

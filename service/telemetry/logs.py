@@ -9,12 +9,14 @@ from typing import Literal
 
 import structlog
 
+from service.telemetry.log_writer import LogWriter
+
 REQUEST_ID: ContextVar[str] = ContextVar("request_id")
 """The id of the request that is being answered."""
 
 
-def configure_logs(log_format: Literal["json", "console"]) -> None:
-    """Send our events and the libraries' through one formatter."""
+def configure_logs(log_format: Literal["json", "console"]) -> LogWriter:
+    """Send our events and the libraries' through one formatter and one writer, which is returned."""
     shared: list[structlog.typing.Processor] = [
         _name_request,
         structlog.stdlib.add_log_level,
@@ -30,7 +32,7 @@ def configure_logs(log_format: Literal["json", "console"]) -> None:
             )
         ]
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LogWriter()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -45,6 +47,7 @@ def configure_logs(log_format: Literal["json", "console"]) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+    return handler
 
 
 def _name_request(

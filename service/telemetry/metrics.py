@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from typing import Literal, get_args
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -29,6 +30,9 @@ from service.ranking.admission import Shed
 from service.ranking.ranker import Ranking
 from service.ranking.stopwatch import Stopwatch
 from service.telemetry.shared_values import SharedValues, value_class
+
+Cut = Literal["malformed", "head_too_slow", "head_too_large", "answer_not_taken", "too_many_connections"]
+"""Why the service ended a connection."""
 
 _SECONDS = (
     0.00025,
@@ -80,6 +84,17 @@ class Metrics:
             "fulcrum_rank_inside",
             "Ranking requests that wait or are worked on.",
             multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._cut = Counter(
+            "fulcrum_connections_cut",
+            "Connections ended by the service, by reason; what came on them counts as no request.",
+            ["reason"],
+            registry=registry,
+        )
+        self._log_lines_left_out = Counter(
+            "fulcrum_log_lines_left_out",
+            "Log lines that were not written: floods of one kind, or nobody read them.",
             registry=registry,
         )
         self._shed = Counter(
@@ -138,6 +153,7 @@ class Metrics:
             (self._bundles, ("activated", "refused")),
             (self._shed, ("queue_full", "wait_too_long")),
             (self._cache, ("hit", "miss")),
+            (self._cut, get_args(Cut)),
         ):
             for label in labels:
                 counter.labels(label)
@@ -150,6 +166,14 @@ class Metrics:
     def inside(self) -> AbstractContextManager[object]:
         """For as long as a ranking request waits or is worked on."""
         return self._inside.track_inprogress()
+
+    def cut(self, reason: Cut) -> None:
+        """A connection was ended because of what came on it, or did not."""
+        self._cut.labels(reason).inc()
+
+    def log_line_left_out(self) -> None:
+        """A line of the log was not written."""
+        self._log_lines_left_out.inc()
 
     def shed(self, reason: Shed) -> None:
         """A ranking request was refused for lack of time."""

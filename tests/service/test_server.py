@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from model.errors import FulcrumError
-from service.server import run
+from service.server import drain_on_hangup, run
 from service.settings import load_settings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -27,7 +27,8 @@ run(load_settings(bundle=sys.argv[1], features=sys.argv[2], port=0, threads=1))
 
 
 @pytest.mark.slow
-def test_a_process_says_where_it_listens_serves_and_ends_on_sigterm(world):
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP])
+def test_a_process_says_where_it_listens_serves_and_ends_on_a_signal(world, end):
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(world.bundle), str(world.features)],
         cwd=REPOSITORY,
@@ -41,12 +42,35 @@ def test_a_process_says_where_it_listens_serves_and_ends_on_sigterm(world):
     assert greeting == f"Fulcrum serves tiny-mlp on {url}\n"
     answer = httpx.post(f"{url}/v1/rank", json={"user_id": "u1", "candidate_ids": ["v1"]})
     assert answer.status_code == 200
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(end)
     _, logged = process.communicate(timeout=120)
     events = [json.loads(line) for line in logged.splitlines()]
     assert process.returncode in {0, -signal.SIGTERM}
     assert [event["event"] for event in events] == ["serving"]
     assert events[0]["url"] == url
+
+
+@pytest.fixture
+def hangup():
+    before = signal.getsignal(signal.SIGHUP)
+    yield signal.SIGHUP
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_hangup_is_a_wish_to_end(hangup, monkeypatch):
+    signal.signal(hangup, signal.SIG_DFL)
+    drain_on_hangup()
+    raised = []
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
+    signal.getsignal(hangup)(hangup, None)
+    assert raised == [signal.SIGTERM]
+
+
+def test_a_hangup_that_is_ignored_stays_so(hangup):
+    """As `nohup fulcrum serve` starts it."""
+    signal.signal(hangup, signal.SIG_IGN)
+    drain_on_hangup()
+    assert signal.getsignal(hangup) == signal.SIG_IGN
 
 
 def settings(world, **given):

@@ -19,13 +19,16 @@ __all__ = ["listening"]
 @contextmanager
 def listening(settings: Settings) -> Iterator[str]:
     """A service with these settings on a free port of this process; its URL, from when it answers."""
+    app = create_app(settings)
+    protocol = impatient_protocol(settings.read_timeout_s, settings.max_connections, app.state.metrics.cut)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         port=0,
         log_config=None,
         access_log=False,
         lifespan="on",
-        http=impatient_protocol(settings.read_timeout_s),
+        http=protocol,
+        ws="none",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

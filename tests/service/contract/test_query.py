@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from service.contract.errors import InvalidRequestError
 from service.contract.fields import COLUMNS
 from service.contract.query import Query, quick_query, read_query
+from service.contract.request import MAX_FEATURES, MAX_FIELDS, MAX_NAME
 from tests.support.properties import examples
 
 MOST = 6
@@ -139,6 +140,30 @@ def test_a_body_that_is_spoilt_is_never_taken_for_another(document, data):
         place = data.draw(st.integers(0, len(body) - 1))
         body[place] = data.draw(st.sampled_from(b'{}[]:,"\\ 0-eNtn\xff\x00a'))
     agree(bytes(body))
+
+
+def features_of(number: int, longest: int = 4) -> dict[str, int]:
+    return {f"k{place:0{longest - 1}}": place for place in range(number)}
+
+
+@pytest.mark.parametrize("over", [0, 1])
+@pytest.mark.parametrize(
+    "document",
+    [
+        lambda over: {"candidate_ids": ["v"], "fields": ["predictions"] * (MAX_FIELDS + over)},
+        lambda over: {"candidate_ids": ["v"], "context": features_of(MAX_FEATURES + over)},
+        lambda over: {"candidate_ids": ["v"], "user_features": features_of(MAX_FEATURES + over)},
+        lambda over: {"candidate_ids": ["v"], "context": features_of(2, MAX_NAME + over)},
+        lambda over: {"candidates": [{"id": "v", "features": features_of(MAX_FEATURES + over)}]},
+        lambda over: {"candidates": [{"id": "v", "features": features_of(2, MAX_NAME + over)}]},
+    ],
+)
+def test_both_readings_hold_to_the_same_bounds(document, over):
+    body = orjson.dumps({"user_id": "u", **document(over)})
+    assert agree(body) is not bool(over)
+    if over:
+        with pytest.raises(InvalidRequestError):
+            read_query(body, MOST)
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{}", b'"text"', b"\xff", b"[" * 100_000])

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import orjson
 import pytest
+
+from service.contract.errors import InvalidRequestError
+from service.contract.query import read_query
+from service.contract.request import _LISTS, MAX_FEATURES, MAX_FIELDS, MAX_NAME
 
 GOOD = {"user_id": "u1", "candidates": [{"id": "a"}, {"id": "b"}]}
 
@@ -89,10 +94,79 @@ def test_a_malformed_body_is_refused_and_its_field_named(served, body, field, sa
     assert problem["detail"].startswith(f"{field}: ")
 
 
+def many(number: int, value: object = 0) -> dict:
+    return {f"k{place}": value for place in range(number)}
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "says"),
+    [
+        ({**GOOD, "fields": ["predictions"] * (MAX_FIELDS + 1)}, "fields", "at most 64 names, found 65"),
+        ({**GOOD, **many(65)}, "body", "at most 64 keys, found 67"),
+        ({**GOOD, "k" * (MAX_NAME + 1): 1}, "body", "a key has at most 256 characters, found 257"),
+        ({**GOOD, "context": many(MAX_FEATURES + 1)}, "context", "at most 1000 features, found 1001"),
+        ({**GOOD, "user_features": many(MAX_FEATURES + 1)}, "user_features", "at most 1000 features"),
+        ({**GOOD, "context": {"k" * (MAX_NAME + 1): {}}}, "context", "at most 256 characters, found 257"),
+        (with_candidate(**many(65)), "candidates[1]", "at most 64 keys, found 66"),
+        (with_candidate(features=many(MAX_FEATURES + 1)), "candidates[1].features", "at most 1000 features"),
+        (with_candidate(features={"k" * (MAX_NAME + 1): 1}), "candidates[1].features", "at most 256"),
+    ],
+)
+def test_everything_that_holds_more_has_a_bound(served, body, field, says):
+    problem = served.http.post("/v1/rank", json=body).json()
+    assert [one["field"] for one in problem["errors"]] == [field]
+    assert says in problem["detail"]
+
+
+AMPLIFIERS = {
+    "fields": {"fields": [""] * 40_000},
+    "unknown keys": many(20_000),
+    "context": {"context": many(20_000, {})},
+    "features": {"candidates": [{"id": "a", "features": many(20_000, {})}]},
+    "keys of candidates": {"candidates": [many(9) for _ in range(2_500)]},
+    "features of candidates": {
+        "candidates": [{"id": f"v{n}", "features": many(6, {})} for n in range(2_000)]
+    },
+    "ids": {"candidate_ids": list(range(10_000))},
+    "lists": {"context": {"tab": [[]] * 50_000}},
+}
+
+
+@pytest.mark.parametrize("body", AMPLIFIERS.values(), ids=AMPLIFIERS)
+def test_a_refusal_takes_memory_in_proportion_to_the_body_whatever_is_wrong_with_it(body):
+    content = orjson.dumps({"user_id": "u1", **body})
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequestError) as refused:
+            read_query(content, 10_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(refused.value.problems) <= 20
+    assert peak < 60 * len(content)
+
+
 def test_many_mistakes_are_cut_short(served):
     problem = served.refused(candidates=[{"id": place} for place in range(300)])
     assert len(problem["errors"]) == 20
-    assert "(and 299 more)" in problem["detail"]
+    assert "(and at least 19 more)" in problem["detail"]
+    assert "(and 4 more)" in served.refused(candidates=[{"id": place} for place in range(5)])["detail"]
+
+
+@pytest.mark.parametrize("key", ["candidates", "candidate_ids"])
+def test_nothing_is_read_after_the_last_problem_shown(monkeypatch, key):
+    read = []
+
+    class Counting:
+        def validate_python(self, value):
+            read.append(value)
+            return whole.validate_python(value)
+
+    whole = _LISTS[key]
+    monkeypatch.setitem(_LISTS, key, Counting())
+    with pytest.raises(InvalidRequestError):
+        read_query(orjson.dumps({"user_id": "u1", key: [7] * 1000}), 10_000)
+    assert len(read) == 20
 
 
 def test_ten_thousand_candidates_are_taken(served):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gzip
+import socket
 import threading
 from collections.abc import Iterator
 
+import orjson
 import pytest
 import structlog
 
+from service.contract.errors import OverloadedError
 from service.http.connection import CALLER, Caller
 from service.http.edge import Edge
 
@@ -44,6 +49,21 @@ def test_the_default_limit_is_8_mib(served):
     headers = {"content-type": "application/json"}
     assert served.http.post("/v1/rank", content=b" " * (8 << 20), headers=headers).status_code == 422
     assert served.http.post("/v1/rank", content=b" " * ((8 << 20) + 1), headers=headers).status_code == 413
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "gzip, identity"])
+def test_an_encoded_body_is_415_and_says_so(served, encoding):
+    body = gzip.compress(b'{"user_id": "u1", "candidate_ids": ["v1"]}')
+    answer = served.http.post("/v1/rank", content=body, headers={"content-encoding": encoding})
+    assert (answer.status_code, answer.headers["content-type"]) == (415, "application/problem+json")
+    assert answer.json()["title"] == "The body is encoded"
+    assert f"without `content-encoding` (found {encoding})" in answer.json()["detail"]
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("encoding", ["identity", ""])
+def test_a_body_that_says_that_it_is_plain_is_read(served, encoding):
+    assert served.http.post("/v1/rank", json=BODY, headers={"content-encoding": encoding}).status_code == 200
 
 
 def test_a_plain_request_id_is_kept_and_another_is_replaced(served):
@@ -152,3 +172,116 @@ def test_work_for_a_caller_who_left_is_stopped_whichever_server_tells(server, wh
     assert asyncio.run(main()) == (0, None)
     assert [report[:2] for report in reports] == [("other", 499)]
     assert sent == []
+
+
+MIB = 1 << 20
+
+
+def stalled(port: int, size: int) -> socket.socket:
+    """A connection on which all but the last byte of a body has been sent."""
+    head = b"POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+    caller = socket.create_connection(("127.0.0.1", port), timeout=60)
+    caller.sendall(head % size + b" " * (size - 1))
+    return caller
+
+
+def status_of(caller: socket.socket) -> int:
+    return int(caller.recv(65536).split()[1])
+
+
+def test_bodies_that_stall_shut_nobody_out_and_the_one_that_stalls_for_the_longest_is_refused(serve):
+    """Sixteen of the largest size fill what bodies may take; nothing is waited for, least of all for them."""
+    body = orjson.dumps(BODY)
+    with serve(max_body_bytes=MIB, read_timeout_s=600) as served, contextlib.ExitStack() as stack:
+        port = served.http.base_url.port
+        hogs = [stack.enter_context(stalled(port, MIB)) for _ in range(20)]
+        for size in (len(body), 100_000, MIB):
+            assert served.http.post("/v1/rank", content=body + b" " * (size - len(body))).status_code == 200
+        assert [status_of(hog) for hog in hogs[:8]] == [503] * 8
+
+
+async def _whole_body(scope, receive, send):
+    while (await receive()).get("more_body"):
+        pass
+
+
+class Crowd:
+    """Bodies that come in parts, as the edge sees them. To be used on an event loop."""
+
+    def __init__(self, app, most: int) -> None:
+        self.edge = Edge(self._tell, lambda *_: None, most, 600.0, most)
+        self.app, self.outcomes = app, {}
+
+    async def _tell(self, scope, receive, send):
+        try:
+            await self.app(scope, receive, send)
+            self.outcomes[scope["path"]] = "whole"
+        except OverloadedError:
+            self.outcomes[scope["path"]] = "refused"
+
+    async def begin(self, name: str, size: int, more: bool = True) -> None:
+        parts = [{"type": "http.request", "body": b" " * size, "more_body": more}]
+
+        async def receive():
+            if not parts:
+                await asyncio.sleep(600)
+            return parts.pop()
+
+        scope = {"type": "http", "method": "POST", "path": name, "headers": []}
+        self.tasks = [*getattr(self, "tasks", []), asyncio.create_task(self.edge(scope, receive, None))]
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+def test_small_bodies_have_room_of_their_own():
+    """Though large ones are at work, which nobody may end."""
+
+    async def at_work(scope, receive, send):
+        await _whole_body(scope, receive, send)
+        await asyncio.sleep(600 if scope["path"].startswith("work") else 0)
+
+    async def main():
+        crowd = Crowd(at_work, 4 * MIB)
+        for place in range(3):
+            await crowd.begin(f"work{place}", MIB, more=False)
+        await crowd.begin("large", MIB // 2, more=False)
+        await crowd.begin("small", 1000, more=False)
+        for task in crowd.tasks:
+            task.cancel()
+        return crowd.outcomes
+
+    assert asyncio.run(main()) == {"large": "refused", "small": "whole"}
+
+
+def test_large_bodies_give_way_before_small_ones_and_the_longest_under_way_first():
+    async def main():
+        crowd, order = Crowd(_whole_body, 4 * MIB), []
+        await crowd.begin("small", 1000)
+        for place in range(6):
+            await crowd.begin(f"large{place}", MIB)
+            order.append(list(crowd.outcomes))
+        inside = crowd.edge.bytes_inside
+        for task in crowd.tasks:
+            task.cancel()
+        return order, inside
+
+    order, inside = asyncio.run(main())
+    assert order == [
+        [],
+        [],
+        ["large0"],
+        ["large0", "large1"],
+        ["large0", "large1", "large2"],
+        [f"large{n}" for n in range(4)],
+    ]
+    assert inside == 2 * MIB + 1000
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/v1/fusion", "/openapi.json", "/docs"])
+def test_head_is_answered_as_get_without_a_body(served, path):
+    got, headed = served.http.get(path), served.http.head(path)
+    assert (headed.status_code, headed.content) == (got.status_code, b"") == (200, b"")
+    assert headed.headers["content-type"] == got.headers["content-type"]
+    assert int(headed.headers["content-length"]) > 0
+    assert served.http.head("/no/such/path").status_code == 404
+    assert served.http.get("/livez").json() == {"status": "alive"}

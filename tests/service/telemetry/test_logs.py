@@ -22,22 +22,23 @@ def _as_before():
     structlog.reset_defaults()
 
 
-def lines(capsys) -> list[dict]:
-    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+def lines(capfd) -> list[dict]:
+    logging.getLogger().handlers[0].flush()
+    return [json.loads(line) for line in capfd.readouterr().err.splitlines()]
 
 
-def test_our_events_and_a_librarys_are_json_of_the_same_keys(capsys):
+def test_our_events_and_a_librarys_are_json_of_the_same_keys(capfd):
     configure_logs("json")
     structlog.get_logger("ours").warning("store_away", url="redis://x")
     logging.getLogger("theirs").warning("gone %s", "away")
-    ours, theirs = lines(capsys)
+    ours, theirs = lines(capfd)
     assert ours.pop("timestamp").endswith("Z")
     assert theirs.pop("timestamp").endswith("Z")
     assert ours == {"event": "store_away", "level": "warning", "logger": "ours", "url": "redis://x"}
     assert theirs == {"event": "gone away", "level": "warning", "logger": "theirs"}
 
 
-def test_a_line_names_the_request_that_is_being_answered(capsys):
+def test_a_line_names_the_request_that_is_being_answered(capfd):
     configure_logs("json")
     log = structlog.get_logger("ours")
     token = REQUEST_ID.set("r-1")
@@ -45,32 +46,33 @@ def test_a_line_names_the_request_that_is_being_answered(capsys):
     logging.getLogger("theirs").info("inside")
     REQUEST_ID.reset(token)
     log.info("outside")
-    assert [line.get("request_id") for line in lines(capsys)] == ["r-1", "r-1", None]
+    assert [line.get("request_id") for line in lines(capfd)] == ["r-1", "r-1", None]
 
 
-def test_an_exception_is_part_of_its_line(capsys):
+def test_an_exception_is_part_of_its_line(capfd):
     configure_logs("json")
     try:
         raise ValueError("out of range")
     except ValueError:
         structlog.get_logger("ours").exception("failed")
-    (line,) = lines(capsys)
+    (line,) = lines(capfd)
     assert line["event"] == "failed"
     assert "ValueError: out of range" in line["exception"]
 
 
-def test_debugging_and_uvicorns_own_start_are_left_out(capsys):
+def test_debugging_and_uvicorns_own_start_are_left_out(capfd):
     configure_logs("json")
     structlog.get_logger("ours").debug("detail")
     logging.getLogger("uvicorn").info("Started server process")
     logging.getLogger("uvicorn").warning("a warning")
-    assert [line["event"] for line in lines(capsys)] == ["a warning"]
+    assert [line["event"] for line in lines(capfd)] == ["a warning"]
 
 
-def test_for_people_a_line_is_text_without_colours_where_nobody_watches(capsys):
+def test_for_people_a_line_is_text_without_colours_where_nobody_watches(capfd):
     configure_logs("console")
     structlog.get_logger("ours").warning("store_away", url="redis://x")
-    text = capsys.readouterr().err
+    logging.getLogger().handlers[0].flush()
+    text = capfd.readouterr().err
     assert "store_away" in text
     assert "url=redis://x" in text
     assert "\x1b" not in text

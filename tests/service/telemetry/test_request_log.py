@@ -64,10 +64,11 @@ def test_lines_carry_the_request_id(serve, capfd, scene, lines):
     from service.telemetry.logs import configure_logs
 
     with serve() as served:
-        configure_logs("json")
+        writer = configure_logs("json")
         served.http.post(
             "/v1/rank",
             json={"user_id": "u1", "candidate_ids": ["v1"], "scene": scene},
             headers={"x-request-id": "r-9"},
         )
+    writer.flush()
     assert capfd.readouterr().err.count('"request_id": "r-9"') == lines

@@ -76,7 +76,6 @@ def test_every_reference_of_the_document_leads_somewhere(served):
     assert references - set(schemas) == set()
     assert {"RankRequest", "Candidate", "RankResponse", "Problem"} <= set(schemas)
     assert schemas["RankRequest"]["additionalProperties"] is False
-    assert served.http.get("/docs").status_code == 200
 
 
 def test_the_framework_would_answer_a_ranking_as_its_route_does(served, monkeypatch):
