@@ -123,7 +123,7 @@ async def _examples(service: Service) -> Examples | None:
         asked = parse_rank_request(example, service.settings.max_candidates)
         ranking = await service.ranker.rank(query_of(asked), Stopwatch())
         return example, orjson.loads(ranking.body)
-    except InvalidRequestError as error:
+    except Exception as error:  # documentation must not keep a service from its start
         log.warning("example_request_refused", bundle=str(bundle.path), error=str(error))
         return None
 
