@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.contract.errors import InvalidRequestError, ServiceError
+from service.contract.errors import ServiceError
 from service.contract.query import query_of
 from service.contract.request import parse_rank_request
 from service.http.edge import Edge
