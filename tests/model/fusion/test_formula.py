@@ -290,3 +290,10 @@ def test_shapes_that_differ_are_refused_instead_of_broadcast(shape):
     scene = SceneConfig(tasks={"vtr": TaskTerm(weight=1.0)})
     with pytest.raises(ValueError, match=r"predictions of vtr have shape .*; expected \[N\]"):
         score(scene, {"vtr": np.zeros(shape)}, np.zeros(2))
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (1, 2), ()])
+def test_shapes_that_are_no_list_of_candidates_are_refused_though_they_agree(shape):
+    scene = SceneConfig(tasks={"vtr": TaskTerm(weight=1.0)})
+    with pytest.raises(ValueError, match=r"predictions of vtr have shape .*; expected \[N\]"):
+        score(scene, {"vtr": np.zeros(shape)}, np.zeros(shape))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from service.contract.errors import InvalidRequestError
 from service.contract.fields import COLUMNS
 from service.contract.query import Query, quick_query, read_query
-from service.contract.request import MAX_FEATURES, MAX_FIELDS, MAX_NAME
+from service.contract.request import MAX_FEATURES, MAX_FIELDS, MAX_LIST, MAX_NAME
 from tests.support.properties import examples
 
 MOST = 6
@@ -169,3 +169,21 @@ def test_both_readings_hold_to_the_same_bounds(document, over):
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{}", b'"text"', b"\xff", b"[" * 100_000])
 def test_what_is_no_request_is_left_to_the_contract(body):
     assert quick_query(body, MOST) is None
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"candidate_ids": ["v1", ""]},
+        {"candidates": [{"id": "v1"}, {"id": ""}]},
+        {"candidate_ids": ["v1"], "context": {"tags": [1] * (MAX_LIST + 1)}},
+        {"candidate_ids": ["v1"], "user_features": {"tags": [1] * (MAX_LIST + 1)}},
+        {"candidates": [{"id": "v1", "features": {"tags": [1] * (MAX_LIST + 1)}}]},
+    ],
+    ids=["empty id", "empty candidate", "context", "user feature", "item feature"],
+)
+def test_what_the_contract_refuses_is_not_taken_quickly(part):
+    body = orjson.dumps({"user_id": "u1", **part})
+    assert quick_query(body, MOST) is None
+    with pytest.raises(InvalidRequestError):
+        read_query(body, MOST)

@@ -12,6 +12,7 @@ import pytest
 
 from service.contract.answers import RankResponse
 from service.inference.engine import Engine
+from service.ranking.admission import Cost, Ticket
 
 IDS = [f"v{place}" for place in range(500)]
 
@@ -199,3 +200,39 @@ def test_a_deadline_in_the_middle_keeps_what_was_scored(served, monkeypatch):
 
 def test_a_generous_deadline_changes_nothing(served):
     assert served.rank(candidate_ids=IDS, timeout_ms=60_000)["degraded"] == []
+
+
+def test_a_chunk_that_would_not_end_in_time_is_not_begun(served, monkeypatch):
+    monkeypatch.setattr(Ticket, "expected_s", lambda *_: 100.0)
+    answer = served.rank(candidate_ids=[f"x{place}" for place in range(1_500)], timeout_ms=60_000)
+    assert (answer["degraded"], answer["scored"]) == (["deadline"], 500)
+
+
+def test_a_prediction_without_bounds_costs_its_own_candidate_alone(served, monkeypatch):
+    whole = Engine.predict
+
+    def damaged(session, inputs):
+        predicted = {task: p.copy() for task, p in whole(session, inputs).items()}
+        predicted["vtr"][:3] = [math.inf, -math.inf, math.nan]
+        return predicted
+
+    monkeypatch.setattr(Engine, "predict", damaged)
+    answer = served.rank(candidate_ids=IDS[:9])
+    assert (answer["degraded"], answer["scored"]) == (["non_finite_predictions"], 6)
+    assert {item["id"] for item in answer["items"] if item["status"] == "unscored"} == set(IDS[:3])
+
+
+def test_what_is_learned_of_a_request_parts_the_network_from_the_rest(served, monkeypatch):
+    learned, whole = [], Engine.predict
+
+    def slow(session, inputs):
+        time.sleep(1)
+        return whole(session, inputs)
+
+    monkeypatch.setattr(Engine, "predict", slow)
+    monkeypatch.setattr(Cost, "learn", lambda _, *of_request: learned.append(of_request))
+    served.rank(candidate_ids=IDS[:9])
+    ((rows, network_s, beside_s),) = learned
+    assert rows == 9
+    assert network_s >= 1
+    assert beside_s < network_s
