@@ -19,7 +19,8 @@ from service.settings import load_settings
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = """
-import sys
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests may ignore it
 from service.server import run
 from service.settings import load_settings
 run(load_settings(bundle=sys.argv[1], features=sys.argv[2], port=0, threads=1))
