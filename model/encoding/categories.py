@@ -58,9 +58,14 @@ def canonical(value: Any) -> str | None:
     if isinstance(value, Decimal):
         if not value.is_finite():
             return None
+        if value == value.to_integral_value():
+            return str(int(value))
         number = float(value)
         # As the float that it is written as, where there is one: 3.10 is 3.1.
-        return canonical(number) if Decimal(repr(number)) == value else f"{value.normalize():f}"
+        if Decimal(repr(number)) == value:
+            return canonical(number)
+        exact = f"{value:f}"
+        return exact.rstrip("0").rstrip(".") if "." in exact else exact
     raise TypeError(f"expected text or a number, found {type(value).__name__}")
 
 

@@ -12,7 +12,7 @@ from model.schema import Schema
 from training.datasets.moments import check_moments, power_of_units
 from training.datasets.reader import reader
 from training.datasets.source import LogSource, LogStream, SourceTable, fingerprint, matching
-from training.datasets.table_files import TableFormat, csv_columns, read_table, stacked
+from training.datasets.table_files import TableFormat, csv_columns, read_tables, stacked
 
 
 def stream_files(schema: Schema, folder: Path, _options: Frozen) -> LogStream:
@@ -57,7 +57,7 @@ def read_files(schema: Schema, folder: Path, _options: Frozen) -> LogSource:
     """
     form = _format(schema)
     paths = _found(folder, schema.data.log, "data.log")
-    frames = [(path, read_table(path, form)) for path in paths]
+    frames = read_tables(paths, form)
     log = _stacked(frames, form, schema.data.time, "data.time")
     tables, table_paths = _tables(schema, folder, form)
     files = tuple((path.name, frame.height) for path, frame in frames)
@@ -75,7 +75,7 @@ def _tables(schema: Schema, folder: Path, form: TableFormat) -> tuple[tuple[Sour
     for table in schema.data.tables:
         field = f"data.tables.{table.name}"
         paths = _found(folder, table.files, f"{field}.files")
-        frames = [(path, read_table(path, form)) for path in paths]
+        frames = read_tables(paths, form)
         frame = _stacked(frames, form, table.as_of, f"{field}.as_of")
         tables.append(SourceTable(table.name, frame, table.key, table.as_of))
         read += paths

@@ -37,8 +37,8 @@ def check_moments(series: pl.Series, field: str, file: str | None = None) -> Non
 
 
 def missing_moments(series: pl.Series) -> pl.Series:
-    """Rows without a time, bool: NaN is none."""
-    return (series.is_null() | series.is_nan()) if series.dtype.is_float() else series.is_null()
+    """Rows without a time, bool: NaN and infinity are none."""
+    return ~series.is_finite().fill_null(value=False) if series.dtype.is_float() else series.is_null()
 
 
 def power_of_units(times: pl.Series, others: pl.Series) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ _SEPARATORS = (",", ";", "\t", "|")
 _WHOLE = r"^(0|-?[1-9][0-9]*)(\.0)?$"
 _TRUTHS = ("true", "false")
 _YEAR_FIRST = r"^[0-9]{4}[-/]"
-_LARGEST_EXACT = float(2**53)
 _LOOKED_AT = 1_000
 
 
@@ -34,11 +33,13 @@ class TableFormat:
         ids: names of columns that hold ids or categories; names that no file has do no harm.
         separator: between the columns of csv files; found in the header where None.
         null_values: texts in csv files that stand for a missing value.
+        as_written: those among `ids` that are text, whatever they look like.
     """
 
     ids: frozenset[str] = frozenset()
     separator: str | None = None
     null_values: tuple[str, ...] = ()
+    as_written: frozenset[str] = frozenset()
 
 
 AS_FOUND = TableFormat()
@@ -60,6 +61,25 @@ def read_table(path: Path, form: TableFormat = AS_FOUND) -> pl.DataFrame:
             f"{path}: cannot be read as {path.suffix[1:]} ({str(error).splitlines()[0]})"
         ) from error
     raise FulcrumError(f"{path}: expected .csv, .csv.gz or .parquet")
+
+
+def read_tables(paths: Sequence[Path], form: TableFormat) -> list[tuple[Path, pl.DataFrame]]:
+    """Files of one table. Ids that csv files write in different ways are text as written in all of these.
+
+    Raises:
+        FulcrumError: as for `read_table`.
+    """
+    tables = [(path, read_table(path, form)) for path in paths]
+    written = [frame for path, frame in tables if path.suffix != ".parquet"]
+    differing = {
+        name
+        for name in form.ids
+        if len({frame.schema[name] for frame in written if name in frame and frame[name].count()}) > 1
+    }
+    if not differing:
+        return tables
+    form = replace(form, as_written=frozenset(differing))
+    return [(path, frame if path.suffix == ".parquet" else read_table(path, form)) for path, frame in tables]
 
 
 def stacked(tables: Sequence[tuple[Path, pl.DataFrame]], ids: Collection[str] = ()) -> pl.DataFrame:
@@ -88,6 +108,9 @@ def stacked(tables: Sequence[tuple[Path, pl.DataFrame]], ids: Collection[str] = 
         parts = [(path, frame[column]) for path, frame in tables]
         if column in ids:
             parts = list(zip((path for path, _ in parts), _alike(column, parts), strict=True))
+        # Numbers and moments would be stacked as numbers, each in a unit of its own.
+        if len({part.dtype.is_temporal() for _, part in parts if part.dtype != pl.Null}) > 1:
+            raise FulcrumError(f"column {column!r}: {_kinds(parts)}: give all files one type")
         try:
             columns[column] = pl.concat([part.to_frame() for _, part in parts], how="vertical_relaxed")[
                 column
@@ -121,6 +144,11 @@ def common_type(column: str, kinds: Sequence[tuple[Path, pl.DataType]]) -> pl.Da
     )
 
 
+def largest_exact(kind: pl.DataType) -> int:
+    """Beyond it, floats of this type no longer tell whole numbers apart."""
+    return 2**24 if kind == pl.Float32 else 2**53
+
+
 def as_common(series: pl.Series, kind: pl.DataType, path: Path) -> pl.Series:
     """Ids of one file in the type in which those of all files compare.
 
@@ -131,7 +159,7 @@ def as_common(series: pl.Series, kind: pl.DataType, path: Path) -> pl.Series:
         return series
     if series.dtype.is_float():
         known = series.drop_nulls().drop_nans()
-        strange = known.filter((known != known.floor()) | (known.abs() > _LARGEST_EXACT))
+        strange = known.filter((known != known.floor()) | (known.abs() > largest_exact(series.dtype)))
         if len(strange):
             raise FulcrumError(
                 f"{path.name}: column {series.name!r} holds ids as floating-point numbers, such as "
@@ -192,7 +220,7 @@ def _read_csv(path: Path, form: TableFormat) -> pl.DataFrame:
     return frame.with_columns(
         spelled(column) if column.name in form.ids else inferred(column)
         for column in frame.get_columns()
-        if column.dtype == pl.String
+        if column.dtype == pl.String and column.name not in form.as_written
     )
 
 

@@ -21,7 +21,8 @@ from model.encoding.numbers import as_numbers
 from model.schema import LastSplit, NumericFeature, Schema
 from model.schema.past import HistorySpec
 from training.datasets.source import LogSource
-from training.preparation.joining import LARGEST_EXACT, Join
+from training.datasets.table_files import largest_exact
+from training.preparation.joining import Join
 from training.preparation.needed import made_of_the_past
 from training.preparation.preparation import PreparedLog
 
@@ -88,10 +89,16 @@ class Doubts:
             if name is None:
                 continue
             ids = log.frame[name]
-            missing = ids.is_null() if ids.dtype != pl.String else ids.is_null() | (ids == "")
+            missing = ids.is_null()
+            if ids.dtype == pl.String:
+                missing |= ids == ""
+            elif ids.dtype.is_float():
+                missing |= ids.is_nan()
             self._counts[f"missing {field}"] += int(missing.sum())
             if ids.dtype.is_float():
-                self._counts[f"inexact {field}"] += int((ids.abs() > LARGEST_EXACT).sum())
+                self._counts[f"inexact {field}"] += int(
+                    (ids.fill_nan(None).abs() > largest_exact(ids.dtype)).sum()
+                )
             if ids.dtype == pl.String:
                 long = ids.filter(ids.str.len_bytes() > LONGEST_ID)
                 self._counts[f"long {field}"] += len(long)
@@ -174,7 +181,7 @@ class Doubts:
                 )
             if inexact := self._counts[f"inexact {field}"]:
                 doubts.append(
-                    f"{field}: {inexact:,} rows have ids above 2^53 as floating-point numbers, which no "
+                    f"{field}: {inexact:,} rows have ids as floating-point numbers so large that these no "
                     "longer tell all ids apart: neighbours are one. Write them as integers or text"
                 )
             if long := self._counts[f"long {field}"]:
@@ -297,6 +304,26 @@ def _missing(column: RawColumn) -> float:
         else np.asarray([canonical(value) is None for value in values])
     )
     return float(column.spread(absent).mean())
+
+
+def cannot_be_judged(
+    schema: Schema, labels: npt.NDArray[np.float32], masks: npt.NDArray[np.bool_]
+) -> dict[str, str]:
+    """By task, why some rows say nothing of it: none has a label, or all have one label.
+
+    Args:
+        schema: whose tasks.
+        labels: [rows, T].
+        masks: the rows that count, [rows, T].
+    """
+    found = {}
+    for place, task in enumerate(schema.tasks):
+        known = labels[masks[:, place], place]
+        if not known.size:
+            found[task.name] = "no row has a label"
+        elif task.type == "binary" and known.min() == known.max():
+            found[task.name] = f"every label is {known[0]:g}"
+    return found
 
 
 def duplicate_rows(log: pl.DataFrame) -> int:

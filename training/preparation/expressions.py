@@ -2,7 +2,7 @@
 
 Knows nothing of what a value is for. The one place where expressions are evaluated. Integers are widened to
 64 bits wherever they arise, and unsigned ones of 64 bits to 128: `a - b >= 0` must not wrap around, nor must
-`extract(hour from t) * 60`, whose hour has 8 bits. Decimals are taken as float64.
+`extract(hour from t) * 60`, whose hour has 8 bits. Decimals with places are taken as float64.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _widened(tree: Any, empty: pl.DataFrame) -> Any:
         return tree
     wide = None
     if isinstance(kind, pl.Decimal):
-        wide = "Float64"
+        wide = "Float64" if kind.scale else "Int128"
     elif kind.is_integer() and kind not in (pl.Int64, pl.Int128):
         wide = "Int128" if kind in (pl.UInt64, pl.UInt128) else "Int64"
     if wide is None:
@@ -165,12 +165,13 @@ def _refuse_text(text: str, frame: pl.DataFrame, field: str) -> None:
             continue
         known = frame[name].drop_nulls()
         strange = known.filter(known.cast(pl.Float64, strict=False).is_null())
-        if len(strange) == len(known) and text != name:
+        commas = len(known) > 0 and known.str.contains(r"^-?[0-9]+,[0-9]+$").any()
+        if len(strange) == len(known) and text != name and not commas:
             continue  # plain text, which is not what is wrong
         if len(strange):
             raise TextForNumbersError(
                 f"{field}: {text!r} takes column {name!r} for numbers, and it holds text: "
-                f"{strange[0]!r} is no number",
+                f"{strange[0]!r} is no number" + ("; write a decimal point" if commas else ""),
                 name,
                 strange[0],
             )

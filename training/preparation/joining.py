@@ -12,14 +12,13 @@ import polars as pl
 from model.errors import FulcrumError
 from training.datasets.moments import check_moments, missing_moments, power_of_units
 from training.datasets.source import SourceTable
+from training.datasets.table_files import largest_exact
 from training.preparation.columns import comparable_keys
 from training.preparation.expressions import require
 
 _KEY = "\x00key"
 _AS_OF = "\x00as of"
 _FOUND = "\x00found"
-LARGEST_EXACT = 2**53
-"""Beyond it, floats no longer tell whole numbers apart."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +121,10 @@ def table_keys(ours: pl.Series, table: SourceTable) -> tuple[pl.Series, pl.Serie
     if ours.dtype.is_integer() and theirs.dtype.is_integer():
         return ours.cast(pl.Int128), theirs.cast(pl.Int128)
     for one, other in ((ours, theirs), (theirs, ours)):
-        if one.dtype.is_float() and (one.fill_nan(None).abs() > LARGEST_EXACT).any():
+        if one.dtype.is_float() and (one.fill_nan(None).abs() > largest_exact(one.dtype)).any():
             raise FulcrumError(
                 f"{field}: {table.key!r} holds {ours.dtype} in the log and {theirs.dtype} in the table, and "
-                "floating-point numbers above 2^53 no longer tell ids apart; write them as integers or text"
+                "floating-point numbers so large do not tell ids apart; write them as integers or text"
             )
         if one.dtype.is_numeric() and _no_numbers(other):
             raise _not_comparable(theirs, ours, field)
@@ -143,7 +142,7 @@ def known_from(known: pl.Series, times: pl.Series, field: str) -> pl.Series:
     if isinstance(of_log, pl.Datetime):
         if kind == pl.Date:
             next_day = known.dt.offset_by("1d").cast(pl.Datetime(of_log.time_unit))
-            return next_day if of_log.time_zone is None else next_day.dt.replace_time_zone(of_log.time_zone)
+            return next_day if of_log.time_zone is None else _in_zone(next_day, of_log.time_zone)
         if isinstance(kind, pl.Datetime):
             if (kind.time_zone is None) != (of_log.time_zone is None):
                 raise FulcrumError(
@@ -152,10 +151,19 @@ def known_from(known: pl.Series, times: pl.Series, field: str) -> pl.Series:
                 )
             return known.cast(of_log)
     elif of_log == pl.Date and isinstance(kind, pl.Datetime):
+        if kind.time_zone is not None:  # whose days they are is not said
+            raise _not_comparable(known, times, field)
         return known.dt.date()
     if kind.is_temporal() == of_log.is_temporal():
         return known.cast(of_log, strict=False)
     raise _not_comparable(known, times, field)
+
+
+def _in_zone(midnights: pl.Series, zone: str) -> pl.Series:
+    """Beginnings of days in a zone; an hour later where its clocks skip midnight."""
+    begins = midnights.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+    later = midnights.dt.offset_by("1h").dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+    return begins.fill_null(later)
 
 
 def _spans(known: pl.Series, times: pl.Series) -> tuple[float, float, int]:

@@ -15,7 +15,7 @@ import polars as pl
 from model.encoding import MISSING, UNKNOWN, Column, Encoder, ListEncoder, NumericEncoder
 from model.schema import NumericFeature, Schema
 from training.datasets import read_source
-from training.preparation.doubts import Doubts
+from training.preparation.doubts import Doubts, cannot_be_judged
 from training.preparation.expressions import column_names
 from training.preparation.needed import columns_read, made_of_the_past
 from training.preparation.preparation import PreparedLog, prepare_log
@@ -82,6 +82,7 @@ def check_schema(schema: Schema, folder: Path | None) -> SchemaReport:
         features=[_feature(encoder, log, name) for name in encoder.features],
         warnings=[
             *doubts.found(),
+            *_unjudged(schema, log),
             *_time_warnings(schema, log),
             *_label_warnings(schema, log),
             *_side_warnings(schema, log),
@@ -89,6 +90,16 @@ def check_schema(schema: Schema, folder: Path | None) -> SchemaReport:
         ],
         notes=source.notes,
     )
+
+
+def _unjudged(schema: Schema, log: PreparedLog) -> list[str]:
+    """Tasks that a split says nothing of: training refuses them, or cannot judge what was learned."""
+    splits = (("training", log.train), ("validation", log.validation))
+    return [
+        f"tasks.{task}: {why} in the {name} split"
+        for name, rows in splits
+        for task, why in cannot_be_judged(schema, log.labels[rows], log.masks[rows]).items()
+    ]
 
 
 def _task(schema: Schema, log: PreparedLog, place: int) -> TaskSummary:

@@ -221,3 +221,30 @@ def test_a_file_in_another_unit_of_time_is_noted(tmp_path):
     write(tmp_path, b="user,item,time,label\n" + rows.format(1_700_000_000_000))
     (note,) = read_source(schema(), tmp_path).notes
     assert note.startswith("data.time: time in log_b.csv is about 10^3 times what it is in log_a.csv")
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["in memory", "streamed"])
+@pytest.mark.parametrize("moment", [datetime(2025, 12, 4, 16), date(2025, 12, 4)])
+def test_times_that_are_numbers_in_one_file_and_moments_in_another_are_refused(tmp_path, moment, whole):
+    frames = (rows("u1").with_columns(time=pl.lit(time)) for time in (1_764_000_000, moment))
+    write(tmp_path, **{f"n{place}": frame for place, frame in enumerate(frames)})
+    with pytest.raises(FulcrumError, match=r"column 'time': log_n0.* holds Int.*, log_n1.* holds Date"):
+        users(tmp_path, whole=whole)
+
+
+def test_ids_that_csv_files_write_in_two_ways_are_text_as_written_in_both(tmp_path):
+    write(
+        tmp_path,
+        a="user,item,time,label\n3.0,true,1,0\n",
+        b="user,item,time,label\n3.0,unknown,2,1\nguest,true,3,0\n",
+    )
+    log = read_source(schema(), tmp_path).log
+    assert log["user"].to_list() == ["3.0", "3.0", "guest"]
+    assert log["item"].to_list() == ["true", "unknown", "true"]
+
+
+def test_ids_of_narrow_floats_are_exact_up_to_their_own_bound(tmp_path):
+    narrow = rows(pl.Series([2.0**25], dtype=pl.Float32))
+    write(tmp_path, a=narrow, b=rows(pl.Series([2**25 + 1])))
+    with pytest.raises(FulcrumError, match=r"log_a\.parquet: column 'user' holds ids as floating-point"):
+        read_source(schema(), tmp_path)

@@ -104,3 +104,8 @@ def test_decimals_are_ids_as_exact_as_they_are_written():
     column = coded(ids, "f")
     assert list(column.values) == large
     assert key_strings(pl.Series(["3.00", "3.10", None]).cast(pl.Decimal(10, 2))) == ["3", "3.1", None]
+
+
+def test_decimals_of_many_digits_stay_apart():
+    large = [f"{10**30 + step}" for step in range(30)]
+    assert key_strings(pl.Series(large).cast(pl.Decimal(38, 0))) == large

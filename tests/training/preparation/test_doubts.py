@@ -146,4 +146,9 @@ def test_publishing_doubts_a_table_that_shares_no_key_with_the_log():
 
 def test_ids_that_floats_can_no_longer_tell_apart_are_counted():
     log = PLAIN.with_columns(user=pl.Series([1.0, 2.0**60, 2.0**60, 4.0]))
-    only(doubts(log), "data.user: 2 rows have ids above 2^53 as floating-point numbers")
+    only(doubts(log), "data.user: 2 rows have ids as floating-point numbers so large")
+
+
+def test_nan_is_no_user_and_no_large_one():
+    log = PLAIN.with_columns(user=pl.Series([1.0, float("nan"), 2.0, 3.0]))
+    only(doubts(log), "data.user: 1 of 4 rows have no user")

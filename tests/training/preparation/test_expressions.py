@@ -13,7 +13,7 @@ from model.errors import FulcrumError
 from model.schema import Schema
 from tests.support.small_log import LOG, NUMBER, prepared
 from training.datasets.source import LogSource
-from training.preparation.expressions import column_names, floats
+from training.preparation.expressions import column_names, evaluated, floats
 from training.preparation.preparation import prepare_log
 
 
@@ -182,3 +182,15 @@ def test_text_among_numbers_is_named_with_its_value():
 def test_a_columns_own_name_is_that_column_whatever_sql_makes_of_it(name):
     assert floats(pl.DataFrame({name: [1.0, 2.0]}), name, "f").tolist() == [1.0, 2.0]
     assert floats(pl.DataFrame({name: [1.0, 2.0]}), f'"{name}" * 2', "f").tolist() == [2.0, 4.0]
+
+
+def test_whole_decimals_stay_exact_in_expressions():
+    frame = pl.DataFrame({"id": pl.Series([f"{2**53 + step}" for step in range(9)]).cast(pl.Decimal(20, 0))})
+    assert evaluated("case when id > 0 then id end", frame, "f").to_list() == [
+        2**53 + step for step in range(9)
+    ]
+
+
+def test_decimal_commas_are_named():
+    with pytest.raises(FulcrumError, match="'20,5' is no number; write a decimal point"):
+        floats(pl.DataFrame({"play": ["20,5", "3,1"]}), "play >= 20", "f")

@@ -187,3 +187,23 @@ def test_ids_beyond_the_reach_of_floats_are_refused_beside_floats():
     log = LOG.with_columns(item=pl.Series([2**60, 2**60, 2**60 + 1, 2**60 + 1]))
     with pytest.raises(FulcrumError, match="'item' holds Int64 in the log and Float64 in the table"):
         prepared(log, scores(item=[2.0**60], score=[0.5]))
+
+
+def test_a_day_ends_an_hour_later_where_clocks_skip_midnight():
+    log = LOG.with_columns(time=pl.Series([datetime(2026, 4, 24, hour) for hour in (4, 1, 3, 2)]))
+    log = log.with_columns(time=pl.col("time").dt.replace_time_zone("Africa/Cairo"))
+    days = scores(item=[10, 20], known=[date(2026, 4, 23), date(2026, 4, 24)], score=[0.5, 0.7])
+    assert values(prepared(log, days)) == [None, None, None, 0.5]
+
+
+def test_a_zoned_time_beside_a_log_of_dates_is_refused():
+    log = LOG.with_columns(time=at(4, 1, 3, 2).cast(pl.Date))
+    with pytest.raises(FulcrumError, match=r"column 'known' holds Datetime.* cannot be compared with Date"):
+        prepared(log, scores(item=[10], known=at(1, zone="UTC"), score=[0.5]))
+
+
+@pytest.mark.parametrize("nowhere", [float("nan"), float("inf"), float("-inf")])
+def test_rows_at_no_moment_are_refused(nowhere):
+    log = LOG.with_columns(time=pl.Series([1.0, 2.0, nowhere, 4.0]))
+    with pytest.raises(FulcrumError, match=r"data\.time: 1 rows have no time"):
+        prepared(log.with_columns(score=0.5))

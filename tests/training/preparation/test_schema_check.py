@@ -194,3 +194,13 @@ def test_labels_may_be_called_anything(check, frame):
 
 def test_what_training_would_doubt_the_check_doubts(check, frame):
     assert_warns(check(pl.concat([frame, frame.head(2)])), "data.log: 2 of 402 rows are exact copies")
+
+
+def test_tasks_that_a_split_says_nothing_of_are_named(check, frame):
+    tasks = [
+        {"name": "vtr", "type": "binary", "label": "watched >= 5", "where": "time < 300"},
+        {"name": "shr", "type": "binary", "label": "watched >= 5 and time >= 300"},
+    ]
+    report = check(frame, tasks=tasks)
+    assert_warns(report, "tasks.vtr: no row has a label in the validation split")
+    assert_warns(report, "tasks.shr: every label is 0 in the training split")
