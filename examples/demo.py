@@ -94,7 +94,7 @@ def served() -> Iterator[httpx.Client]:
     log = (HOME / "service.log").open("w")
     service = subprocess.Popen(command("serve", *where), stderr=log, stdout=log)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
             wait_until("the service is ready", lambda: is_ready(client, service))
             yield client
     finally:

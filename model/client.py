@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any
 
 import httpx
@@ -26,17 +27,35 @@ def ask(url: str, path: str, body: Mapping[str, Any]) -> bytes:
     """
     endpoint = f"{url.rstrip('/')}{path}"
     try:
+        address = httpx.URL(endpoint)
+        shown = str(address.copy_with(userinfo=b"", query=None, fragment=None))
         answer = httpx.post(
-            endpoint,
+            address,
             content=orjson.dumps(body),
             headers={"content-type": "application/json"},
             timeout=_TIMEOUT_S,
+            # No proxy of the environment reaches what listens here alone.
+            trust_env=not _is_here(address.host),
         )
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise FulcrumError(f"{endpoint}: no answer ({error}); is `fulcrum serve` running there?") from error
+    except httpx.InvalidURL:
+        raise FulcrumError("not an address of a service; expected such as http://127.0.0.1:8000") from None
+    except httpx.HTTPError as error:
+        raise FulcrumError(f"{shown}: no answer ({error}); is `fulcrum serve` running there?") from error
+    except (ValueError, ImportError):  # of what the environment says
+        raise FulcrumError(
+            f"{shown}: no way there; correct or unset HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY"
+        ) from None
     if answer.status_code != httpx.codes.OK:
-        raise FulcrumError(f"{endpoint}: {_refusal(answer)}")
+        raise FulcrumError(f"{shown}: {_refusal(answer)}")
     return answer.content
+
+
+def _is_here(host: str) -> bool:
+    try:
+        address = ip_address(host)
+        return address.is_loopback or address.is_unspecified
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _refusal(answer: httpx.Response) -> str:

@@ -20,29 +20,29 @@ _TAG = "tag:yaml.org,2002:"
 _NUMBER_OF_NAME = {"inf": float("inf"), "+inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, most_bytes: int = MAX_BYTES) -> str:
     """The text of a document's file, UTF-8; of a file too large, enough for `read_document` to refuse it.
 
     Raises FulcrumError, without the path: it cannot be read, or is not UTF-8.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(most_bytes + 1)
         # Half a character at the cut is not the file's fault: the size is, and parsing says so.
-        return content.decode("utf-8", "replace" if len(content) > MAX_BYTES else "strict")
+        return content.decode("utf-8", "replace" if len(content) > most_bytes else "strict")
     except OSError as error:
         raise FulcrumError(f"cannot read the file: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise FulcrumError(f"byte {error.start} is not UTF-8; save the file as UTF-8") from None
 
 
-def read_document(text: str) -> object:
+def read_document(text: str, most_bytes: int = MAX_BYTES) -> object:
     """The one document in `text` as dict, list, str, int, float, bool or None.
 
     Raises FulcrumError for anything else, with the line where the parser knows it.
     """
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise FulcrumError(f"larger than {MAX_BYTES} bytes; is this the right file?")
+    if len(text.encode("utf-8", "surrogatepass")) > most_bytes:
+        raise FulcrumError(f"larger than {most_bytes} bytes; is this the right file?")
     if text.lstrip("\ufeff \t\r\n").startswith("{"):
         # JSON may be indented by tabs, which the YAML parser refuses; inside a JSON string there are none.
         text = text.expandtabs(1)

@@ -108,7 +108,7 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
         trials = Trials(settings.provider, settings.variant, fleet.folder, share)
         rollout = Rollout(
             Catalog(settings.models),
-            open_state(settings.state or settings.models / "state.json"),
+            open_state(settings.state or settings.models / "state.json", settings.admin_token is not None),
             Loader(stores.open, load_engine, trials.run),
             fleet,
             begin,

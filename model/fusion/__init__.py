@@ -1,5 +1,6 @@
 """Score fusion: the config, the formula, the order. Pure NumPy; knows neither networks nor requests."""
 
+from model.fusion.bounds import MAX_BYTES
 from model.fusion.config import (
     DEFAULT_SCENE,
     FusionConfig,
@@ -19,6 +20,7 @@ from model.fusion.order import top_k
 
 __all__ = [
     "DEFAULT_SCENE",
+    "MAX_BYTES",
     "Explanation",
     "Fused",
     "FusionConfig",

@@ -1,9 +1,11 @@
-"""Numbers that a fusion config may hold, and their bounds: finite always, written without quotes."""
+"""How large a fusion config may be, and which numbers it may hold: finite always, written without quotes."""
 
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+MAX_BYTES = 128 * 1024
+"""Of a config's text: 300 scenes of ten tasks. Parsing takes 15 to 25 s per MiB, beside the requests."""
 MAX_WEIGHT = 100.0
 
 

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from model.document import read_document, read_text
 from model.errors import FulcrumError, checked, dotted, listed, printable, shown
 from model.frozen import Frozen
-from model.fusion.bounds import NonNegative, Positive, Weight
+from model.fusion.bounds import MAX_BYTES, NonNegative, Positive, Weight
 from model.fusion.errors import FusionError
 from model.fusion.lengths import LengthKind, NoLength
 
@@ -99,9 +99,9 @@ class FusionConfig(Frozen):
 
 
 def load_fusion(path: str | Path) -> FusionConfig:
-    """Read a YAML or JSON file, UTF-8, at most 1 MiB. Raises FusionError, with the path in front."""
+    """Read a YAML or JSON file, UTF-8, at most MAX_BYTES. Raises FusionError, with the path in front."""
     try:
-        text = read_text(Path(path))
+        text = read_text(Path(path), MAX_BYTES)
     except FulcrumError as error:
         raise FusionError(f"{_titled(path)}{error}") from None
     return parse_fusion(text, source=path)
@@ -110,7 +110,7 @@ def load_fusion(path: str | Path) -> FusionConfig:
 def parse_fusion(text: str, source: str | Path | None = None) -> FusionConfig:
     """The config that a YAML or JSON text declares; `source` names the text in errors. Raises FusionError."""
     try:
-        document = read_document(text)
+        document = read_document(text, MAX_BYTES)
         if document is None:
             raise FusionError("empty; expected a mapping with schema_version and scenes")
         if not isinstance(document, dict):

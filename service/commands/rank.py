@@ -65,7 +65,8 @@ def read_candidates(file: Path) -> dict[str, Any]:
         FulcrumError: it cannot be read, or holds no candidates.
     """
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        text = content.decode("utf-8-sig")  # Windows' editors begin a file with a byte order mark
     except OSError as error:
         raise FulcrumError(f"candidates {file}: cannot read the file: {error.strerror}") from error
     except UnicodeDecodeError as error:

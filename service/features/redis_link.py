@@ -21,7 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from model.errors import FulcrumError
+from model.redis_client import RedisRefusedError, check, connect, explained
 from model.redis_url import RedisUrl
 from service.features.breaker import Breaker
 from service.features.store import Failure, StoreAwayError
@@ -75,6 +75,7 @@ class RedisLink:
         self._breaker: Breaker[Failure] = Breaker()
         self._free = asyncio.Semaphore(connections)
         self._exchanges: set[asyncio.Task[Answer]] = set()
+        self._doubted = False
         self._client: Any = None  # redis.asyncio.Redis, whose own types leave values open
 
     @property
@@ -104,33 +105,33 @@ class RedisLink:
             raise LinkError("feature_store_timeout") from None
         return exchange.result()
 
-    def read(self, key: bytes) -> bytes | None:
-        """One value, at once and on a connection of its own: for loading, off the event loop.
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Values at once and on a connection of its own, after a check that requests may ask for such keys.
+
+        For loading, off the event loop.
 
         Raises:
             StoreAwayError: Redis does not answer.
             FulcrumError: it answers, and refuses.
         """
+        name = f"feature store {self._url}"
         try:
-            with redis.Redis.from_url(
-                self._url.secret,
-                socket_timeout=_CHECK_S,
-                socket_connect_timeout=_CHECK_S,
-                retry=redis.retry.Retry(NoBackoff(), 0),  # whoever asks, asks again
-                driver_info=None,
-                protocol=2,
-            ) as client:
-                value = client.get(key)
+            with connect(self._url, _CHECK_S) as client:
+                doubt = check(client, name, {"MGET": keys, "EXISTS": keys})
+                values: list[bytes | None] = client.mget(keys)
         except (AuthenticationError, ResponseError) as error:
-            raise FulcrumError(
-                f"feature store {self._url}: Redis refuses ({error}); correct the setting features"
-            ) from error
+            raise RedisRefusedError(
+                f"{name}: Redis refuses ({explained(error)}); correct the setting features"
+            ) from None
         except (RedisError, OSError) as error:
             raise StoreAwayError(
-                f"feature store {self._url}: no answer from Redis ({error}); "
+                f"{name}: no answer from Redis ({explained(error)}); "
                 "start it, or correct the setting features"
-            ) from error
-        return value if isinstance(value, bytes) else None
+            ) from None
+        if doubt and not self._doubted:
+            self._doubted = True
+            log.warning("feature_store_may_lose_rows", store=str(self._url), why=doubt)
+        return values
 
     async def close(self) -> None:
         """Close all connections."""
@@ -152,13 +153,13 @@ class RedisLink:
         try:
             answer = await self._ask(keys)
         except (redis.exceptions.TimeoutError, TimeoutError) as error:
-            self._failed("feature_store_timeout", str(error))
+            self._failed("feature_store_timeout", explained(error))
             raise LinkError("feature_store_timeout") from error
         except LinkError as error:
             self._failed(error.failure, "an answer to another question")
             raise
         except Exception as error:  # what a garbled answer does to the client is not only a RedisError
-            self._failed("feature_store_unreachable", str(error) or repr(error))
+            self._failed("feature_store_unreachable", explained(error))
             raise LinkError("feature_store_unreachable") from error
         if time.monotonic() - began <= self._timeout_s:
             self._succeeded()

@@ -54,12 +54,14 @@ class RedisStore:
         self._cache = cache
         self._users, self._items = RedisTable(encoder, "users"), RedisTable(encoder, "items")
         self._generation_key = generation_key(encoder)
+        # As requests ask for them: a generation, a user, items.
+        self._keys = [self._generation_key, self._users.key(""), self._items.key("")]
         self._user_side, self._item_side = encoder.sides["user"], encoder.sides["item"]
         self._generation: bytes | None = None
         self._found: bool | None = None
         self._next_seek = time.monotonic() + _SEEK_S
         try:
-            self._generation = link.read(self._generation_key)
+            self._generation = link.read(self._keys)[0]
         except StoreAwayError as error:
             if not await_redis:
                 raise
@@ -126,7 +128,7 @@ class RedisStore:
 
     def _look(self) -> bool | None:
         try:
-            generation = self._link.read(self._generation_key)
+            generation = self._link.read(self._keys)[0]
         except FulcrumError:
             return None
         if generation is not None and self._generation is None:

@@ -7,7 +7,10 @@ that one which dies takes along no more than what it had accepted.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import multiprocessing
+import os
 import shutil
 import signal
 import socket
@@ -39,6 +42,8 @@ _STABLE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _MARGIN_S = 5.0
 """Seconds beyond the time to drain after which a worker is killed."""
+_PR_SET_PDEATHSIG = 1
+"""Of Linux' prctl."""
 
 _fork = multiprocessing.get_context("fork")
 log = structlog.get_logger(__name__)
@@ -146,7 +151,7 @@ class _Supervisor:
         place.ready_at = 0.0
         place.process = _fork.Process(
             target=_begin,
-            args=(self._work, Fleet(self._folder, place.number, self._board), news),
+            args=(self._work, Fleet(self._folder, place.number, self._board), news, os.getpid()),
             name=f"worker-{place.number}",
         )
         place.process.start()
@@ -193,14 +198,23 @@ class _Supervisor:
         log.error("worker_died", worker=place.number, pid=process.pid, reason=reason, next_in_s=pause_s)
 
 
-def _begin(work: Work, fleet: Fleet, news: Connection) -> None:
+def _begin(work: Work, fleet: Fleet, news: Connection, parent: int) -> None:
     """In the forked process."""
     for sig in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sig, signal.SIG_DFL)
+    _end_with(parent)
     try:
         work(fleet, lambda name: news.send((name, None)))
     except FulcrumError as error:
         news.send((None, str(error)))
+        sys.exit(1)
+
+
+def _end_with(parent: int) -> None:
+    """Have the system send this process SIGTERM once its parent is gone, be it loading or serving by then."""
+    with contextlib.suppress(AttributeError, OSError):  # another C library than those of Linux
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # gone before the system was asked
         sys.exit(1)
 
 

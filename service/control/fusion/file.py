@@ -15,9 +15,8 @@ from typing import Literal, Protocol
 
 import structlog
 
-from model.document import MAX_BYTES
 from model.files import now, open_regular
-from model.fusion import FusionConfig, FusionError, check_tasks, parse_fusion, version
+from model.fusion import MAX_BYTES, FusionConfig, FusionError, check_tasks, parse_fusion, version
 
 Reload = Literal["loaded", "rejected"]
 
@@ -48,7 +47,7 @@ class RejectedFusion:
     Attributes:
         error: what is wrong, in one line.
         at: UTC, ISO 8601.
-        sha256: of the file's bytes (of its first MiB and a byte, if it has more); None where it has none.
+        sha256: of the file's bytes (of the first `MAX_BYTES` + 1, if there are more); None where it has none.
     """
 
     error: str

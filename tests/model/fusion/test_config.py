@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.fusion import (
+    MAX_BYTES,
     FusionError,
     SceneConfig,
     TaskTerm,
@@ -307,7 +308,7 @@ def test_a_file_is_read_and_named_when_it_is_wrong(tmp_path: Path):
     [
         ("schema_version: 1 # é".encode("latin-1"), "byte 20 is not UTF-8"),
         (FEED.encode("utf-16"), "is not UTF-8"),
-        (b"# " + "é".encode() * (1 << 20), "larger than 1048576 bytes"),
+        (b"# " + "é".encode() * (1 << 16), "larger than 131072 bytes"),
         (b"", "empty"),
     ],
 )
@@ -316,6 +317,17 @@ def test_a_file_that_is_no_config_text_is_refused(tmp_path: Path, content, messa
     path.write_bytes(content)
     with pytest.raises(FusionError, match=message):
         load_fusion(path)
+
+
+def test_a_text_that_would_take_long_to_judge_is_refused_by_its_size_alone(monkeypatch):
+    monkeypatch.setattr("model.document._Loader", None)  # nothing is parsed
+    points = ",".join(f"[{second},1]" for second in range(100_000))
+    with pytest.raises(FusionError, match="larger than 131072 bytes"):
+        parse_fusion(f"{FEED}\nmore: [{points}]")
+
+
+def test_a_text_of_the_largest_size_is_read():
+    assert parse_fusion(FEED + "#" * (MAX_BYTES - len(FEED))) == parse_fusion(FEED)
 
 
 def test_a_path_that_cannot_be_read_is_named(tmp_path: Path):

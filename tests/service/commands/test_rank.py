@@ -41,8 +41,23 @@ def test_candidates_come_in_many_shapes(candidates, text, body):
     assert read_candidates(candidates(text)) == body
 
 
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ("v1\r\nv2\r\n", {"candidate_ids": ["v1", "v2"]}),
+        ('["v1", "v2"]', {"candidate_ids": ["v1", "v2"]}),
+        ('{"user_id": "u"}', {"user_id": "u"}),
+    ],
+)
+def test_a_byte_order_mark_is_no_part_of_the_first_id(candidates, monkeypatch, text, body):
+    file = candidates("\ufeff" + text)
+    assert read_candidates(file) == body
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes()), "ascii"))
+    assert read_candidates(Path("-")) == body
+
+
 def test_candidates_come_from_stdin(monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("v1\nv2"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"v1\nv2"), "ascii"))
     assert read_candidates(Path("-")) == {"candidate_ids": ["v1", "v2"]}
 
 
@@ -73,6 +88,33 @@ def test_no_service_is_said_clearly(candidates):
         port = closed.getsockname()[1]
     with pytest.raises(FulcrumError, match="is `fulcrum serve` running there"):
         rank(candidates("v1"), "u1", f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:1", "socks5://127.0.0.1:1", "nonsense://127.0.0.1:1"])
+def test_no_proxy_of_the_environment_stands_before_what_listens_here(
+    url, candidates, capsys, monkeypatch, proxy
+):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, proxy)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for address in (url, url.replace("127.0.0.1", "localhost")):
+        rank(candidates("v1"), "u1", address, json=True)
+        assert json.loads(capsys.readouterr().out)["scored"] == 1
+    # To other hosts it is used, and one that cannot be is a line of its own.
+    with pytest.raises(FulcrumError, match=r"no answer|no way there; correct or unset HTTP_PROXY"):
+        rank(candidates("v1"), "u1", "http://ranking.example")
+
+
+def test_an_address_is_shown_without_its_password(candidates):
+    for address in (
+        "http://someone:secret@127.0.0.1:1",
+        "http://someone:secret@127.0.0.1:port",
+        "ftp://a:secret@b",
+    ):
+        with pytest.raises(FulcrumError) as refused:
+            rank(candidates("v1"), "u1", address)
+        assert "secret" not in str(refused.value)
 
 
 def test_another_service_is_said_clearly(url, candidates):

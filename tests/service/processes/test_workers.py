@@ -9,6 +9,8 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -257,6 +259,28 @@ def test_workers_end_when_their_supervisor_is_killed(start):
         service.process.wait()
         for pid in children:
             wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists())
+
+
+LOADS_FOR_EVER = """
+import os, socket, sys, time
+from service.processes.workers import supervise
+
+def work(fleet, ready):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+supervise(2, socket.create_server(("127.0.0.1", 0)), work, print, 1.0)
+"""
+
+
+def test_workers_that_still_load_end_when_their_supervisor_is_killed():
+    words = [sys.executable, "-c", LOADS_FOR_EVER]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as supervisor:
+        children = [int(supervisor.stdout.readline()) for _ in range(2)]
+        supervisor.kill()
+        supervisor.wait()
+    for pid in children:
+        wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists())
 
 
 def test_no_worker_is_left_without_work(start):

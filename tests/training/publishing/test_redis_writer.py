@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import shutil
+import traceback
 
 import polars as pl
 import pytest
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
+from model.redis_url import RedisUrl
 from model.store.packed import open_tables
 from model.store.redis_rows import RedisTable, generation_key
-from tests.support.redis_server import redis_process, redis_server
+from tests.support.redis_server import (
+    redis_cluster,
+    redis_process,
+    redis_server,
+    redis_user,
+    tactless_redis,
+    tls_redis,
+)
+from training.progress import Warned
 from training.publishing.publish import publish
 from training.publishing.redis_writer import RedisWriter
 
-__all__ = ["redis_process", "redis_server"]
+__all__ = ["redis_cluster", "redis_process", "redis_server", "redis_user", "tactless_redis", "tls_redis"]
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +46,10 @@ def state(redis_server, bundle):
 
 
 def commands(redis_server) -> dict[str, int]:
-    return {
-        name.removeprefix("cmdstat_"): stat["calls"]
-        for name, stat in redis_server.client.info("commandstats").items()
-    }
+    """What Redis did; what it refused, it did not."""
+    stats = redis_server.client.info("commandstats")
+    done = {name.removeprefix("cmdstat_"): s["calls"] - s["failed_calls"] for name, s in stats.items()}
+    return {name: calls for name, calls in done.items() if calls}
 
 
 def test_rows_are_those_of_a_folder(redis_server, bundle, trained, tmp_path):
@@ -135,3 +145,71 @@ def test_a_redis_that_takes_nothing_is_said_in_one_line(redis_server, bundle, tr
         assert "\n" not in str(refused.value)
     finally:
         redis_server.client.config_set("maxmemory", "0")
+
+
+def test_rows_that_redis_evicts_while_others_are_written_are_not_passed_over(
+    redis_server, bundle, trained, state, monkeypatch
+):
+    client, whole, warned = redis_server.client, RedisWriter.finish, []
+
+    def short_of_memory(self, changed):
+        client.config_set("maxmemory", 1)
+        return whole(self, changed)
+
+    client.config_set("maxmemory-policy", "allkeys-random")
+    client.config_set("maxmemory", 1 << 40)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(RedisWriter, "finish", short_of_memory)
+            with pytest.raises(FulcrumError, match=r"of 101 rows are gone again: Redis evicts .*allkeys-ran"):
+                publish(bundle, trained.data, redis_server.url, warned.append)
+    finally:
+        client.config_set("maxmemory", 0)
+        client.config_set("maxmemory-policy", "noeviction")
+    assert generation_key(bundle.encoder) not in state()
+    assert [event for event in warned if isinstance(event, Warned) and "set noeviction" in event.text]
+    publish(bundle, trained.data, redis_server.url)
+    assert len(state()) == 102
+
+
+def test_rows_that_vanish_while_others_are_written_are_not_passed_over(
+    redis_server, bundle, trained, monkeypatch
+):
+    users, whole = RedisTable(bundle.encoder, "users"), RedisWriter.finish
+    publish(bundle, trained.data, redis_server.url)
+    redis_server.client.delete(users.key("1"))
+
+    def emptied(self, changed):
+        redis_server.client.delete(users.key("2"), users.key("3"))
+        return whole(self, changed)
+
+    monkeypatch.setattr(RedisWriter, "finish", emptied)
+    before = redis_server.client.get(generation_key(bundle.encoder))
+    with pytest.raises(FulcrumError, match="2 of 101 rows are gone again"):
+        publish(bundle, trained.data, redis_server.url)
+    assert redis_server.client.get(generation_key(bundle.encoder)) == before
+
+
+@pytest.mark.parametrize("missing", ["mget", "exists", "mset"])
+def test_a_user_who_may_not_publish_is_refused_before_anything_is_written(bundle, state, redis_user, missing):
+    url = redis_user(*(f"+{name}" for name in ("mget", "exists", "mset") if name != missing))
+    with pytest.raises(FulcrumError, match=rf"run {missing.upper()}; allow \+mget \+exists \+mset"):
+        RedisWriter(url, bundle.encoder)
+    assert RedisWriter(redis_user("+mget", "+exists", "+mset"), bundle.encoder).doubt is None
+    assert state() == {}
+
+
+def test_publishing_over_tls_works_every_time(tls_redis, bundle):
+    for _ in range(20):
+        RedisWriter(RedisUrl(tls_redis.url), bundle.encoder)
+
+
+def test_publishing_into_a_cluster_is_refused(redis_cluster, bundle):
+    with pytest.raises(FulcrumError, match="it is a Redis Cluster, which is not supported"):
+        RedisWriter(RedisUrl(redis_cluster.url), bundle.encoder)
+
+
+def test_what_redis_repeats_of_the_password_is_not_passed_on(tactless_redis, bundle):
+    with pytest.raises(FulcrumError, match="lacks a command") as refused:
+        RedisWriter(RedisUrl(tactless_redis.url), bundle.encoder)
+    assert "secret" not in "".join(traceback.format_exception(refused.value))

@@ -111,7 +111,7 @@ def test_a_bad_edit_is_refused_by_name_and_the_old_config_serves_on(tmp_path, co
     assert rejected is not None
     assert says in rejected.error
     assert "\n" not in rejected.error
-    assert rejected.sha256 == hashlib.sha256(content[: (1 << 20) + 1]).hexdigest()
+    assert rejected.sha256 == hashlib.sha256(content[: (1 << 17) + 1]).hexdigest()
     assert watched.state.active.version == named(text_of(1.0))
     watched.poll()
     assert outcomes == ["rejected"]
