@@ -66,7 +66,8 @@ def read_files(schema: Schema, folder: Path, _options: Frozen) -> LogSource:
 
 
 def _format(schema: Schema) -> TableFormat:
-    return TableFormat(schema.id_columns(), schema.data.separator, schema.data.null_values)
+    data = schema.data
+    return TableFormat(schema.id_columns(), data.separator, data.null_values, keep_zeros=True)
 
 
 def _tables(schema: Schema, folder: Path, form: TableFormat) -> tuple[tuple[SourceTable, ...], list[Path]]:

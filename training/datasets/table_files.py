@@ -33,12 +33,14 @@ class TableFormat:
         ids: names of columns that hold ids or categories; names that no file has do no harm.
         separator: between the columns of csv files; found in the header where None.
         null_values: texts in csv files that stand for a missing value.
+        keep_zeros: whether other columns, too, are text where whole numbers begin with zeros.
         as_written: those among `ids` that are text, whatever they look like.
     """
 
     ids: frozenset[str] = frozenset()
     separator: str | None = None
     null_values: tuple[str, ...] = ()
+    keep_zeros: bool = False
     as_written: frozenset[str] = frozenset()
 
 
@@ -209,8 +211,9 @@ def _read_csv(path: Path, form: TableFormat) -> pl.DataFrame:
             **typed,
         )
 
+    texts = form.ids | (_padded(read(infer_schema=False, n_rows=_LOOKED_AT)) if form.keep_zeros else set())
     try:
-        frame = read(infer_schema_length=_LOOKED_AT, schema_overrides=dict.fromkeys(form.ids, pl.String))
+        frame = read(infer_schema_length=_LOOKED_AT, schema_overrides=dict.fromkeys(texts, pl.String))
     except pl.exceptions.ComputeError:  # a later value is of another type than the first ones
         frame = read(infer_schema=False)
     for name in frame.columns:
@@ -218,7 +221,7 @@ def _read_csv(path: Path, form: TableFormat) -> pl.DataFrame:
         if mark and number.isdigit() and before in frame.columns:
             raise FulcrumError(f"{path}: two columns are called {before!r}; rename or remove one")
     return frame.with_columns(
-        spelled(column) if column.name in form.ids else inferred(column)
+        spelled(column) if column.name in texts else inferred(column)
         for column in frame.get_columns()
         if column.dtype == pl.String and column.name not in form.as_written
     )
@@ -231,6 +234,11 @@ def _separator(path: Path, form: TableFormat) -> str:
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         header = file.readline(1 << 20)
     return max(_SEPARATORS, key=header.count)
+
+
+def _padded(frame: pl.DataFrame) -> set[str]:
+    """Columns of which a value begins with a zero that a number would lose: codes, not numbers."""
+    return {column.name for column in frame.get_columns() if column.str.contains(r"^0[0-9]+$").any()}
 
 
 def spelled(texts: pl.Series) -> pl.Series:

@@ -164,6 +164,11 @@ class Doubts:
                 f"{field}: {join.before:.0%} of its rows were known before the log's first row, by "
                 f"{table.as_of}, so rows of the log see each key's last state{_unit(join)}"
             )
+        if join.midnight:
+            return (
+                f"{field}: {table.as_of} is always the beginning of a day, so rows see what is dated with "
+                "their own day; if it is what the day gave, make it a date, which counts from the day's end"
+            )
         if join.after >= _NEARLY_ALL:
             return (
                 f"{field}: {join.after:.0%} of its rows were not known before the log's last row{_unit(join)}"

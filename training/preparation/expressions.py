@@ -21,6 +21,7 @@ from model.errors import FulcrumError
 _ROWS_ALONE = 10_000
 _VALUES = {"Column", "Function", "BinaryExpr", "Cast", "Ternary", "Agg"}
 """Nodes of a serialized expression that have a value."""
+_COMPARISONS = {"Gt", "GtEq", "Lt", "LtEq", "Eq", "NotEq", "EqValidity", "NotEqValidity"}
 
 
 class TextForNumbersError(FulcrumError):
@@ -127,7 +128,10 @@ def _expression(text: str, frame: pl.DataFrame, field: str) -> pl.Expr:
     except pl.exceptions.PolarsError as error:
         _refuse_text(text, frame, field)
         raise FulcrumError(f"{field}: {text!r} cannot be evaluated ({str(error).splitlines()[0]})") from error
-    tree = _widened(orjson.loads(expression.meta.serialize(format="json")), frame.head(0))
+    try:
+        tree = _widened(orjson.loads(expression.meta.serialize(format="json")), frame.head(0))
+    except TypeError as error:
+        raise FulcrumError(f"{field}: {text!r} {error}") from error
     return _deserialized(tree)
 
 
@@ -140,6 +144,8 @@ def _widened(tree: Any, empty: pl.DataFrame) -> Any:
     tree = {name: _widened(node, empty) for name, node in tree.items()}
     if len(tree) != 1 or not tree.keys() <= _VALUES:
         return tree
+    if "BinaryExpr" in tree:
+        _refuse_moments_beside_numbers(tree["BinaryExpr"], empty)
     try:
         kind = empty.select(value=_deserialized(tree)).schema["value"]
     except pl.exceptions.PolarsError:  # a part of a function that is no expression of its own
@@ -152,6 +158,19 @@ def _widened(tree: Any, empty: pl.DataFrame) -> Any:
     if wide is None:
         return tree
     return {"Cast": {"expr": tree, "dtype": {"Literal": wide}, "options": "Strict"}}
+
+
+def _refuse_moments_beside_numbers(operation: Any, empty: pl.DataFrame) -> None:
+    """Durations and times would be compared by the ticks that they are kept in."""
+    try:
+        kinds = [
+            empty.select(value=_deserialized(operation[side])).schema["value"] for side in ("left", "right")
+        ]
+    except pl.exceptions.PolarsError:
+        return
+    for one, other in (kinds, kinds[::-1]):
+        if one.is_temporal() and other.is_numeric() and operation["op"] in _COMPARISONS:
+            raise TypeError(f"compares {one} with a number; compare with a moment, or make numbers of both")
 
 
 def _deserialized(tree: Any) -> pl.Expr:

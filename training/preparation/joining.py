@@ -33,6 +33,7 @@ class Join:
         keyed: whether any row of the log has a key that the table has, known before the row or not.
         before, after: shares of the table's rows that were known before the log's first row, and from its
             last row on; 0 where the table is not dated.
+        midnight: whether all moments of the table are beginnings of days, and those of the log are not.
         unit: the table's moments over the log's, as the power of ten that is near; 0 where they are alike.
     """
 
@@ -45,6 +46,7 @@ class Join:
     before: float = 0.0
     after: float = 0.0
     unit: int = 0
+    midnight: bool = False
 
 
 def join_table(
@@ -79,11 +81,13 @@ def merge_table(
     ).drop_nulls(_KEY)
     suffix = "\x00from table"
     spans = (0.0, 0.0, 0)
+    midnight = False
     if table.as_of is not None and time is not None:
         known = known_from(right[table.as_of], frame[time], f"table {table.name!r}").alias(_AS_OF)
         right = right.drop(table.as_of).with_columns(known)
         right = right.filter(~missing_moments(known)).sort(_AS_OF, maintain_order=True)
         spans = _spans(right[_AS_OF], frame[time])
+        midnight = table.frame.schema[table.as_of] != pl.Date and _at_midnight(right[_AS_OF], frame[time])
         joined = frame.join_asof(
             right,
             left_on=time,
@@ -105,7 +109,7 @@ def merge_table(
         joined = frame.join(right, on=_KEY, how="left", suffix=suffix, maintain_order="left")
     matched = frame.height - joined[_FOUND].null_count()
     keyed = bool(matched) or bool(ours.is_in(right[_KEY].unique().implode()).any())
-    join = Join(table, frame.height, matched, _first(ours), _first(right[_KEY]), keyed, *spans)
+    join = Join(table, frame.height, matched, _first(ours), _first(right[_KEY]), keyed, *spans, midnight)
     both = [name for name in wanted if name + suffix in joined.columns]
     joined = joined.with_columns(pl.coalesce(name, name + suffix).alias(name) for name in both)
     return joined.drop([_KEY, _FOUND, *(name + suffix for name in both)]), join
@@ -174,6 +178,12 @@ def _spans(known: pl.Series, times: pl.Series) -> tuple[float, float, int]:
     before = float((known < present[0]).mean() or 0.0)
     after = float((known >= present[-1]).mean() or 0.0)
     return before, after, power_of_units(known, times)
+
+
+def _at_midnight(known: pl.Series, times: pl.Series) -> bool:
+    if not isinstance(times.dtype, pl.Datetime) or known.is_empty():
+        return False
+    return bool((known.dt.truncate("1d") == known).all() and not (times.dt.truncate("1d") == times).all())
 
 
 def _first(series: pl.Series) -> object:

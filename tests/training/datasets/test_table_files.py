@@ -248,3 +248,10 @@ def test_ids_of_narrow_floats_are_exact_up_to_their_own_bound(tmp_path):
     write(tmp_path, a=narrow, b=rows(pl.Series([2**25 + 1])))
     with pytest.raises(FulcrumError, match=r"log_a\.parquet: column 'user' holds ids as floating-point"):
         read_source(schema(), tmp_path)
+
+
+def test_codes_that_begin_with_zeros_keep_them_though_only_expressions_read_them(tmp_path):
+    write(tmp_path, a="user,item,time,label,zip,hour\nu1,1,1,1,007,9\nu2,2,2,0,7,0\n")
+    log = read_source(schema(), tmp_path).log
+    assert log["zip"].to_list() == ["007", "7"]
+    assert log["hour"].to_list() == [9, 0]

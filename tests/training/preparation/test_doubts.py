@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
+
 import polars as pl
 import pytest
 
@@ -152,3 +154,13 @@ def test_ids_that_floats_can_no_longer_tell_apart_are_counted():
 def test_nan_is_no_user_and_no_large_one():
     log = PLAIN.with_columns(user=pl.Series([1.0, float("nan"), 2.0, 3.0]))
     only(doubts(log), "data.user: 1 of 4 rows have no user")
+
+
+def test_states_dated_by_midnights_are_asked_about():
+    hours = [datetime(2026, 1, day, 12) for day in (4, 1, 3, 2)]
+    log = LOG.with_columns(time=pl.Series(hours))
+    only(
+        dated([datetime(2026, 1, 1), datetime(2026, 1, 2)], log=log), "known is always the beginning of a day"
+    )
+    assert dated([date(2026, 1, 1), date(2026, 1, 2)], log=log) == []
+    assert dated([datetime(2026, 1, 1, 5), datetime(2026, 1, 2)], log=log) == []

@@ -194,3 +194,9 @@ def test_whole_decimals_stay_exact_in_expressions():
 def test_decimal_commas_are_named():
     with pytest.raises(FulcrumError, match="'20,5' is no number; write a decimal point"):
         floats(pl.DataFrame({"play": ["20,5", "3,1"]}), "play >= 20", "f")
+
+
+@pytest.mark.parametrize("text", ["took > 1500", "1500 < took", "shown = 0"])
+def test_moments_and_durations_are_not_compared_with_numbers(text):
+    with pytest.raises(FulcrumError, match=r"f: .* compares (Duration|Datetime).* with a number"):
+        floats(NARROW, text, "f")
