@@ -1,7 +1,7 @@
 """Array files of a packed store: written whole with a checksum, mapped after it was compared.
 
 A mapped file that somebody shortens in place ends the process that reads it (SIGBUS), and one that is written
-over changes under the reader: so whoever reads asks `MappedArray.untouched` first. Knows no tables.
+over changes under the reader: so a reader asks `MappedArray.untouched` first. Knows no tables.
 """
 
 from __future__ import annotations

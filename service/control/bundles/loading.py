@@ -20,7 +20,7 @@ class NoRowsError(FulcrumError):
 
 
 class UnfitError(FulcrumError):
-    """What the bundle holds cannot serve here: no other try, only other files, mends it."""
+    """What the bundle holds cannot serve here: trying again does not help, other files do."""
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def _tried(path: Path, provider: Provider, variant: str, seconds: float, memory:
 
 
 def _main(path: str, provider: str, variant: str, seconds: str, memory: str) -> int:
-    signal.alarm(math.ceil(float(seconds)))  # whoever started this may be gone by then
+    signal.alarm(math.ceil(float(seconds)))  # the parent may have ended by then
     os.nice(5)
     try:
         if choose(cast(Provider, provider)).device == "cpu":  # CUDA maps more than there is
