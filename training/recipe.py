@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from model.document import read_document, read_text
 from model.errors import FulcrumError, checked
+from model.events.catalogue import EventCatalogue
 from model.frozen import Frozen
 from model.network.config import TrunkConfig
 from model.network.trunks import network_config
@@ -142,6 +143,18 @@ class Recipe(Frozen):
         BeforeValidator(lambda value: network_config(value) if isinstance(value, Mapping) else value),
     ]
     training: TrainingConfig
+    events: EventCatalogue | None = None
+
+    @model_validator(mode="after")
+    def _context_is_known(self) -> Recipe:
+        known = [feature.name for feature in self.data_schema.side("user", "context")]
+        for name in (self.events.context or ()) if self.events else ():
+            if name not in known:
+                raise ValueError(
+                    f"events.context: {name!r} is no feature of the user or the context; these are "
+                    f"{', '.join(known) or 'none'}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _metrics_are_known(self) -> Recipe:
@@ -180,6 +193,7 @@ class _Document(Schema):
 
     network: dict[str, Any]
     training: TrainingConfig
+    events: EventCatalogue | None = None
 
 
 def packaged_recipes() -> list[str]:
@@ -223,7 +237,7 @@ def load_recipe(name: str, overrides: Sequence[str] = (), model: str | None = No
         raise FulcrumError(f"recipe {source}: {error}") from error
     except ValueError as error:
         raise FulcrumError(f"recipe {source}: network.{error}") from error
-    whole = {"data_schema": schema, "network": network, "training": read.training}
+    whole = {"data_schema": schema, "network": network, "training": read.training, "events": read.events}
     return checked(Recipe, whole, f"recipe {source}")
 
 

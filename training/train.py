@@ -298,5 +298,6 @@ def _export(
             },
             "metrics": finite(best.validation),
             "example": material.example,
+            "events": recipe.events,
         },
     )

@@ -13,6 +13,7 @@ import orjson
 from pydantic import AfterValidator, Field
 
 from model.errors import FulcrumError, checked, shown
+from model.events.catalogue import EventCatalogue
 from model.files import open_regular, read_file
 from model.frozen import Frozen
 
@@ -107,6 +108,8 @@ class Manifest(Frozen):
     """A request body that this bundle can answer: shown in the API's documentation."""
     variants: dict[str, VariantEntry] = Field(default_factory=dict)
     """By name, `fp32` apart."""
+    events: EventCatalogue | None = None
+    """Which feedback belongs to what this bundle ranks; no part of its identity."""
 
 
 def write_manifest(folder: Path, **fields: Any) -> Manifest:
