@@ -37,6 +37,7 @@ async def readyz(request: Request) -> Response:
             "fusions": Tally(report.fusion for report in ready),
             "generations": Tally(report.generation or "none" for report in ready),
             "features": "reachable" if service.stores.healthy and service.fleet.own.generation else "away",
+            "feedback": service.feedback.store.state if service.feedback else "off",
         }
     )
 
