@@ -73,7 +73,7 @@ def publish(bundle: Bundle, folder: Path | None, target: str, observer: Observer
         check_folder(store, "feature store")
     source = read_source(bundle.schema, folder)
     began, rows = time.perf_counter(), dict.fromkeys(("users", "items"), 0)
-    tables = _tables(bundle, source, observer, rows)
+    tables = _counted(packed_tables(bundle, source, observer), rows)
     if writer is None:
         changed = sum(update_store(Path(target), bundle.encoder, tables).values())
         generation = current_generation(Path(target), bundle.encoder) or ""
@@ -95,23 +95,29 @@ def _write(writer: RedisWriter, tables: Iterator[_Table], observer: Observer) ->
     return changed
 
 
-def _tables(
-    bundle: Bundle, source: LogSource, observer: Observer, written: dict[str, int]
-) -> Iterator[_Table]:
+def _counted(tables: Iterator[_Table], written: dict[str, int]) -> Iterator[_Table]:
+    for name, keys, records in tables:
+        written[name] = len(keys)
+        yield name, keys, records
+
+
+def packed_tables(bundle: Bundle, source: LogSource, observer: Observer = silent) -> Iterator[_Table]:
+    """Users, then items, of a data set: name, ids, and a record for each, as the feature store holds it.
+
+    Raises:
+        FulcrumError: the data does not fit the bundle's schema.
+    """
     names: tuple[TableName, TableName] = ("users", "items")
     for name in names:
         layout = PackedLayout.of(bundle.encoder, name)
         if name == "items" and bundle.schema.data.item is None:
-            keys: list[str] = []
-            records = np.zeros(0, layout.dtype)
-        else:
-            entities = prepare_entities(bundle.schema, source, name)
-            for doubt in entities.doubts:
-                observer(Warned(doubt))
-            keys, kept = _unique_keys(entities)
-            records = _pack(bundle, name, layout, entities, observer)[kept]
-        written[name] = len(keys)
-        yield name, keys, records
+            yield name, [], np.zeros(0, layout.dtype)
+            continue
+        entities = prepare_entities(bundle.schema, source, name)
+        for doubt in entities.doubts:
+            observer(Warned(doubt))
+        keys, kept = _unique_keys(entities)
+        yield name, keys, _pack(bundle, name, layout, entities, observer)[kept]
 
 
 def _unique_keys(entities: Entities) -> tuple[list[str], npt.NDArray[np.int64]]:
