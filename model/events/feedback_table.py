@@ -58,7 +58,6 @@ def open_feedback(path: Path, timeout_s: float = 5.0) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
     try:
         prepare(connection, path)
-        _sync_folders(path.parent)
     except BaseException:
         connection.close()
         raise
@@ -69,7 +68,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the table where it is not there, and have every commit reach the disk.
 
     Raises:
-        FeedbackTableError, sqlite3.Error: as for `open_feedback`.
+        FeedbackTableError, OSError, sqlite3.Error: as for `open_feedback`.
     """
     found = connection.execute("PRAGMA user_version").fetchone()[0]
     if found not in (0, VERSION):
@@ -85,6 +84,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(_TABLE)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
+    _sync_folders(path.parent)
 
 
 def insert(connection: sqlite3.Connection, events: Iterable[Feedback]) -> int:
