@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from model.client import send_feedback
+from model.errors import FulcrumError
 from service.contract.answers import FeedbackReceipt, Readiness
 from tests.support.feedback import event, kept
 
@@ -161,6 +163,14 @@ def test_a_folder_that_goes_and_comes_back_is_told_and_rankings_go_on(serve, wat
         "fulcrum_feedback_commit_seconds_count 2.0",
     ):
         assert line in text, line
+
+
+def test_a_python_client_sends_what_viewers_did_and_hears_what_was_rejected(keeping, folder, served):
+    answer = send_feedback(str(keeping.http.base_url), [event("by-client"), event("odd", kind="views")])
+    assert (answer["accepted"], [one["index"] for one in answer["rejected"]]) == (1, [1])
+    assert "by-client" in kept(folder)
+    with pytest.raises(FulcrumError, match=r"404 .*--events DIR"):
+        send_feedback(str(served.http.base_url), [])
 
 
 def test_the_documented_example_really_works(keeping):
