@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     fusion: Path | None = Field(
         default=None, description="Fusion config file, watched while serving. Default: the bundle's own."
     )
+    events: Path | None = Field(
+        default=None, description="Folder in which events are kept. Default: none are taken."
+    )
     provider: Provider = Field(
         default="auto",
         description="Where the network runs: cpu, cuda or openvino; auto takes CUDA where the installed "

@@ -7,6 +7,7 @@ from importlib import import_module
 
 from model.bundle import Bundle
 from model.errors import FulcrumError
+from model.events import EventFolder
 from model.redis_url import RedisUrl
 from service.control.active import Control
 from service.control.bundles.catalog import Catalog
@@ -15,6 +16,8 @@ from service.control.bundles.rollout import Rollout
 from service.control.bundles.trial import Trials
 from service.control.snapshot import ActiveBundle
 from service.control.state.opening import open_state
+from service.events.feedback import FeedbackIntake
+from service.events.feedback_store import FeedbackStore
 from service.features.stores import FeatureStores
 from service.inference.crew import Crew
 from service.inference.engine import CHUNK, Engine, EngineOptions
@@ -42,6 +45,7 @@ class Service:
         crew: threads that share its inferences.
         stores: connections to features.
         traces: where spans go; None where nobody wants them.
+        feedback: takes it; None where it is not kept.
     """
 
     settings: Settings
@@ -54,6 +58,7 @@ class Service:
     stores: FeatureStores
     metrics: Metrics
     traces: Traces | None
+    feedback: FeedbackIntake | None = None
 
     def start(self) -> None:
         """Begin to watch what may change."""
@@ -68,6 +73,8 @@ class Service:
         if self.rollout is not None:
             self.rollout.stop()
         self.control.stop()
+        if self.feedback is not None:
+            self.feedback.stop()
         self.execution.close()
         self.crew.close()
         await self.stores.close()
@@ -124,4 +131,10 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
         settings.threads, settings.max_queue, settings.max_queue_wait_ms / 1000.0, CHUNK, metrics.shed
     )
     ranker = Ranker(control, execution, admission)
-    return Service(settings, fleet, control, rollout, ranker, execution, crew, stores, metrics, traces)
+    feedback = None
+    if settings.events is not None:
+        store = FeedbackStore(EventFolder(settings.events).feedback, metrics.feedback)
+        feedback = FeedbackIntake(store, metrics.feedback)
+    return Service(
+        settings, fleet, control, rollout, ranker, execution, crew, stores, metrics, traces, feedback
+    )

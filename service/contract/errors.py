@@ -73,6 +73,10 @@ class OverloadedError(ServiceError):
         super().__init__(message)
 
 
+class FeedbackUnavailableError(OverloadedError):
+    """Feedback could not be kept, or it is not known whether it was."""
+
+
 class UnauthorizedError(ServiceError):
     """The request does not carry the token that it needs."""
 

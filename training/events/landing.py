@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from pyarrow import ipc
 from model.errors import FulcrumError, checked
 from model.events import EventFolder, Exposure, Feedback, FeedbackJudge
 from model.events.exposures import batch, layout
-from model.events.feedback_table import insert, open_feedback
+from model.events.feedback_table import insert, open_feedback, writing
 from model.events.folder import WrittenCatalogue, hour_name
 from model.events.kafka import KafkaUrl
 from model.events.wire import read_exposure
@@ -188,11 +189,8 @@ def _write(
     _write_exposures(exposures, folder)
     landed.exposures += len(exposures)
     if events:
-        connection = open_feedback(folder.feedback)
-        try:
+        with writing(folder.feedback), closing(open_feedback(folder.feedback)) as connection:
             landed.feedback += insert(connection, events)
-        finally:
-            connection.close()
 
 
 def _event(message: Any, catalogue: WrittenCatalogue) -> Feedback | None:

@@ -6,16 +6,16 @@ that HTTP takes: so it is asked only for what is not answered here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.contract.answers import RankResponse
-from service.contract.errors import MediaTypeError, ServiceError
+from service.contract.errors import ServiceError
 from service.contract.query import Query, quick_query, read_query, strict_query
+from service.http.bodies import JSON, refuse_other_than_json, whole_body
 from service.http.openapi import problems
 from service.http.replies import active_service, refused
 from service.ranking.stopwatch import Stopwatch
@@ -23,8 +23,6 @@ from service.startup import Service
 from service.telemetry.scope import ARRIVED_AT, WATCH
 
 router = APIRouter()
-
-_JSON = b"application/json"
 
 _SMALL_BYTES = 64 * 1024
 """Bodies that are looked at on the event loop: some 5,000 ids, some 1,000 candidates with features."""
@@ -50,7 +48,7 @@ class RankRoute:
             await refused(error, scope["app"].state)(scope, receive, send)
             return
         length = str(len(body)).encode()
-        headers = [(b"content-length", length), (b"content-type", _JSON)]
+        headers = [(b"content-length", length), (b"content-type", JSON)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -79,8 +77,8 @@ async def ranked(scope: Scope, receive: Receive) -> bytes:
     """
     state = scope["app"].state
     service = active_service(state)
-    _refuse_other_than_json(scope["headers"])
-    body = await _body(receive)
+    refuse_other_than_json(scope["headers"])
+    body = await whole_body(receive)
     scope[WATCH] = watch = Stopwatch(scope[ARRIVED_AT])
     with service.metrics.inside():
         query = await _read(service, body, watch)
@@ -89,17 +87,6 @@ async def ranked(scope: Scope, receive: Receive) -> bytes:
     service.metrics.ranked(ranking, watch)
     state.request_log.ranked(ranking, watch)
     return ranking.body
-
-
-async def _body(receive: Receive) -> bytes:
-    parts = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
 
 
 async def _read(service: Service, body: bytes, watch: Stopwatch) -> Query:
@@ -122,15 +109,3 @@ def _read_aside(
     query = read(body, max_candidates)
     watch.lap("parse")
     return query
-
-
-def _refuse_other_than_json(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """A body without a media type is taken for JSON; one that claims to be something else is not."""
-    given = next((value for name, value in headers if name == b"content-type"), _JSON)
-    if given == _JSON:
-        return
-    media_type = given.decode("latin-1").split(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        raise MediaTypeError(
-            f"send the header `content-type: application/json` (found {media_type or 'nothing'}), or none"
-        )
