@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 from model.bundle import Bundle
 from model.errors import FulcrumError
@@ -15,6 +16,7 @@ from service.control.bundles.rollout import Rollout
 from service.control.bundles.trial import Trials
 from service.control.snapshot import ActiveBundle
 from service.control.state.opening import open_state
+from service.events.writer import Bounds, ExposureWriter
 from service.features.stores import FeatureStores
 from service.inference.crew import Crew
 from service.inference.engine import CHUNK, Engine, EngineOptions
@@ -23,6 +25,7 @@ from service.processes.fleet import Fleet
 from service.processes.memory import memory_limit
 from service.ranking.admission import Admission
 from service.ranking.execution import Execution
+from service.ranking.exposures import Exposures, Sampling
 from service.ranking.ranker import Ranker
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -42,6 +45,7 @@ class Service:
         crew: threads that share its inferences.
         stores: connections to features.
         traces: where spans go; None where nobody wants them.
+        exposures: writes what was shown; None where it is not kept.
     """
 
     settings: Settings
@@ -54,12 +58,15 @@ class Service:
     stores: FeatureStores
     metrics: Metrics
     traces: Traces | None
+    exposures: ExposureWriter | None = None
 
     def start(self) -> None:
         """Begin to watch what may change."""
         self.control.start()
         if self.rollout is not None:
             self.rollout.start()
+        if self.exposures is not None:
+            self.exposures.start()
         self.fleet.report(ready=True)
 
     async def stop(self) -> None:
@@ -68,6 +75,8 @@ class Service:
         if self.rollout is not None:
             self.rollout.stop()
         self.control.stop()
+        if self.exposures is not None:
+            self.exposures.stop()
         self.execution.close()
         self.crew.close()
         await self.stores.close()
@@ -76,11 +85,18 @@ class Service:
 
 
 def import_parts(settings: Settings) -> None:
-    """Import what these settings need and others do not: before workers are forked, who then share it."""
+    """Import what these settings need and others do not, and make the folder of events: before workers are
+    forked, who then share what is imported, and start without the folder if it is gone by then.
+
+    Raises:
+        FulcrumError: the folder of events cannot be made.
+    """
     if isinstance(settings.features, RedisUrl):
         import_module("service.features.redis_store")
     if isinstance(settings.state, RedisUrl):
         import_module("service.control.state.redis")
+    if settings.events is not None:
+        import_module("service.events.files").make_folder(settings.events)
 
 
 def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
@@ -123,5 +139,25 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
     admission = Admission(
         settings.threads, settings.max_queue, settings.max_queue_wait_ms / 1000.0, CHUNK, metrics.shed
     )
-    ranker = Ranker(control, execution, admission)
-    return Service(settings, fleet, control, rollout, ranker, execution, crew, stores, metrics, traces)
+    writer = _writer(settings, settings.events, metrics, fleet) if settings.events is not None else None
+    ranker = Ranker(control, execution, admission, _exposures(settings) if writer is not None else None)
+    return Service(
+        settings, fleet, control, rollout, ranker, execution, crew, stores, metrics, traces, writer
+    )
+
+
+def _exposures(settings: Settings) -> Exposures:
+    key = settings.events_user_key
+    return Exposures(
+        Sampling(settings.exposure_candidates, settings.exposure_rows),
+        settings.events_salt.get_secret_value(),
+        None if key is None else key.get_secret_value().encode(),
+    )
+
+
+def _writer(settings: Settings, folder: Path, metrics: Metrics, fleet: Fleet) -> ExposureWriter:
+    files = import_module("service.events.files")  # it needs Arrow
+    if fleet.board is None:  # of several workers, the supervisor has made it
+        files.make_folder(folder)
+    sink = files.FileSink(folder, settings.exposure_precision)
+    return ExposureWriter(sink, Bounds(settings.events_interval_ms / 1000.0), metrics.exposures)

@@ -29,6 +29,9 @@ def serve(
     fusion: Annotated[
         Path | None, typer.Option("--fusion", help="Fusion config, watched; the bundle's own where absent.")
     ] = None,
+    events: Annotated[
+        Path | None, typer.Option("--events", help="Folder in which it is kept what was shown.")
+    ] = None,
     provider: Annotated[
         str | None, typer.Option("--provider", help="auto, cpu, cuda or openvino; auto where absent.")
     ] = None,
@@ -60,6 +63,7 @@ def serve(
             state=state,
             features=features,
             fusion=fusion,
+            events=events,
             provider=provider,
             variant=variant,
             host=host,

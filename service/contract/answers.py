@@ -128,6 +128,10 @@ class Readiness(Strict):
     features: Literal["reachable", "away"] = Field(
         description="Whether the store answers, as far as the answering worker knows; it ranks all the same."
     )
+    events: str = Field(
+        description="Whether the answering worker writes what was shown: written, off, or `failing: ` and "
+        "why; it ranks all the same."
+    )
 
 
 class ModelReport(Strict):

@@ -37,6 +37,7 @@ async def readyz(request: Request) -> Response:
             "fusions": Tally(report.fusion for report in ready),
             "generations": Tally(report.generation or "none" for report in ready),
             "features": "reachable" if service.stores.healthy and service.fleet.own.generation else "away",
+            "events": service.exposures.state if service.exposures is not None else "off",
         }
     )
 
