@@ -9,12 +9,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from service.events.feedback_store import FeedbackReport
-
 from model.events.feedback import Feedback
 from model.events.kafka import HEADERS, KafkaUrl
 from model.events.wire import feedback_message
 from service.contract.errors import FeedbackUnavailableError
+from service.events.feedback_store import FeedbackReport
 
 _PATIENCE_S = 5.0
 """Seconds that a request waits for the brokers."""
