@@ -1,10 +1,10 @@
 """The loop by hand: serve the demo with events, let its viewers ask, join, train on what was served, judge.
 
-1. The demo's bundle serves N requests of the simulator (seed 1), all candidates logged; their events are
-   joined, and two bundles are trained on them by the recipe `served`: one anew, one that starts from the demo's.
+1. The demo's bundle serves N requests of the simulator (seed 1), all candidates logged. Their events are
+   joined, and the recipe `served` trains two bundles on them: one anew, one that starts from the demo's.
 2. The demo's bundle serves N more (seed 2). On these rows each new bundle is compared with what was served:
-   the logged predictions, by AUC and squared error, and the order of the demo's fusion, by NDCG of the realised
-   reward within answers. All bundles see the past as it was known before the second part.
+   the logged predictions, by AUC and squared error, and the order that the demo's fusion makes of them, by
+   NDCG of the realised reward within answers. The new ones see the past as it was before the second part.
 3. Each new bundle serves the same visits of seed 2: true reward per request, by common random numbers.
 
 On rows of the second part `vtr` flatters what was served: its order decided who looked.
