@@ -1,0 +1,242 @@
+"""Sources: the files of an hour of exposures, read slice by slice in the order of their ids.
+
+An exposure id begins with its time, so that the order of ids is the order of time, and a slice is a range of
+ids. Files are indexed first (which ids lie in which batch) and then read where a slice needs it: memory is
+bounded by the slice, however large the hour. Knows no feedback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import ipc
+
+from training.events.columns import context_of, kind_of, wider
+
+REPLACES = b"fulcrum.replaces"
+"""Of a sealed file's metadata: a JSON list of the names of the files that it stands for."""
+SLICE_BYTES = 4 << 20
+"""Of a slice, as it lies in its files: 200,000 impressions, of which each brings 200 bytes to 1 KiB of memory."""
+_LOOKED_AT = ["exposure_id", "context", "fusion_version"]
+_DAMAGED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError, EOFError, KeyError)
+
+
+def id_bound(time_ms: int) -> str:
+    """What ids of this millisecond and later ones do not lie before, and earlier ones do."""
+    digits = f"{time_ms:012x}"
+    return f"{digits[:8]}-{digits[8:]}"
+
+
+def id_time() -> pl.Expr:
+    """Milliseconds since 1970 of `exposure_id`; null where it is no UUIDv7."""
+    text = pl.col("exposure_id")
+    form = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+    digits = text.str.slice(0, 8) + text.str.slice(9, 4)
+    return pl.when(text.str.contains(form)).then(digits.str.to_integer(base=16, strict=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that are read together: a batch of a segment, or a row group of a sealed file.
+
+    Attributes:
+        path: of the file.
+        place: bytes from its start, or the number of the row group.
+        first, last: of its ids.
+        size: bytes.
+    """
+
+    path: Path
+    place: int
+    first: str
+    last: str
+    size: int
+
+
+@dataclass
+class Indexed:
+    """One file, looked through.
+
+    Attributes:
+        path: of it.
+        size: bytes, of which `torn` at its end are no whole batch.
+        rows: whole ones.
+        damaged: why it cannot be read, where it cannot.
+        tasks: that its exposures have predictions of.
+        context: kinds of values (`bool`, `int`, `float`, `text`, `texts`) by name of what is logged of requests.
+        configs: fusion versions.
+        parts: where the rows lie.
+    """
+
+    path: Path
+    size: int
+    torn: int = 0
+    rows: int = 0
+    damaged: str | None = None
+    tasks: tuple[str, ...] = ()
+    context: dict[str, str] = field(default_factory=dict)
+    configs: set[str] = field(default_factory=set)
+    parts: list[Part] = field(default_factory=list)
+
+
+def source_files(hour: Path) -> list[Path]:
+    """Segments and sealed files of an hour, without those that a sealed file stands for; in order of name."""
+    names = {path.name for path in hour.iterdir() if path.suffix in (".arrow", ".parquet")}
+    for path in [hour / name for name in names if name.endswith(".parquet")]:
+        try:
+            metadata = pq.read_metadata(path).metadata or {}
+        except _DAMAGED:
+            continue
+        names -= set(orjson.loads(metadata.get(REPLACES, b"[]"))) - {path.name}
+    return [hour / name for name in sorted(names) if not name.startswith(".")]
+
+
+def index(path: Path, until_ms: int) -> Indexed:
+    """Look through a file, of which rows after `until_ms` do not count for what is found in it.
+
+    A file that is gone or broken is `damaged`; of a segment with a torn tail the whole batches are there.
+    """
+    found = Indexed(path, 0)
+    try:
+        found.size = path.stat().st_size
+        (_index_sealed if path.suffix == ".parquet" else _index_segment)(found, id_bound(until_ms + 1))
+    except _DAMAGED as error:
+        found.damaged = " ".join(str(error).split())[:200] or type(error).__name__
+    return found
+
+
+def _index_segment(found: Indexed, until: str) -> None:
+    with pa.OSFile(str(found.path)) as file:
+        schema = ipc.open_stream(file).schema
+        places = [schema.get_field_index(name) for name in _LOOKED_AT]
+        file.seek(0)
+        reader = ipc.open_stream(file, options=ipc.IpcReadOptions(included_fields=places))
+        whole = file.tell()
+        try:
+            while True:
+                batch = reader.read_next_batch()
+                batch.validate(full=True)
+                size, place, whole = file.tell() - whole, whole, file.tell()
+                _note(found, pa.Table.from_batches([batch]), place, size, until, schema)
+        except StopIteration:
+            whole = file.tell()
+        except _DAMAGED:
+            pass
+    found.torn = found.size - whole
+
+
+def _index_sealed(found: Indexed, until: str) -> None:
+    with pq.ParquetFile(found.path) as file:
+        for place in range(file.num_row_groups):
+            size = sum(
+                file.metadata.row_group(place).column(column).total_compressed_size
+                for column in range(file.metadata.num_columns)
+            )
+            _note(found, file.read_row_group(place, _LOOKED_AT), place, size, until, file.schema_arrow)
+
+
+def _note(found: Indexed, rows: pa.Table, place: int, size: int, until: str, schema: pa.Schema) -> None:
+    if not rows.num_rows:
+        return
+    ends = pc.min_max(rows["exposure_id"]).as_py()
+    found.rows += rows.num_rows
+    found.parts.append(Part(found.path, place, ends["min"] or "", ends["max"] or "", size))
+    if found.parts[-1].first >= until:
+        return
+    seen = rows if ends["max"] < until else rows.filter(pc.less(rows["exposure_id"], until))
+    found.tasks = tasks_of(schema)
+    found.configs.update(filter(None, pc.unique(seen["fusion_version"]).to_pylist()))
+    for text in pc.unique(seen["context"]).to_pylist():
+        for name, value in context_of(text).items():
+            if (kind := kind_of(value)) is not None:
+                found.context[name] = wider(found.context.get(name), kind)
+
+
+def tasks_of(schema: pa.Schema) -> tuple[str, ...]:
+    """The tasks of a file of exposures."""
+    return tuple(task for task in schema.metadata[b"tasks"].decode().split(",") if task)
+
+
+def slices(files: Sequence[Indexed], start: str, stop: str, size: int) -> Iterator[tuple[str, str, list[Part]]]:
+    """Ranges of ids from `start` to before `stop`, each with the parts that hold some of it.
+
+    Args:
+        files: of one hour.
+        start: the first bound.
+        stop: the last one.
+        size: bytes of parts after which a range ends.
+    """
+    parts = sorted((part for file in files for part in file.parts), key=lambda part: part.first)
+    bounds, filled = [start], 0
+    for part in parts:
+        bound = part.first[: len(start)]
+        if filled >= size and bounds[-1] < bound < stop:
+            bounds.append(bound)
+            filled = 0
+        filled += part.size
+    for low, high in zip(bounds, [*bounds[1:], stop], strict=True):
+        yield low, high, [part for part in parts if part.first < high and part.last >= low]
+
+
+class Reader:
+    """Reads parts; keeps the files of an hour open. Use it in a `with` block.
+
+    Attributes:
+        damaged: parts that were left out because they cannot be read, as text.
+    """
+
+    def __init__(self) -> None:
+        self.damaged: list[str] = []
+        self._files: dict[Path, Any] = {}
+        self._schemas: dict[Path, pa.Schema] = {}
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def read(self, parts: Sequence[Part], low: str, high: str) -> Iterator[pa.Table]:
+        """The rows of each part whose ids lie from `low` to before `high`."""
+        for part in parts:
+            try:
+                rows = self._part(part)
+                rows.validate(full=True)
+                _same_lengths(rows, ["items", "item_len_s"])
+                predictions = [f"p_{task}" for task in tasks_of(rows.schema)]
+                _same_lengths(rows, ["candidates", "candidate_len_s", *predictions])
+            except _DAMAGED as error:
+                self.damaged.append(f"{part.path}: {' '.join(str(error).split())[:200]}")
+                continue
+            if part.first < low or part.last >= high:
+                ids = rows["exposure_id"]
+                rows = rows.filter(pc.and_(pc.greater_equal(ids, low), pc.less(ids, high)))
+            if rows.num_rows:
+                yield rows
+
+    def _part(self, part: Part) -> pa.Table:
+        if part.path not in self._files:
+            sealed = part.path.suffix == ".parquet"
+            file = pq.ParquetFile(part.path) if sealed else pa.OSFile(str(part.path))
+            self._files[part.path] = file
+            self._schemas[part.path] = file.schema_arrow if sealed else ipc.open_stream(file).schema
+        file, schema = self._files[part.path], self._schemas[part.path]
+        if part.path.suffix == ".parquet":
+            return file.read_row_group(part.place)
+        file.seek(part.place)
+        return pa.Table.from_batches([ipc.read_record_batch(ipc.read_message(file), schema)])
+
+
+def _same_lengths(rows: pa.Table, names: Sequence[str]) -> None:
+    lengths = [pc.fill_null(pc.list_value_length(rows[name]), 0) for name in names]
+    if any(not one.equals(lengths[0]) for one in lengths[1:]):
+        raise pa.ArrowInvalid(f"lists of different lengths: {', '.join(names)}")
