@@ -35,7 +35,7 @@ def attribute(exposures: pl.DataFrame, events: pl.DataFrame, columns: Columns, a
 
     Args:
         exposures: of `Columns.frame`; later ones of an id are left out, as are those after `as_of_ms`.
-        events: `event_id, exposure_id, item_id, kind, value, time_ms, received_ms`, received until then.
+        events: of these exposures or of none, each once; those received after `as_of_ms` are left out.
         columns: of the joined log.
         as_of_ms: milliseconds since 1970, until which the log is known.
     """
@@ -46,23 +46,35 @@ def attribute(exposures: pl.DataFrame, events: pl.DataFrame, columns: Columns, a
     exposures = known.unique("exposure_id", keep="first", maintain_order=True).sort("exposure_id")
     counts["exposures"], counts["exposures_twice"] = exposures.height, known.height - exposures.height
     longest_ms = columns.catalogue.longest_window_s * 1000
-    exposures = exposures.with_columns(mature=pl.col("time_ms") + longest_ms <= as_of_ms).with_row_index("row")
+    exposures = exposures.with_columns(mature=pl.col("time_ms") + longest_ms <= as_of_ms).with_row_index(
+        "row"
+    )
 
     shown = _exploded(exposures, "items", {"item_len_s": "video_len_s"})
     ranked = _exploded(
-        exposures, "candidates", {"candidate_len_s": "video_len_s"} | {f"p_{t}": f"p_{t}" for t in columns.tasks}
+        exposures,
+        "candidates",
+        {"candidate_len_s": "video_len_s"} | {f"p_{t}": f"p_{t}" for t in columns.tasks},
     )
     of_item = ranked.select("row", "item_id", *(f"p_{task}" for task in columns.tasks))
     of_item = of_item.unique(["row", "item_id"], keep="first")
     predicted = shown.join(of_item, on=["row", "item_id"], how="left", maintain_order="left")
-    answered = exposures.select(pl.exclude("row", "items", "item_len_s", "candidates", "candidate_len_s", "^p_.*$"))
+    answered = exposures.select(
+        pl.exclude("row", "items", "item_len_s", "candidates", "candidate_len_s", "^p_.*$")
+    )
     impressions = pl.concat(
-        [answered[shown["row"]], predicted.select(pl.exclude("row", "index")).with_columns(position=shown["index"] + 1)],
+        [
+            answered[shown["row"]],
+            predicted.select(pl.exclude("row", "index")).with_columns(position=shown["index"] + 1),
+        ],
         how="horizontal",
     )
+    events = events.filter(pl.col("received_ms") <= as_of_ms)
     outcomes = _outcomes(events, exposures, shown, columns, counts)
     impressions = impressions.with_columns(outcomes)
-    candidates = ranked.with_columns(exposure_id=exposures["exposure_id"].gather(ranked["row"]), input_index="index")
+    candidates = ranked.with_columns(
+        exposure_id=exposures["exposure_id"].gather(ranked["row"]), input_index="index"
+    )
     counts["impressions"], counts["candidates"] = impressions.height, candidates.height
     return Slice(_cast(impressions, columns.impressions()), _cast(candidates, columns.candidates()), counts)
 
@@ -75,9 +87,7 @@ def _exploded(exposures: pl.DataFrame, items: str, others: dict[str, str]) -> pl
         pl.int_ranges(pl.col(items).list.len().cast(pl.Int32), dtype=pl.Int32).alias("index"),
         *(pl.col(name).alias(alias) for name, alias in others.items()),
     )
-    return lists.explode(pl.exclude("row")).with_columns(
-        pl.col([alias for alias in others.values()]).fill_nan(None)
-    )
+    return lists.explode(pl.exclude("row")).with_columns(pl.col(list(others.values())).fill_nan(None))
 
 
 def _outcomes(
@@ -100,14 +110,18 @@ def _outcomes(
     after = pl.col("time_ms") - pl.col("shown_ms")
     inside = (after >= -catalogue.clock_skew_s * 1000) & (after <= pl.col("window_ms"))
     state = (
-        pl.when(pl.col("at").is_null()).then(pl.lit("orphans"))
-        .when(pl.col("number").is_null()).then(pl.lit("of_unknown_kinds"))
-        .when(inside).then(pl.lit("joined")).otherwise(pl.lit("outside_window"))
+        pl.when(pl.col("at").is_null())
+        .then(pl.lit("orphans"))
+        .when(pl.col("number").is_null())
+        .then(pl.lit("of_unknown_kinds"))
+        .when(inside)
+        .then(pl.lit("joined"))
+        .otherwise(pl.lit("outside_window"))
     )
     found = found.with_columns(state=state)
     counts["events"] = events.height
     counts.update(dict(found["state"].value_counts().iter_rows()))
-    found = found.filter(pl.col("state") == "joined").sort("value")
+    found = found.filter(pl.col("state") == "joined").sort("value")  # sums of floats depend on their order
     result = []
     for number, kind in enumerate(catalogue.kinds):
         of_kind = found.filter(pl.col("number") == number)
@@ -128,9 +142,15 @@ def _combined(
     came = np.zeros(rows, np.bool_)
     came[at] = True
     absent: Any = kind.absent
-    return pl.select(
-        pl.when(pl.Series(came)).then(pl.Series(kind.name, combined)).otherwise(pl.lit(absent, pl.Float64))
-    ).to_series().alias(kind.name)
+    return (
+        pl.select(
+            pl.when(pl.Series(came))
+            .then(pl.Series(kind.name, combined))
+            .otherwise(pl.lit(absent, pl.Float64))
+        )
+        .to_series()
+        .alias(kind.name)
+    )
 
 
 def _cast(frame: pl.DataFrame, columns: dict[str, pl.DataType]) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """Columns of the joined log: what they are called, their types, and exposures as a frame that has them.
 
-They are the union over all bundles and all requests of a log: a prediction or a feature that an exposure lacks
-is null. Knows neither files nor feedback.
+They are the union over all bundles and all requests of a log: a prediction or a feature that an exposure
+lacks is null. Knows neither files nor feedback.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from model.events.catalogue import ROW_COLUMNS, EventCatalogue
-from model.events.exposures import VIDEO_LEN, predictions_of
+from model.events.exposures import VIDEO_LEN, layout, predictions_of
 
 _KINDS = {
     "bool": pl.Boolean(),
@@ -90,23 +90,27 @@ class Columns:
             **{f"p_{task}": pl.Float32() for task in self.tasks},
         }
 
-    def frame(self, rows: pa.Table) -> pl.DataFrame:
-        """Exposures as a segment holds them, with all columns of this log.
+    def frame(self, rows: pa.Table | None = None) -> pl.DataFrame:
+        """Exposures as a segment holds them, with all columns of this log; none of none.
 
         Returns:
             a row per exposure: the columns of exposures as they are logged, `w_` and `p_` of all terms and
             tasks (lists of float32, NaN for none), and the features of requests in their columns.
         """
+        rows = layout(self.tasks).empty_table() if rows is None else rows
         tasks = [task for task in self.tasks if f"p_{task}" in rows.column_names]
-        kept = [name for name in _LOGGED if name in rows.column_names]
         weights = [f"w_{term}" for term in self.terms if f"w_{term}" in rows.column_names]
-        frame = pl.DataFrame(pl.from_arrow(rows.select([*kept, *weights])))
+        frame = pl.DataFrame(pl.from_arrow(rows.select([*_LOGGED, *weights])))
         predictions = {task: _predictions(rows[f"p_{task}"]) for task in tasks}
-        nothing = pl.lit(None, pl.List(pl.Float32()))
-        return frame.with_columns(
-            *(pl.lit(None, pl.Float64()).alias(f"w_{t}") for t in self.terms if f"w_{t}" not in weights),
-            *(predictions[t].alias(f"p_{t}") if t in tasks else nothing.alias(f"p_{t}") for t in self.tasks),
+        nothing = pl.lit(None)
+        lists = nothing.cast(pl.List(pl.Float32))
+        with_all = frame.with_columns(
+            *(nothing.cast(pl.Float64).alias(f"w_{t}") for t in self.terms if f"w_{t}" not in weights),
+            *(predictions.get(task, lists).alias(f"p_{task}") for task in self.tasks),
             *self._features(rows["context"].to_pylist()),
+        )
+        return with_all.select(
+            *_LOGGED, *(n for n in self.impressions() if n in with_all and n not in _LOGGED)
         )
 
     def _features(self, texts: Sequence[str]) -> list[pl.Series]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import ipc
 
+from model.events.folder import HOUR_MS, hour_start_ms
 from training.events.columns import context_of, kind_of, wider
 
 REPLACES = b"fulcrum.replaces"
 """Of a sealed file's metadata: a JSON list of the names of the files that it stands for."""
 SLICE_BYTES = 4 << 20
-"""Of a slice, as it lies in its files: 200,000 impressions, of which each brings 200 bytes to 1 KiB of memory."""
+"""Of a slice, as it lies in its files: 200,000 impressions, some 300 MiB of memory."""
 _LOOKED_AT = ["exposure_id", "context", "fusion_version"]
+_MOST_CONTEXTS = 20_000
 _DAMAGED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError, EOFError, KeyError)
 
 
@@ -33,6 +36,14 @@ def id_bound(time_ms: int) -> str:
     """What ids of this millisecond and later ones do not lie before, and earlier ones do."""
     digits = f"{time_ms:012x}"
     return f"{digits[:8]}-{digits[8:]}"
+
+
+def id_ms(identity: str) -> int:
+    """Milliseconds since 1970 of an id, as far as they can be read."""
+    try:
+        return int(identity[:8] + identity[9:13], 16)
+    except ValueError:
+        return 0
 
 
 def id_time() -> pl.Expr:
@@ -69,9 +80,10 @@ class Indexed:
         path: of it.
         size: bytes, of which `torn` at its end are no whole batch.
         rows: whole ones.
+        misplaced: those of them whose id lies in another hour than the file.
         damaged: why it cannot be read, where it cannot.
         tasks: that its exposures have predictions of.
-        context: kinds of values (`bool`, `int`, `float`, `text`, `texts`) by name of what is logged of requests.
+        context: kinds of values (as `kind_of`) by name of what is logged of requests.
         configs: fusion versions.
         parts: where the rows lie.
     """
@@ -80,11 +92,60 @@ class Indexed:
     size: int
     torn: int = 0
     rows: int = 0
+    misplaced: int = 0
     damaged: str | None = None
     tasks: tuple[str, ...] = ()
     context: dict[str, str] = field(default_factory=dict)
     configs: set[str] = field(default_factory=set)
     parts: list[Part] = field(default_factory=list)
+    contexts: set[str] = field(default_factory=set)
+
+    def note(self, text: str) -> None:
+        """Take up what is logged of one request, unless it was met of late."""
+        if len(self.contexts) > _MOST_CONTEXTS:
+            self.contexts.clear()
+        self.contexts.add(text)
+        for name, value in context_of(text).items():
+            kind = kind_of(value)
+            if kind is not None and self.context.get(name) != kind:
+                self.context[name] = wider(self.context.get(name), kind)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an hour, from its files up to a time.
+
+    Attributes:
+        sources: name and size of each file.
+        oldest_ms, newest_ms: of its exposures, whether they are seen or not; 0 where there are none.
+        tasks, context, configs: as of `Indexed`, of all files.
+        warnings: one line each.
+    """
+
+    sources: list[list[Any]] = field(default_factory=list)
+    oldest_ms: int = 0
+    newest_ms: int = 0
+    tasks: list[str] = field(default_factory=list)
+    context: dict[str, str] = field(default_factory=dict)
+    configs: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def facts_of(files: Sequence[Indexed]) -> Facts:
+    """What files of one hour are, together."""
+    context: dict[str, str] = {}
+    for name, kind in (pair for file in files for pair in file.context.items()):
+        context[name] = wider(context.get(name), kind)
+    parts = [part for file in files for part in file.parts]
+    return Facts(
+        [[file.path.name, file.size] for file in files],
+        min((id_ms(part.first) for part in parts), default=0),
+        max((id_ms(part.last) for part in parts), default=0),
+        sorted({task for file in files for task in file.tasks}),
+        dict(sorted(context.items())),
+        sorted({version for file in files for version in file.configs}),
+        [f"{file.path}: cannot be read ({file.damaged})" for file in files if file.damaged],
+    )
 
 
 def source_files(hour: Path) -> list[Path]:
@@ -109,7 +170,7 @@ def index(path: Path, until_ms: int) -> Indexed:
         found.size = path.stat().st_size
         (_index_sealed if path.suffix == ".parquet" else _index_segment)(found, id_bound(until_ms + 1))
     except _DAMAGED as error:
-        found.damaged = " ".join(str(error).split())[:200] or type(error).__name__
+        found.damaged = _line(error)
     return found
 
 
@@ -148,16 +209,20 @@ def _note(found: Indexed, rows: pa.Table, place: int, size: int, until: str, sch
         return
     ends = pc.min_max(rows["exposure_id"]).as_py()
     found.rows += rows.num_rows
+    start = hour_start_ms(found.path.parent.name)
+    inside = pc.and_(
+        pc.greater_equal(rows["exposure_id"], id_bound(start)),
+        pc.less(rows["exposure_id"], id_bound(start + HOUR_MS)),
+    )
+    found.misplaced += rows.num_rows - (pc.sum(inside).as_py() or 0)
     found.parts.append(Part(found.path, place, ends["min"] or "", ends["max"] or "", size))
     if found.parts[-1].first >= until:
         return
     seen = rows if ends["max"] < until else rows.filter(pc.less(rows["exposure_id"], until))
     found.tasks = tasks_of(schema)
     found.configs.update(filter(None, pc.unique(seen["fusion_version"]).to_pylist()))
-    for text in pc.unique(seen["context"]).to_pylist():
-        for name, value in context_of(text).items():
-            if (kind := kind_of(value)) is not None:
-                found.context[name] = wider(found.context.get(name), kind)
+    for text in set(pc.unique(seen["context"]).to_pylist()) - found.contexts:
+        found.note(text)
 
 
 def tasks_of(schema: pa.Schema) -> tuple[str, ...]:
@@ -165,7 +230,9 @@ def tasks_of(schema: pa.Schema) -> tuple[str, ...]:
     return tuple(task for task in schema.metadata[b"tasks"].decode().split(",") if task)
 
 
-def slices(files: Sequence[Indexed], start: str, stop: str, size: int) -> Iterator[tuple[str, str, list[Part]]]:
+def slices(
+    files: Sequence[Indexed], start: str, stop: str, size: int
+) -> Iterator[tuple[str, str, list[Part]]]:
     """Ranges of ids from `start` to before `stop`, each with the parts that hold some of it.
 
     Args:
@@ -205,23 +272,25 @@ class Reader:
         for file in self._files.values():
             file.close()
 
-    def read(self, parts: Sequence[Part], low: str, high: str) -> Iterator[pa.Table]:
-        """The rows of each part whose ids lie from `low` to before `high`."""
-        for part in parts:
-            try:
-                rows = self._part(part)
-                rows.validate(full=True)
-                _same_lengths(rows, ["items", "item_len_s"])
-                predictions = [f"p_{task}" for task in tasks_of(rows.schema)]
-                _same_lengths(rows, ["candidates", "candidate_len_s", *predictions])
-            except _DAMAGED as error:
-                self.damaged.append(f"{part.path}: {' '.join(str(error).split())[:200]}")
-                continue
-            if part.first < low or part.last >= high:
-                ids = rows["exposure_id"]
-                rows = rows.filter(pc.and_(pc.greater_equal(ids, low), pc.less(ids, high)))
-            if rows.num_rows:
-                yield rows
+    def read(self, parts: Sequence[Part], low: str, high: str) -> list[pa.Table]:
+        """The rows of parts whose ids lie from `low` to before `high`, those of one layout together."""
+        whole = [rows for part in parts if (rows := self._sound(part, low, high)) is not None]
+        return [pa.concat_tables(rows) for _, rows in groupby(whole, key=lambda rows: rows.schema)]
+
+    def _sound(self, part: Part, low: str, high: str) -> pa.Table | None:
+        try:
+            rows = self._part(part)
+            rows.validate(full=True)
+            _same_lengths(rows, ["items", "item_len_s"])
+            predictions = [f"p_{task}" for task in tasks_of(rows.schema)]
+            _same_lengths(rows, ["candidates", "candidate_len_s", *predictions])
+        except _DAMAGED as error:
+            self.damaged.append(f"{part.path}: some rows cannot be read ({_line(error)})")
+            return None
+        if low <= part.first and part.last < high:
+            return rows
+        ids = rows["exposure_id"]
+        return rows.filter(pc.and_(pc.greater_equal(ids, low), pc.less(ids, high)))
 
     def _part(self, part: Part) -> pa.Table:
         if part.path not in self._files:
@@ -240,3 +309,7 @@ def _same_lengths(rows: pa.Table, names: Sequence[str]) -> None:
     lengths = [pc.fill_null(pc.list_value_length(rows[name]), 0) for name in names]
     if any(not one.equals(lengths[0]) for one in lengths[1:]):
         raise pa.ArrowInvalid(f"lists of different lengths: {', '.join(names)}")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
