@@ -28,6 +28,9 @@ REPLACES = b"fulcrum.replaces"
 SLICE_BYTES = 4 << 20
 """Of a slice, as it lies in its files: 200,000 impressions, some 300 MiB of memory."""
 _LOOKED_AT = ["exposure_id", "context", "fusion_version"]
+_END = b"\xff\xff\xff\xff\0\0\0\0"
+"""Of a stream that was closed."""
+_BOUND_LENGTH = len("00000000-0000")
 _MOST_CONTEXTS = 20_000
 _DAMAGED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError, EOFError, KeyError)
 
@@ -168,57 +171,88 @@ def index(path: Path, until_ms: int) -> Indexed:
     found = Indexed(path, 0)
     try:
         found.size = path.stat().st_size
-        (_index_sealed if path.suffix == ".parquet" else _index_segment)(found, id_bound(until_ms + 1))
+        for rows, part, schema in scan(path, _LOOKED_AT):
+            if rows.num_rows:
+                _note(found, rows, part, schema, id_bound(until_ms + 1))
+        if path.suffix == ".arrow":
+            found.torn = _torn_bytes(path, found.parts)
     except _DAMAGED as error:
-        found.damaged = _line(error)
+        if torn_at_once(path):
+            found.torn = found.size
+        else:
+            found.damaged = _line(error)
     return found
 
 
-def _index_segment(found: Indexed, until: str) -> None:
-    with pa.OSFile(str(found.path)) as file:
-        schema = ipc.open_stream(file).schema
-        places = [schema.get_field_index(name) for name in _LOOKED_AT]
-        file.seek(0)
-        reader = ipc.open_stream(file, options=ipc.IpcReadOptions(included_fields=places))
-        whole = file.tell()
-        try:
-            while True:
-                batch = reader.read_next_batch()
-                batch.validate(full=True)
-                size, place, whole = file.tell() - whole, whole, file.tell()
-                _note(found, pa.Table.from_batches([batch]), place, size, until, schema)
-        except StopIteration:
-            whole = file.tell()
-        except _DAMAGED:
-            pass
-    found.torn = found.size - whole
-
-
-def _index_sealed(found: Indexed, until: str) -> None:
-    with pq.ParquetFile(found.path) as file:
-        for place in range(file.num_row_groups):
-            size = sum(
-                file.metadata.row_group(place).column(column).total_compressed_size
-                for column in range(file.metadata.num_columns)
-            )
-            _note(found, file.read_row_group(place, _LOOKED_AT), place, size, until, file.schema_arrow)
-
-
-def _note(found: Indexed, rows: pa.Table, place: int, size: int, until: str, schema: pa.Schema) -> None:
-    if not rows.num_rows:
-        return
-    ends = pc.min_max(rows["exposure_id"]).as_py()
-    found.rows += rows.num_rows
-    start = hour_start_ms(found.path.parent.name)
-    inside = pc.and_(
-        pc.greater_equal(rows["exposure_id"], id_bound(start)),
-        pc.less(rows["exposure_id"], id_bound(start + HOUR_MS)),
+def torn_at_once(path: Path) -> bool:
+    """Whether a segment ends within its first message, before any row."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            size = file.seek(0, 2)
+    except OSError:
+        return False
+    whole = len(head) == 8 and head[:4] == _END[:4]
+    return path.suffix == ".arrow" and (
+        len(head) < 8 or (whole and size < 8 + int.from_bytes(head[4:], "little"))
     )
-    found.misplaced += rows.num_rows - (pc.sum(inside).as_py() or 0)
-    found.parts.append(Part(found.path, place, ends["min"] or "", ends["max"] or "", size))
-    if found.parts[-1].first >= until:
+
+
+def scan(path: Path, names: Sequence[str]) -> Iterator[tuple[pa.Table, Part, pa.Schema]]:
+    """These columns of all whole parts of a file, each with its part and the layout of the file."""
+    if path.suffix == ".parquet":
+        with pq.ParquetFile(path) as sealed:
+            for place in range(sealed.num_row_groups):
+                group = sealed.metadata.row_group(place)
+                size = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
+                rows = sealed.read_row_group(place, list(names))
+                yield rows, _part(path, place, size, rows), sealed.schema_arrow
         return
-    seen = rows if ends["max"] < until else rows.filter(pc.less(rows["exposure_id"], until))
+    with pa.OSFile(str(path)) as file:
+        schema = ipc.open_stream(file).schema
+        file.seek(0)
+        places = [schema.get_field_index(name) for name in names]
+        reader = ipc.open_stream(file, options=ipc.IpcReadOptions(included_fields=places))
+        while True:
+            place = file.tell()
+            try:
+                rows = pa.Table.from_batches([reader.read_next_batch()])
+                rows.validate(full=True)
+            except (StopIteration, *_DAMAGED):
+                return
+            yield rows, _part(path, place, file.tell() - place, rows), schema
+
+
+def _part(path: Path, place: int, size: int, rows: pa.Table) -> Part:
+    ends = pc.min_max(rows["exposure_id"]).as_py()
+    return Part(path, place, ends["min"] or "", ends["max"] or "", size)
+
+
+def _torn_bytes(path: Path, parts: Sequence[Part]) -> int:
+    """Bytes at the end of a segment that are no whole batch."""
+    with path.open("rb") as file:
+        if parts:
+            file.seek(parts[-1].place + parts[-1].size)
+        else:
+            try:
+                ipc.open_stream(pa.PythonFile(file))
+            except _DAMAGED:
+                file.seek(0)
+        rest = file.read(len(_END) + 1)
+        return 0 if rest in (b"", _END) else path.stat().st_size - file.tell() + len(rest)
+
+
+def _note(found: Indexed, rows: pa.Table, part: Part, schema: pa.Schema, until: str) -> None:
+    ids = rows["exposure_id"]
+    start = hour_start_ms(found.path.parent.name)
+    low, high = id_bound(start), id_bound(start + HOUR_MS)
+    found.rows += rows.num_rows
+    found.parts.append(part)
+    if not low <= part.first <= part.last < high:
+        found.misplaced += rows.filter(pc.or_(pc.less(ids, low), pc.greater_equal(ids, high))).num_rows
+    if part.first >= until:
+        return
+    seen = rows if part.last < until else rows.filter(pc.less(ids, until))
     found.tasks = tasks_of(schema)
     found.configs.update(filter(None, pc.unique(seen["fusion_version"]).to_pylist()))
     for text in set(pc.unique(seen["context"]).to_pylist()) - found.contexts:
@@ -244,7 +278,7 @@ def slices(
     parts = sorted((part for file in files for part in file.parts), key=lambda part: part.first)
     bounds, filled = [start], 0
     for part in parts:
-        bound = part.first[: len(start)]
+        bound = part.first[:_BOUND_LENGTH]
         if filled >= size and bounds[-1] < bound < stop:
             bounds.append(bound)
             filled = 0
