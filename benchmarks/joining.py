@@ -1,9 +1,9 @@
 """Joining: rate and memory of `fulcrum events join` on a large folder of events, seen from outside.
 
-Makes a folder of exposures and feedback under build/joining, chunk by chunk, so that its size costs no memory:
-10 items an answer, 5 % of the answers with 60 candidates, segments of four workers, .25 events an impression;
-of these 30 % are sent twice, all are shuffled, some come late, some belong to nothing. Then joins it in a child
-process.
+Makes a folder of exposures and feedback under build/joining, chunk by chunk, so that its size costs no
+memory: 10 items an answer, 5 % of the answers with 60 candidates, segments of four workers, .25 events an
+impression; of these 30 % are sent twice, all are shuffled, some come late, some belong to nothing. Then joins
+it in a child process.
 
     python -m benchmarks.joining [--impressions 20000000] [--hours 4] [--batch 250]
 """

@@ -1,4 +1,4 @@
-"""Event logs for tests: made by chance, written as the service writes them, and joined by the plainest code."""
+"""Event logs for tests: made by chance, written as the service writes them, joined by plain code."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import math
 import random
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from pyarrow import ipc
 
 from model.events import Candidates, EventCatalogue, EventFolder, Exposure, Feedback
-from model.events.exposures import VIDEO_LEN, batch, layout
+from model.events.exposures import VIDEO_LEN, Precision, batch, layout
 from model.events.feedback_table import insert, open_feedback
 
 START_MS = 1_767_225_600_000 - 3_600_000
@@ -123,7 +122,11 @@ def write_folder(
 
 
 def write_exposures(
-    folder: EventFolder, exposures: Sequence[Exposure], tasks: Sequence[str] = TASKS, batch_rows: int = 50
+    folder: EventFolder,
+    exposures: Sequence[Exposure],
+    tasks: Sequence[str] = TASKS,
+    batch_rows: int = 50,
+    precision: Precision = "float32",
 ) -> list[Path]:
     """A segment for each hour of them, as one worker writes it."""
     paths = []
@@ -132,7 +135,7 @@ def write_exposures(
         hour.mkdir(parents=True, exist_ok=True)
         of_hour = [one for one in exposures if folder.hour(one.time_ms) == hour]
         path = hour / f"{of_hour[0].time_ms}-{uuid.uuid4().hex[:8]}.arrow"
-        schema = layout(tasks)
+        schema = layout(tasks, precision)
         with (
             path.open("wb") as file,
             ipc.new_stream(file, schema, options=ipc.IpcWriteOptions(compression="zstd")) as stream,

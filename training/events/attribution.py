@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from model.events.catalogue import FeedbackKind
+from model.events.catalogue import EventCatalogue, FeedbackKind
 from training.events.columns import Columns
 from training.events.sources import id_time
 
@@ -22,11 +22,16 @@ class Slice:
     Attributes:
         impressions: in the order of exposure id and position.
         candidates: in the order of exposure id and index.
+        events: `kind, state, time_ms, received_ms`, when the exposure was (`shown_ms`, null where there is
+            none), and its number (`row`); of the states of `counts`.
+        exposures: as they were given, each once.
         counts: what was counted, by name.
     """
 
     impressions: pl.DataFrame
     candidates: pl.DataFrame
+    events: pl.DataFrame
+    exposures: pl.DataFrame
     counts: Counter[str]
 
 
@@ -70,13 +75,16 @@ def attribute(exposures: pl.DataFrame, events: pl.DataFrame, columns: Columns, a
         how="horizontal",
     )
     events = events.filter(pl.col("received_ms") <= as_of_ms)
-    outcomes = _outcomes(events, exposures, shown, columns, counts)
-    impressions = impressions.with_columns(outcomes)
+    found = _placed(events, exposures, shown, columns.catalogue)
+    counts["events"] = events.height
+    counts.update(dict(found["state"].value_counts().iter_rows()))
+    impressions = impressions.with_columns(_outcomes(found, shown.height, columns.catalogue))
     candidates = ranked.with_columns(
         exposure_id=exposures["exposure_id"].gather(ranked["row"]), input_index="index"
     )
     counts["impressions"], counts["candidates"] = impressions.height, candidates.height
-    return Slice(_cast(impressions, columns.impressions()), _cast(candidates, columns.candidates()), counts)
+    impressions = _cast(impressions, columns.impressions())
+    return Slice(impressions, _cast(candidates, columns.candidates()), found, exposures, counts)
 
 
 def _exploded(exposures: pl.DataFrame, items: str, others: dict[str, str]) -> pl.DataFrame:
@@ -85,16 +93,19 @@ def _exploded(exposures: pl.DataFrame, items: str, others: dict[str, str]) -> pl
         "row",
         pl.col(items).alias("item_id"),
         pl.int_ranges(pl.col(items).list.len().cast(pl.Int32), dtype=pl.Int32).alias("index"),
-        *(pl.col(name).alias(alias) for name, alias in others.items()),
+        *(
+            # A list is absent where another bundle's exposures have it.
+            pl.col(name).fill_null(pl.lit(None, pl.Float32).repeat_by(pl.col(items).list.len())).alias(alias)
+            for name, alias in others.items()
+        ),
     )
     return lists.explode(pl.exclude("row")).with_columns(pl.col(list(others.values())).fill_nan(None))
 
 
-def _outcomes(
-    events: pl.DataFrame, exposures: pl.DataFrame, shown: pl.DataFrame, columns: Columns, counts: Counter[str]
-) -> list[pl.Series]:
-    """A column per kind, a value per impression."""
-    catalogue = columns.catalogue
+def _placed(
+    events: pl.DataFrame, exposures: pl.DataFrame, shown: pl.DataFrame, catalogue: EventCatalogue
+) -> pl.DataFrame:
+    """Events, each with its kind's `number`, its exposure's `row`, its impression's row `at`, and `state`."""
     kinds = pl.DataFrame(
         {
             "kind": [kind.kind for kind in catalogue.kinds],
@@ -109,24 +120,20 @@ def _outcomes(
     )
     after = pl.col("time_ms") - pl.col("shown_ms")
     inside = (after >= -catalogue.clock_skew_s * 1000) & (after <= pl.col("window_ms"))
-    state = (
-        pl.when(pl.col("at").is_null())
-        .then(pl.lit("orphans"))
-        .when(pl.col("number").is_null())
-        .then(pl.lit("of_unknown_kinds"))
-        .when(inside)
-        .then(pl.lit("joined"))
-        .otherwise(pl.lit("outside_window"))
+    state = pl.when(pl.col("at").is_null()).then(pl.lit("orphans"))
+    state = state.when(pl.col("number").is_null()).then(pl.lit("of_unknown_kinds"))
+    return found.with_columns(
+        state=state.when(inside).then(pl.lit("joined")).otherwise(pl.lit("outside_window"))
     )
-    found = found.with_columns(state=state)
-    counts["events"] = events.height
-    counts.update(dict(found["state"].value_counts().iter_rows()))
-    found = found.filter(pl.col("state") == "joined").sort("value")  # sums of floats depend on their order
+
+
+def _outcomes(events: pl.DataFrame, rows: int, catalogue: EventCatalogue) -> list[pl.Series]:
+    """A column per kind, a value per impression."""
+    joined = events.filter(pl.col("state") == "joined").sort("value")  # a sum of floats depends on the order
     result = []
     for number, kind in enumerate(catalogue.kinds):
-        of_kind = found.filter(pl.col("number") == number)
-        at, values = of_kind["at"].to_numpy(), of_kind["value"].to_numpy()
-        result.append(_combined(kind, at, values, shown.height))
+        of_kind = joined.filter(pl.col("number") == number)
+        result.append(_combined(kind, of_kind["at"].to_numpy(), of_kind["value"].to_numpy(), rows))
     return result
 
 

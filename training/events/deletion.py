@@ -35,7 +35,7 @@ class Deleted:
         exposures: of a user; of hours they are not counted.
         events: of feedback.
         hours: of which some or all was deleted.
-        open: segments that some worker still writes to and that hold exposures of the user, or of these hours.
+        open: segments of the user or of these hours that some worker still writes to.
     """
 
     exposures: int = 0

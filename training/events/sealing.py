@@ -1,7 +1,7 @@
 """Sealing: segments of past hours into one file an hour, and files written anew without some of their rows.
 
-A new file names those that it stands for and is put in place whole; then they are deleted. Whatever ends this in
-between, each row is read once, and the next run goes on.
+A new file names those that it stands for and is put in place whole; then they are deleted. Whatever ends
+this in between, each row is read once, and the next run goes on.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Sealed:
 
 
 def seal(events: Path, now_ms: int, observer: Observer = silent) -> Sealed:
-    """Put the segments of each past hour into one file; one for each layout, where bundles of that hour differ.
+    """Put the segments of each past hour into one file, or one for each layout.
 
     Args:
         events: a folder of events.
@@ -93,7 +93,7 @@ def is_open(path: Path) -> bool:
 
 
 def rewrite(hour: Path, layouts: Sequence[Sequence[Path]], keep: Keep = lambda rows: rows) -> Sealed:
-    """Put each group of files into one, with the rows that `keep` leaves, and remove what is replaced already."""
+    """Put each group of files into one, with the rows that `keep` leaves; remove what is replaced."""
     done = Sealed()
     for paths in layouts:
         _put_together(hour, paths, keep, done)
