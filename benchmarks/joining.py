@@ -10,21 +10,13 @@ it in a child process.
 
 from __future__ import annotations
 
-import os
-import shutil
 import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
-import typer
 from pyarrow import ipc
 
 from model.events.catalogue import EventCatalogue
