@@ -171,5 +171,5 @@ def _exposures(settings: Settings) -> Exposures:
     return Exposures(
         Sampling(settings.exposure_candidates, settings.exposure_rows),
         settings.events_salt.get_secret_value(),
-        None if key is None else key.get_secret_value().encode(),
+        None if key is None else key.get_secret_value(),
     )

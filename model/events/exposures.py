@@ -8,7 +8,6 @@ Shapes: N candidates, K items of the answer, R records.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,13 +112,6 @@ class Exposure:
 def unit_hash(salt: str, layer: str, unit: str) -> int:
     """64 bits of a unit of randomisation: buckets and noise depend on it alone."""
     return xxhash.xxh3_64_intdigest("\0".join((salt, layer, unit)).encode("utf-8", "surrogatepass"))
-
-
-def user_name(user: str, key: bytes | None) -> str:
-    """The user as an exposure names it: 128 bits of a hash with this key, in hex; the id without one."""
-    if key is None:
-        return user
-    return hashlib.blake2b(user.encode("utf-8", "surrogatepass"), digest_size=16, key=key).hexdigest()
 
 
 def layout(tasks: Sequence[str], precision: Precision = "float32") -> pa.Schema:

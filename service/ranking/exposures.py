@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from model.encoding import EncodedRows, Encoder
 from model.events import Candidates, Exposure, Origin, PackedCandidates, Shown
-from model.events.exposures import VIDEO_LEN, unit_hash, user_name
+from model.events.exposures import VIDEO_LEN, unit_hash
+from model.events.pseudonym import pseudonym
 from model.fusion import canonical_json
 from model.store.packed import PackedLayout
 from service.contract.query import Query
@@ -84,7 +85,7 @@ class Exposures:
         user_key: under which users are hashed; None keeps their ids.
     """
 
-    def __init__(self, sampling: Sampling, salt: str = "", user_key: bytes | None = None) -> None:
+    def __init__(self, sampling: Sampling, salt: str = "", user_key: str | None = None) -> None:
         self._sampling = sampling
         self._salt = salt
         self._user_key = user_key
@@ -103,7 +104,7 @@ class Exposures:
             exposure_id=answered.exposure_id,
             request_id=query.request_id,
             time_ms=time_ms_of(answered.exposure_id),
-            user=user_name(query.user_id, self._user_key),
+            user=pseudonym(query.user_id, self._user_key) if self._user_key else query.user_id,
             unit_hash=unit_hash(self._salt, "", query.user_id),
             scene=answered.scene,
             context=_context(query, None if events is None else events.context),

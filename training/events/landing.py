@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ from model.events.folder import WrittenCatalogue, hour_name
 from model.events.kafka import KafkaUrl
 from model.events.wire import read_exposure
 from model.files import fresh_file, replace_file
+from training.progress import Advanced, Observer, silent
 
 _MESSAGES = 20_000
 """Read at a time, at most: bounds memory, and what is read again after a crash."""
@@ -47,13 +48,13 @@ class Landed:
     refused: int = 0
 
 
-def land(url: KafkaUrl, folder: EventFolder, observer: Callable[[Landed], None] = lambda _: None) -> Landed:
+def land(url: KafkaUrl, folder: EventFolder, observer: Observer = silent) -> Landed:
     """Read what came since the last run, up to the end of each partition as it is met.
 
     Args:
         url: of the broker and its topics.
         folder: to write to; made where it is not there.
-        observer: called after each part.
+        observer: called with progress.
 
     Raises:
         FulcrumError: the broker is away, has no such topics, or holds no catalogue yet.
@@ -69,7 +70,7 @@ def land(url: KafkaUrl, folder: EventFolder, observer: Callable[[Landed], None] 
             for message in messages:
                 ends[message.topic(), message.partition()] = message.offset() + 1
             _commit(consumer, url, ends)
-            observer(landed)
+            observer(Advanced("reading Kafka", landed.exposures + landed.feedback, None, "events"))
         return landed
     finally:
         consumer.close()
