@@ -24,7 +24,7 @@ import typer
 from rich.table import Table
 
 from benchmarks.load import Callers
-from benchmarks.rig import HOME, console, finish, make_bundle
+from benchmarks.rig import HOME, finish, make_bundle
 from model.events import Feedback
 from model.events.feedback_table import insert, open_feedback
 from tests.support.bundle_variants import write_edited

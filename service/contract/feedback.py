@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from model.errors import shown
 from model.events.catalogue import EventCatalogue
@@ -16,7 +17,7 @@ from model.events.feedback import KEYS, MAX_EVENTS, MAX_ID_BYTES
 from model.frozen import Strict
 from service.contract.errors import FieldProblem, InvalidRequestError
 
-_EVENT = {
+_EVENT: JsonDict = {
     "type": "object",
     "properties": {
         "event_id": {"type": "string", "description": "Yours; of several events of one id the first counts."},
