@@ -30,7 +30,8 @@ def serve(
         Path | None, typer.Option("--fusion", help="Fusion config, watched; the bundle's own where absent.")
     ] = None,
     events: Annotated[
-        Path | None, typer.Option("--events", help="Folder that keeps what was shown and what came of it.")
+        str | None,
+        typer.Option("--events", help="Keep what was shown and what came of it: a folder, or kafka://..."),
     ] = None,
     provider: Annotated[
         str | None, typer.Option("--provider", help="auto, cpu, cuda or openvino; auto where absent.")

@@ -146,6 +146,10 @@ class Readiness(Strict):
         description="Whether the answering worker writes feedback: written, off, or `failing: ` and why; it "
         "ranks all the same."
     )
+    events: str = Field(
+        description="Whether the answering worker writes what was shown: written, off, or `failing: ` and "
+        "why; it ranks all the same."
+    )
 
 
 class ModelReport(Strict):

@@ -13,7 +13,7 @@ from model.events import EventCatalogue, Feedback, FeedbackJudge
 from service.contract.errors import FeedbackUnavailableError
 from service.contract.feedback import events_of
 from service.contract.strict_json import read_json
-from service.events.feedback_store import FeedbackReport, FeedbackStore
+from service.events.feedback_store import FeedbackReport, FeedbackSink
 
 _SMALL_BYTES = 8 * 1024
 """Bodies that are read on the event loop: some 40 events, a quarter of a millisecond."""
@@ -46,7 +46,7 @@ class FeedbackIntake:
 
     def __init__(
         self,
-        store: FeedbackStore,
+        store: FeedbackSink,
         report: FeedbackReport,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:

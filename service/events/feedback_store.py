@@ -61,6 +61,24 @@ class FeedbackReport(Protocol):
         """A request was refused."""
 
 
+class FeedbackSink(Protocol):
+    """One worker's way to a database or a broker."""
+
+    @property
+    def state(self) -> str:
+        """`written`, or `failing: ...` and why."""
+
+    async def write(self, events: Sequence[Feedback]) -> None:
+        """Return once the events are durable.
+
+        Raises:
+            FeedbackUnavailableError: they are not, or it is not known whether they are.
+        """
+
+    def stop(self) -> None:
+        """Write what waits, and let go."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
     """The events of one request, and who waits for them.

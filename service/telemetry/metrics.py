@@ -29,6 +29,7 @@ from service.processes.fleet import Fleet
 from service.ranking.admission import Shed
 from service.ranking.ranker import Ranking
 from service.ranking.stopwatch import Stopwatch
+from service.telemetry.exposure_metrics import ExposureMetrics
 from service.telemetry.feedback_metrics import FeedbackMetrics
 from service.telemetry.shared_values import SharedValues, value_class
 
@@ -65,6 +66,7 @@ class Metrics:
 
     Attributes:
         feedback: those of feedback.
+        exposures: those of exposures.
     """
 
     content_type = CONTENT_TYPE_LATEST
@@ -153,6 +155,7 @@ class Metrics:
             registry=registry,
         )
         self.feedback = FeedbackMetrics(registry)
+        self.exposures = ExposureMetrics(registry)
         for counter, labels in (
             (self._reloads, ("loaded", "rejected")),
             (self._bundles, ("activated", "refused")),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
+from starlette.background import BackgroundTask
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.contract.answers import RankResponse
@@ -18,6 +19,7 @@ from service.contract.query import Query, quick_query, read_query, strict_query
 from service.http.bodies import JSON, refuse_other_than_json, whole_body
 from service.http.openapi import problems
 from service.http.replies import active_service, refused
+from service.ranking.ranker import Ranking
 from service.ranking.stopwatch import Stopwatch
 from service.startup import Service
 from service.telemetry.scope import ARRIVED_AT, WATCH
@@ -43,14 +45,15 @@ class RankRoute:
             return
         scope["route"] = self
         try:
-            body = await ranked(scope, receive)
+            ranking = await ranked(scope, receive)
         except ServiceError as error:
             await refused(error, scope["app"].state)(scope, receive, send)
             return
-        length = str(len(body)).encode()
+        length = str(len(ranking.body)).encode()
         headers = [(b"content-length", length), (b"content-type", JSON)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": ranking.body})
+        keep(scope, ranking)
 
 
 @router.post(
@@ -66,11 +69,24 @@ class RankRoute:
 )
 async def rank(request: Request) -> Response:
     """Rank candidate videos for a user."""
-    return Response(await ranked(request.scope, request.receive), media_type="application/json")
+    ranking = await ranked(request.scope, request.receive)
+    after = BackgroundTask(_keep_afterwards, request.scope, ranking)
+    return Response(ranking.body, media_type="application/json", background=after)
 
 
-async def ranked(scope: Scope, receive: Receive) -> bytes:
-    """The answer to a ranking request, as JSON.
+async def _keep_afterwards(scope: Scope, ranking: Ranking) -> None:
+    keep(scope, ranking)
+
+
+def keep(scope: Scope, ranking: Ranking) -> None:
+    """Have the record of an answer written, once the answer is on its way."""
+    service: Service | None = scope["app"].state.service
+    if ranking.shown is not None and service is not None and service.exposures is not None:
+        service.exposures.offer(ranking.shown)
+
+
+async def ranked(scope: Scope, receive: Receive) -> Ranking:
+    """The answer to a ranking request.
 
     Raises:
         ServiceError: there is none.
@@ -86,7 +102,7 @@ async def ranked(scope: Scope, receive: Receive) -> bytes:
     watch.lap("respond")
     service.metrics.ranked(ranking, watch)
     state.request_log.ranked(ranking, watch)
-    return ranking.body
+    return ranking
 
 
 async def _read(service: Service, body: bytes, watch: Stopwatch) -> Query:

@@ -39,6 +39,7 @@ async def readyz(request: Request) -> Response:
             "generations": Tally(report.generation or "none" for report in ready),
             "features": "reachable" if service.stores.healthy and service.fleet.own.generation else "away",
             "feedback": service.feedback.store.state if service.feedback and kinds else "off",
+            "events": service.exposures.state if service.exposures is not None else "off",
         }
     )
 
