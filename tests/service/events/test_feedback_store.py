@@ -69,6 +69,7 @@ def test_too_many_waiting_events_are_refused_and_the_others_written(opened, tmp_
     async def crowd():
         with writing(tmp_path / "feedback.sqlite"):
             taken = asyncio.create_task(store.write(some("taken")))
+            await asyncio.sleep(0)
             await asyncio.to_thread(wait_until, lambda: not store._waiting)  # its commit waits for the lock
             waiting = asyncio.create_task(store.write(some(*(f"w{n}" for n in range(10)))))
             await asyncio.sleep(0)
