@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import shutil
 import sqlite3
 import threading
 import time
@@ -36,6 +38,9 @@ _PATIENCE_S = 5.0
 
 _RETRY_S = 1.0
 """Seconds between two tries where the last one failed and nobody sends anything."""
+
+_LEAST_BYTES = 8 << 20
+"""Room on the disk without which a try alone proves nothing: it writes a page, a request some hundred."""
 
 _Identity = tuple[tuple[int, int] | None, ...]
 """Device and number of the database and of its log; None for one that is not there."""
@@ -224,11 +229,13 @@ class FeedbackStore:
                 began = time.perf_counter()
                 if events:
                     new = insert(connection, events)
-                else:  # writes a page, which a full disk does not take
+                else:
+                    if shutil.disk_usage(self._path.parent).free < _LEAST_BYTES:
+                        raise OSError(errno.ENOSPC, f"the disk has less than {_LEAST_BYTES >> 20} MiB left")
                     connection.execute(f"PRAGMA user_version = {VERSION}")
                 seconds = time.perf_counter() - began
                 if self._found() != self._identity:
-                    raise OSError(0, "the database was moved or deleted while it was written")
+                    raise OSError(errno.ESTALE, "the database was moved or deleted while it was written")
         except (sqlite3.Error, OSError, FulcrumError) as error:
             if isinstance(error, FeedbackTableError) and not self._begun.is_set():
                 self._refused_at_start = error

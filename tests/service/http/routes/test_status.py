@@ -27,6 +27,7 @@ def test_live_and_ready(served, world):
         "generations": report["generations"],
         "features": "reachable",
         "feedback": "off",
+        "events": "off",
     }
     (name,) = report["generations"]
     assert name != "none"
