@@ -26,6 +26,7 @@ def test_live_and_ready(served, world):
         "fusions": {fusion: 1},
         "generations": report["generations"],
         "features": "reachable",
+        "events": "off",
     }
     (name,) = report["generations"]
     assert name != "none"
