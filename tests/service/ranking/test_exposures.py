@@ -169,8 +169,12 @@ def test_the_record_is_made_known_after_the_answer(watched, tmp_path, monkeypatc
         body = orjson.dumps({"user_id": "u1", "candidate_ids": ["v1", "v2"]})
         scope = {"type": "http", "method": "POST", "path": "/v1/rank", "headers": [], "query_string": b""}
 
+        messages = [{"type": "http.request", "body": body}]
+
         async def receive():
-            return {"type": "http.request", "body": body}
+            if not messages:
+                await asyncio.Event().wait()  # nobody leaves
+            return messages.pop()
 
         async def send(message):
             order.append(message["type"])
