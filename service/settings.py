@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     )
     events_user_key: SecretStr | None = Field(
         default=None,
-        description="Key of 16 to 64 bytes under which users are kept as hashes. Default: their ids are kept.",
+        description="Key of 16 to 64 bytes under which users are hashed. Default: their ids are kept.",
     )
     events_salt: SecretStr = Field(
         default=SecretStr(""),

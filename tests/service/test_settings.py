@@ -122,6 +122,6 @@ def test_users_are_hashed_only_with_a_salt(monkeypatch):
     monkeypatch.setenv("FULCRUM_EVENTS_SALT", "staple")
     assert "staple" not in repr(load_settings(**NEEDED))
     monkeypatch.setenv("FULCRUM_EVENTS_USER_KEY", "short")
-    with pytest.raises(FulcrumError, match="FULCRUM_EVENTS_USER_KEY.*found 5$") as refused:
+    with pytest.raises(FulcrumError, match=r"FULCRUM_EVENTS_USER_KEY.*found 5$") as refused:
         load_settings(**NEEDED)
     assert "short" not in str(refused.value)
