@@ -101,9 +101,7 @@ class Settings(BaseSettings):
     )
     events_user_key: SecretStr | None = Field(
         default=None,
-        min_length=16,
-        max_length=64,
-        description="Key under which users are kept as hashes. Default: their ids are kept.",
+        description="Key of 16 to 64 bytes under which users are hashed. Default: their ids are kept.",
     )
     events_salt: SecretStr = Field(
         default=SecretStr(""),
@@ -189,6 +187,14 @@ class Settings(BaseSettings):
                 "set enableServiceLinks: false or give the port on the command line"
             )
         return port
+
+    @field_validator("events_user_key")
+    @classmethod
+    def _hard_to_guess(cls, key: SecretStr | None) -> SecretStr | None:
+        length = None if key is None else len(key.get_secret_value().encode())
+        if length is not None and not 16 <= length <= 64:  # a bound of the field would repeat what is secret
+            raise ValueError(f"expected 16 to 64 bytes, found {length}")
+        return key
 
     @model_validator(mode="after")
     def _one_source_of_bundles(self) -> Self:
