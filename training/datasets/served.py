@@ -76,6 +76,20 @@ def world_of(schema: Schema, whose: str) -> WorldConfig:
     )
 
 
+def over_what_was_served(schema: Schema, ours: Schema) -> Schema:
+    """A bundle's schema over the log that `ours` reads, if that is one of what was served, to compare both.
+
+    The bundle that served was trained elsewhere, on a log of another reader or of what was served before.
+    """
+    if ours.data.reader != "served" or schema.data.reader == "served":
+        return schema
+    its_own = ("user", "item", "priors", "histories", "video_len")
+    kept = {name: getattr(schema.data, name) for name in its_own}
+    past_until = ours.data.past_until if schema.data.past else None
+    data = ours.data.model_copy(update={**kept, "past_until": past_until})
+    return schema.model_copy(update={"data": data})
+
+
 def stream_served(schema: Schema, folder: Path, options: ServedOptions) -> LogStream:
     """The log, to be read piece by piece, and its tables.
 

@@ -129,8 +129,7 @@ class Sender:
                 problem = refusal(reply)
                 if reply.status_code == httpx.codes.NOT_FOUND:
                     raise FulcrumError(
-                        f"{shown_address(reply.url)}: {problem}; start the service with --events DIR, "
-                        "or ask without feedback (--no-feedback)"
+                        f"{shown_address(reply.url)}: {problem} (--no-feedback asks without sending any)"
                     )
                 if reply.status_code < httpx.codes.INTERNAL_SERVER_ERROR and reply.status_code not in _AGAIN:
                     deadline = 0.0

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from pyarrow import ipc
+from training.events.join import join_events
 
 from model.errors import FulcrumError
+from model.events import EventFolder, Exposure, Feedback
+from model.events.exposures import batch, layout
+from model.events.feedback_table import insert, open_feedback
 from model.schema import Schema
 from training.datasets import read_source, stream_source
 from training.datasets.served import world_of
@@ -241,3 +247,60 @@ def test_a_bundle_of_no_world_is_refused_by_name(schema: Schema) -> None:
         FulcrumError, match=rf"bundle a: its recipe's reader is '{schema.data.reader}', and view"
     ):
         world_of(schema, "bundle a")
+
+
+def test_a_label_planted_in_feedback_after_its_window_is_not_seen(out: Path) -> None:
+    """By the real join, of events as services write them."""
+    events = EventFolder(out.parent / "events")
+    recipe = load_recipe("served", [*SMALL, "data.split.last=0.5"])
+    assert recipe.events is not None
+    events.write_catalogue(recipe.data_schema.task_names, recipe.events)
+    answered = 1_772_323_200_000
+    ids = [f"{answered + k:012x}" for k in range(4)]
+    ids = [f"{stem[:8]}-{stem[8:]}-7000-8000-{k:012d}" for k, stem in enumerate(ids)]
+    schema = layout(recipe.data_schema.task_names)
+    segment = events.hour(answered) / "one.arrow"
+    segment.parent.mkdir(parents=True)
+    with ipc.new_stream(segment, schema) as file:
+        file.write(batch([exposed(name, answered + k) for k, name in enumerate(ids)], schema))
+    window_ms = 1000 * recipe.events.kinds[0].window_s
+    last, after = answered + window_ms, answered + window_ms + 100
+    connection = open_feedback(events.feedback)
+    planted = [
+        Feedback("a", ids[0], "v1", "play_time_ms", 9_000.0, last, after),
+        Feedback("b", ids[1], "v1", "play_time_ms", 9_000.0, after, after),
+        Feedback("c", ids[2], "v1", "play_time_ms", 9_000.0, answered + 10, after),
+        Feedback("d", ids[2], "v1", "play_time_ms", 99_000.0, after, after),
+    ]
+    insert(connection, planted)
+    connection.close()
+    join_events(events.path, out, after)
+    log = prepare_log(recipe.data_schema, read_source(recipe.data_schema, out))
+    assert log.frame.filter(pl.col("video_id") == "v1")["play_time_ms"].to_list() == [9_000, 0, 9_000, 0]
+    assert log.labels[:, 0].tolist() == [1, 0, 0, 0, 1, 0, 0, 0]
+    assert log.frame["tab"].to_list() == ["feed"] * 8
+    assert log.frame["duration_ms"].to_list() == [10_000, 20_000] * 4
+
+
+def exposed(exposure_id: str, time_ms: int) -> Exposure:
+    """Two videos, shown to u1."""
+    return Exposure(
+        exposure_id=exposure_id,
+        request_id=None,
+        time_ms=time_ms,
+        user="u1",
+        unit_hash=1,
+        scene="default",
+        context={"tab": "feed", "hour": 20},
+        bundle_version="sha256:b",
+        variant="fp32",
+        fusion_version="sha256:f",
+        revision=None,
+        arms=(),
+        weights={},
+        explored=False,
+        degraded=(),
+        items=("v1", "v2"),
+        item_len_s=np.array([10.0, 20.0]),
+        candidates=None,
+    )
