@@ -13,6 +13,8 @@ import pytest
 from service.contract.answers import RankResponse
 from service.inference.engine import Engine
 from service.ranking.admission import Cost, Ticket
+from service.ranking.ranker import _Budget
+from service.ranking.stopwatch import Stopwatch
 from service.telemetry.metrics import Metrics
 
 IDS = [f"v{place}" for place in range(500)]
@@ -197,6 +199,14 @@ def test_a_deadline_in_the_middle_keeps_what_was_scored(served, monkeypatch):
     assert order(answer)[scored:] == ids[scored:4_000]
     assert [item["rank"] for item in answer["items"]] == list(range(1, 4_001))
     assert [item["score"] is None for item in answer["items"]] == [place >= scored for place in range(4_000)]
+
+
+def test_a_deadline_counts_from_the_arrival_and_work_has_to_end_before_it(monkeypatch):
+    monkeypatch.setattr("time.perf_counter", lambda: 10.25)
+    budget, endless = _Budget(Stopwatch(10.0), 1_250), _Budget(Stopwatch(10.0), None)
+    assert (budget.deadline, budget.left_s) == (11.25, 1.0)
+    assert [budget.allows(seconds) for seconds in (0.0, 0.75, 1.0, 1.5)] == [True, True, False, False]
+    assert (endless.deadline, endless.left_s, endless.allows(1e9)) == (None, None, True)
 
 
 def test_a_generous_deadline_changes_nothing(served):
