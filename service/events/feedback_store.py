@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -56,6 +56,9 @@ class FeedbackReport(Protocol):
 
     def rejected(self, events: int) -> None:
         """So many events cannot be taken."""
+
+    def late(self, events: Iterable[tuple[str, int]]) -> None:
+        """Events of these kinds were taken, so many milliseconds after they happened."""
 
     def refused(self, reason: Refusal) -> None:
         """A request was refused."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -9,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from service.events.feedback_store import Refusal
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+_LATENESS = (1, 10, 60, 600, 3600, 6 * 3600, 86_400, 3 * 86_400, 7 * 86_400)
 _EVENTS = (1, 10, 50, 100, 200, 500, 1000, 2000, 5000, 20_000)
 
 
@@ -38,6 +40,13 @@ class FeedbackMetrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._lateness = Histogram(
+            "fulcrum_feedback_lateness_seconds",
+            "Seconds from what happened, by its sender's clock, to its receipt.",
+            ["kind"],
+            buckets=_LATENESS,
+            registry=registry,
+        )
         self._commit_events = Histogram(
             "fulcrum_feedback_commit_events", "Events of a commit.", buckets=_EVENTS, registry=registry
         )
@@ -56,6 +65,11 @@ class FeedbackMetrics:
     def rejected(self, events: int) -> None:
         """So many events cannot be taken."""
         self._events.labels("rejected").inc(events)
+
+    def late(self, events: Iterable[tuple[str, int]]) -> None:
+        """Events of these kinds were taken, so many milliseconds after they happened."""
+        for kind, milliseconds in events:
+            self._lateness.labels(kind).observe(max(0, milliseconds) / 1000.0)
 
     def refused(self, reason: Refusal) -> None:
         """A request was refused."""

@@ -42,5 +42,8 @@ class Report:
     def rejected(self, events: int) -> None:
         pass
 
+    def late(self, events: Any) -> None:
+        pass
+
     def refused(self, reason: str) -> None:
         self.refusals.append(reason)

@@ -1,4 +1,4 @@
-"""Sinks of Kafka: what is acknowledged is in the topics; brokers that are away cost a clear error, and heal."""
+"""Sinks of Kafka: what is acknowledged is in the topics; brokers that are away cost a clear error."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def test_what_is_written_lands_with_all_that_describes_it(broker: str, tmp_path:
     assert folder.config(VERSION).read_bytes() == b'{"scenes": {}}'
 
 
-def test_exposures_are_not_taken_for_written_while_the_brokers_are_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exposures_do_not_count_as_written_while_the_brokers_are_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(kafka_exposures, "_DELIVERY_S", 1.0)
     with running_kafka() as host:
         sink = KafkaExposures(KafkaUrl(f"kafka://{host}/away"))

@@ -11,7 +11,8 @@ import orjson
 import pytest
 
 from model.events import EventFolder
-from model.events.exposures import unit_hash, user_name
+from model.events.exposures import unit_hash
+from model.events.pseudonym import pseudonym
 from model.fusion import load_fusion, version
 from model.store.packed import PackedLayout, open_tables
 from service.http.app import create_app
@@ -193,7 +194,7 @@ def test_users_are_kept_by_the_hash_of_a_key(serve, watched, tmp_path):
     with serve(bundle=watched.bundle, events=tmp_path, **ALL, **secrets) as served:
         answer = served.rank(user_id="u5", candidate_ids=["v1"])
         row = wait_until(lambda: _record(tmp_path, answer))
-    assert row["user_id"] == user_name("u5", key.encode()) != user_name("u5", b"another key of them")
+    assert row["user_id"] == pseudonym("u5", key) != pseudonym("u5", "another key of them")
     assert row["unit_hash"] == unit_hash(salt, "", "u5")
     assert b'"u5"' not in b"".join(path.read_bytes() for path in tmp_path.rglob("*.arrow"))
 
