@@ -57,8 +57,8 @@ class FeedbackReport(Protocol):
     def rejected(self, events: int) -> None:
         """So many events cannot be taken."""
 
-    def late(self, events: Iterable[tuple[str, int]]) -> None:
-        """Events of these kinds were taken, so many milliseconds after they happened."""
+    def late(self, milliseconds: Iterable[int]) -> None:
+        """Events were taken, each so many milliseconds after it happened."""
 
     def refused(self, reason: Refusal) -> None:
         """A request was refused."""
