@@ -203,6 +203,7 @@ def _feedback(
     rows, places = random.integers(0, len(times), count), random.integers(0, ITEMS, count)
     kinds = random.integers(0, len(KINDS), count)
     after = random.exponential(600_000, count).astype(np.int64)
+    later = after + random.exponential(2_000, count).astype(np.int64)
     events = uuids(times[rows] + after, random)
     lost = random.random(count) < ORPHANS
     values = np.where(kinds == 0, random.integers(0, 90_000, count), 1).astype(np.float64)
@@ -214,7 +215,7 @@ def _feedback(
             KINDS[kinds[at]],
             values[at],
             int(times[rows[at]] + after[at]),
-            int(times[rows[at]] + after[at]),
+            int(times[rows[at]] + later[at]),
         )
         for at in range(count)
     ]

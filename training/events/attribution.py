@@ -61,19 +61,14 @@ def attribute(exposures: pl.DataFrame, events: pl.DataFrame, columns: Columns, a
         "candidates",
         {"candidate_len_s": "video_len_s"} | {f"p_{t}": f"p_{t}" for t in columns.tasks},
     )
-    of_item = ranked.select("row", "item_id", *(f"p_{task}" for task in columns.tasks))
-    of_item = of_item.unique(["row", "item_id"], keep="first")
-    predicted = shown.join(of_item, on=["row", "item_id"], how="left", maintain_order="left")
     answered = exposures.select(
         pl.exclude("row", "items", "item_len_s", "candidates", "candidate_len_s", "^p_.*$")
     )
-    impressions = pl.concat(
-        [
-            answered[shown["row"]],
-            predicted.select(pl.exclude("row", "index")).with_columns(position=shown["index"] + 1),
-        ],
-        how="horizontal",
+    impressions = answered[shown["row"]].with_columns(
+        item_id=shown["item_id"], video_len_s=shown["video_len_s"], position=shown["index"] + 1
     )
+    of_item = _found(shown, ranked, exposures["candidates"].is_not_null())
+    impressions = impressions.with_columns(ranked[f"p_{task}"].gather(of_item) for task in columns.tasks)
     events = events.filter(pl.col("received_ms") <= as_of_ms)
     found = _placed(events, exposures, shown, columns.catalogue)
     counts["events"] = events.height
@@ -100,6 +95,15 @@ def _exploded(exposures: pl.DataFrame, items: str, others: dict[str, str]) -> pl
         ),
     )
     return lists.explode(pl.exclude("row")).with_columns(pl.col(list(others.values())).fill_nan(None))
+
+
+def _found(shown: pl.DataFrame, ranked: pl.DataFrame, logged: pl.Series) -> pl.Series:
+    """The row of `ranked` that each row of `shown` is; null where there is none."""
+    some = shown.select("row", "item_id").with_row_index("at").filter(logged.gather(shown["row"]))
+    pairs = some.join(ranked.select("row", "item_id").with_row_index("of"), on=["row", "item_id"])
+    found = np.full(shown.height, -1, np.int64)
+    found[pairs["at"].to_numpy()] = pairs["of"].to_numpy()
+    return pl.Series(found).replace(-1, None)
 
 
 def _placed(
