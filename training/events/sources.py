@@ -32,7 +32,7 @@ _END = b"\xff\xff\xff\xff\0\0\0\0"
 """Of a stream that was closed."""
 _BOUND_LENGTH = len("00000000-0000")
 _MOST_CONTEXTS = 20_000
-_DAMAGED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError, EOFError, KeyError)
+DAMAGED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError, EOFError, KeyError)
 
 
 def id_bound(time_ms: int) -> str:
@@ -157,7 +157,7 @@ def source_files(hour: Path) -> list[Path]:
     for path in [hour / name for name in names if name.endswith(".parquet")]:
         try:
             metadata = pq.read_metadata(path).metadata or {}
-        except _DAMAGED:
+        except DAMAGED:
             continue
         names -= set(orjson.loads(metadata.get(REPLACES, b"[]"))) - {path.name}
     return [hour / name for name in sorted(names) if not name.startswith(".")]
@@ -176,7 +176,7 @@ def index(path: Path, until_ms: int) -> Indexed:
                 _note(found, rows, part, schema, id_bound(until_ms + 1))
         if path.suffix == ".arrow":
             found.torn = _torn_bytes(path, found.parts)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if torn_at_once(path):
             found.torn = found.size
         else:
@@ -218,7 +218,7 @@ def scan(path: Path, names: Sequence[str]) -> Iterator[tuple[pa.Table, Part, pa.
             try:
                 rows = pa.Table.from_batches([reader.read_next_batch()])
                 rows.validate(full=True)
-            except (StopIteration, *_DAMAGED):
+            except (StopIteration, *DAMAGED):
                 return
             yield rows, _part(path, place, file.tell() - place, rows), schema
 
@@ -236,7 +236,7 @@ def _torn_bytes(path: Path, parts: Sequence[Part]) -> int:
         else:
             try:
                 ipc.open_stream(pa.PythonFile(file))
-            except _DAMAGED:
+            except DAMAGED:
                 file.seek(0)
         rest = file.read(len(_END) + 1)
         return 0 if rest in (b"", _END) else path.stat().st_size - file.tell() + len(rest)
@@ -318,7 +318,7 @@ class Reader:
             _same_lengths(rows, ["items", "item_len_s"])
             predictions = [f"p_{task}" for task in tasks_of(rows.schema)]
             _same_lengths(rows, ["candidates", "candidate_len_s", *predictions])
-        except _DAMAGED as error:
+        except DAMAGED as error:
             self.damaged.append(f"{part.path}: some rows cannot be read ({_line(error)})")
             return None
         if low <= part.first and part.last < high:
