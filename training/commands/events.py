@@ -61,7 +61,8 @@ def events_join(
     )
     answer.print(
         f"{counts['events']:,} events: {counts['joined']:,} joined, {counts['outside_window']:,} "
-        f"outside their window, {counts['orphans']:,} orphans, {counts['of_unknown_kinds']:,} of unknown kinds"
+        f"outside their window, {counts['orphans']:,} orphans, "
+        f"{counts['of_unknown_kinds']:,} of unknown kinds"
     )
     if counts["exposures_twice"] or counts["misplaced"]:
         answer.print(f"left out: {counts['exposures_twice']:,} duplicates, {counts['misplaced']:,} misplaced")

@@ -94,7 +94,9 @@ def _exploded(exposures: pl.DataFrame, items: str, others: dict[str, str]) -> pl
             for name, alias in others.items()
         ),
     )
-    return lists.explode(pl.exclude("row")).with_columns(pl.col(list(others.values())).fill_nan(None))
+    return lists.explode("item_id", "index", *others.values()).with_columns(
+        pl.col(list(others.values())).fill_nan(None)
+    )
 
 
 def _found(shown: pl.DataFrame, ranked: pl.DataFrame, logged: pl.Series) -> pl.Series:
@@ -124,8 +126,8 @@ def _placed(
     )
     after = pl.col("time_ms") - pl.col("shown_ms")
     inside = (after >= -catalogue.clock_skew_s * 1000) & (after <= pl.col("window_ms"))
-    state = pl.when(pl.col("at").is_null()).then(pl.lit("orphans"))
-    state = state.when(pl.col("number").is_null()).then(pl.lit("of_unknown_kinds"))
+    known = pl.when(pl.col("at").is_null()).then(pl.lit("orphans"))
+    state = known.when(pl.col("number").is_null()).then(pl.lit("of_unknown_kinds"))
     return found.with_columns(
         state=state.when(inside).then(pl.lit("joined")).otherwise(pl.lit("outside_window"))
     )

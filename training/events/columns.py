@@ -50,7 +50,7 @@ class Columns:
 
     def name(self, feature: str) -> str:
         """The column of a feature of requests: its name, with `context_` where that is taken."""
-        taken = feature in (*ROW_COLUMNS, "variant") or feature.startswith(("p_", "w_"))
+        taken = feature in ROW_COLUMNS or feature.startswith(("p_", "w_"))
         return f"context_{feature}" if taken or feature in self._feedback() else feature
 
     def impressions(self) -> dict[str, pl.DataType]:

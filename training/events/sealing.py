@@ -152,7 +152,7 @@ def layouts(paths: Sequence[Path]) -> list[list[Path]]:
 
     def columns(path: Path) -> str:
         # Parquet names the elements of lists otherwise.
-        return str(_schema(path).remove_metadata()).replace("<element:", "<item:")
+        return str(_schema(path).remove_metadata()).replace("element: ", "item: ")
 
     paths = [path for path in paths if not torn_at_once(path)]
     return [list(of) for _, of in groupby(sorted(paths, key=columns), key=columns)]

@@ -123,6 +123,7 @@ class Facts:
         oldest_ms, newest_ms: of its exposures, whether they are seen or not; 0 where there are none.
         tasks, context, configs: as of `Indexed`, of all files.
         warnings: one line each.
+        whole: whether all exposures are seen.
     """
 
     sources: list[list[Any]] = field(default_factory=list)
@@ -132,22 +133,25 @@ class Facts:
     context: dict[str, str] = field(default_factory=dict)
     configs: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    whole: bool = False
 
 
-def facts_of(files: Sequence[Indexed]) -> Facts:
-    """What files of one hour are, together."""
+def facts_of(files: Sequence[Indexed], until_ms: int) -> Facts:
+    """What files of one hour, looked through up to a time, are together."""
     context: dict[str, str] = {}
     for name, kind in (pair for file in files for pair in file.context.items()):
         context[name] = wider(context.get(name), kind)
     parts = [part for file in files for part in file.parts]
+    newest_ms = max((id_ms(part.last) for part in parts), default=0)
     return Facts(
         [[file.path.name, file.size] for file in files],
         min((id_ms(part.first) for part in parts), default=0),
-        max((id_ms(part.last) for part in parts), default=0),
+        newest_ms,
         sorted({task for file in files for task in file.tasks}),
         dict(sorted(context.items())),
         sorted({version for file in files for version in file.configs}),
         [f"{file.path}: cannot be read ({file.damaged})" for file in files if file.damaged],
+        newest_ms <= until_ms,
     )
 
 

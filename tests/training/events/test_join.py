@@ -250,6 +250,20 @@ def test_columns_are_the_union_over_bundles_and_null_where_one_lacks_them(tmp_pa
     assert len(schemas) == 1
 
 
+def test_what_came_after_the_time_adds_no_column_until_it_is_seen(tmp_path):
+    log = make_log(10, hours=0.5)
+    log.exposures[-1].context["warm"] = True
+    folder, out = written(tmp_path, log), tmp_path / "out"
+    before_ms = log.exposures[-1].time_ms - 1
+
+    join_events(folder.path, out, before_ms)
+    assert "warm" not in impressions(out).columns
+    join_events(folder.path, out, LATE_MS)
+    assert impressions(out)["warm"].drop_nulls().to_list() == [True] * 4
+    join_events(folder.path, out, before_ms)
+    assert "warm" not in impressions(out).columns
+
+
 def test_a_context_feature_of_a_column_s_name_gets_another(tmp_path):
     log = make_log(3)
     for one in log.exposures:
