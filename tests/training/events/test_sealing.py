@@ -176,7 +176,6 @@ def test_a_user_whose_id_is_hashed_is_forgotten_by_the_key(tmp_path):
 
     assert forget(folder.path, "u1").exposures == 0
     assert forget(folder.path, "u1", ["old", "k"]).exposures == 2
-    assert pseudonym("u1", "k") == "2bd26b4be9cbea0f7b0f1ef32a7cf4ef" or len(pseudonym("u1", "k")) == 32
 
 
 def _fields(one):
