@@ -13,7 +13,7 @@ from rich.markup import escape
 from model.errors import FulcrumError
 from model.terminal import progress
 from service.commands import fusion, rank, serve
-from training.commands import evaluate, events, publish, quantize, report, schema, search, train
+from training.commands import evaluate, events, publish, quantize, report, schema, search, simulate, train
 
 app = typer.Typer(
     help="Multi-task ranking for short video: train PLE, export it, serve it, tune the fusion.",
@@ -33,6 +33,7 @@ for command in (
     publish.publish,
     serve.serve,
     rank.rank,
+    simulate.simulate,
 ):
     app.command()(command)
 

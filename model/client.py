@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -12,6 +12,7 @@ import orjson
 from model.errors import FulcrumError
 
 _TIMEOUT_S = 30.0
+_JSON = {"content-type": "application/json"}
 
 
 def ask(url: str, path: str, body: Mapping[str, Any]) -> bytes:
@@ -25,32 +26,92 @@ def ask(url: str, path: str, body: Mapping[str, Any]) -> bytes:
     Raises:
         FulcrumError: the service cannot be reached, or it refused.
     """
-    endpoint = f"{url.rstrip('/')}{path}"
+    endpoint, shown = _endpoint(url, path)
     try:
-        address = httpx.URL(endpoint)
-        shown = str(address.copy_with(userinfo=b"", query=None, fragment=None))
         answer = httpx.post(
-            address,
+            endpoint,
             content=orjson.dumps(body),
-            headers={"content-type": "application/json"},
+            headers=_JSON,
             timeout=_TIMEOUT_S,
-            # No proxy of the environment reaches what listens here alone.
-            trust_env=not _is_here(address.host),
+            trust_env=not _is_here(endpoint.host),
         )
-    except httpx.InvalidURL:
-        raise FulcrumError("not an address of a service; expected such as http://127.0.0.1:8000") from None
     except httpx.HTTPError as error:
         raise FulcrumError(f"{shown}: no answer ({error}); is `fulcrum serve` running there?") from error
     except (ValueError, ImportError):  # of what the environment says
-        raise FulcrumError(
-            f"{shown}: no way there; correct or unset HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY"
-        ) from None
-    if answer.status_code != httpx.codes.OK:
-        raise FulcrumError(f"{shown}: {_refusal(answer)}")
+        raise _no_way(shown) from None
+    if not answer.is_success:
+        raise FulcrumError(f"{shown}: {refusal(answer)}")
     return answer.content
 
 
+def send_feedback(url: str, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Tell the service at `url` what viewers did; whoever gets no answer may send the same events again.
+
+    Args:
+        url: of the service.
+        events: at most 1,000, each with the keys of `model.events.feedback.KEYS`.
+
+    Returns:
+        `{"accepted": n, "rejected": [{"index", "reason"}]}`; what was accepted is on the service's disk.
+
+    Raises:
+        FulcrumError: the service cannot be reached, takes no feedback, or cannot keep it now.
+    """
+    answer: dict[str, Any] = orjson.loads(ask(url, "/v1/feedback", {"events": list(events)}))
+    return answer
+
+
+def connections(url: str, most: int) -> httpx.AsyncClient:
+    """Connections to the service at `url`, for many requests at a time; they speak JSON.
+
+    Args:
+        url: of the service.
+        most: connections.
+
+    Raises:
+        FulcrumError: it is no address.
+    """
+    address, shown = _endpoint(url, "/")
+    try:
+        return httpx.AsyncClient(
+            base_url=address,
+            headers=_JSON,
+            timeout=_TIMEOUT_S,
+            limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
+            trust_env=not _is_here(address.host),
+        )
+    except (ValueError, ImportError):
+        raise _no_way(shown) from None
+
+
+def _endpoint(url: str, path: str) -> tuple[httpx.URL, str]:
+    """An address, and how it is shown."""
+    try:
+        address = httpx.URL(f"{url.rstrip('/')}{path}")
+    except (httpx.InvalidURL, ValueError):
+        raise _no_address() from None
+    if address.scheme not in ("http", "https") or not address.host:
+        raise _no_address()
+    return address, shown_address(address)
+
+
+def shown_address(address: httpx.URL) -> str:
+    """An address as text, without a login."""
+    return str(address.copy_with(userinfo=b"", query=None, fragment=None))
+
+
+def _no_address() -> FulcrumError:
+    return FulcrumError("not an address of a service; expected such as http://127.0.0.1:8000")
+
+
+def _no_way(shown: str) -> FulcrumError:
+    return FulcrumError(
+        f"{shown}: no way there; correct or unset HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY"
+    )
+
+
 def _is_here(host: str) -> bool:
+    """Whether it is this machine: no proxy of the environment reaches what listens here alone."""
     try:
         address = ip_address(host)
         return address.is_loopback or address.is_unspecified
@@ -58,7 +119,8 @@ def _is_here(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _refusal(answer: httpx.Response) -> str:
+def refusal(answer: httpx.Response) -> str:
+    """Why the service refused, from its problem document."""
     try:
         problem = orjson.loads(answer.content)
         detail = "; ".join(f"{e['field']}: {e['message']}" for e in problem.get("errors", ()))

@@ -14,8 +14,10 @@ from rich.markup import escape
 
 from model.errors import FulcrumError
 from model.terminal import Json, answer, extra, print_json, print_table, progress
+from training.commands.skew import events_skew
 
 app = typer.Typer(help="The log of what was shown and what came of it.", no_args_is_help=True)
+app.command("skew")(events_skew)
 
 Events = Annotated[
     Path, typer.Argument(metavar="EVENTS", help="The folder that `fulcrum serve --events` writes to.")
@@ -28,7 +30,12 @@ _DAY_MS = 86_400_000
 
 @app.command("join")
 def events_join(
-    events: Events,
+    events: Annotated[
+        str,
+        typer.Argument(
+            metavar="EVENTS", help="What `fulcrum serve --events` writes to: a folder, or kafka://..."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the joined log.")],
     as_of: Annotated[
         str | None,
@@ -44,17 +51,33 @@ def events_join(
 ) -> None:
     """Join exposures with feedback: one row per impression, in Parquet by day.
 
-    Run it again to take up what is new; only hours that changed are written.
+    Run it again to take up what is new; only hours that changed are written. Events of Kafka are read into
+    the folder `events` of the joined log first.
     """
     with extra("training"):
         from training.commands.rendering import Rendered
         from training.events.join import join_events
-    as_of_ms = _now_ms() if as_of is None else moment_ms(as_of)
+        from training.events.landing import land
+    from model.events import EventFolder
+    from model.events.kafka import KafkaUrl, folder_or_kafka
+
+    place = folder_or_kafka(events)
+    landed = None
     with Rendered() as observer:
-        summary = join_events(events, out, as_of_ms, observer)
+        if isinstance(place, KafkaUrl):
+            landed = land(place, EventFolder(out / "events"), observer)
+            place = out / "events"
+        as_of_ms = _now_ms() if as_of is None else moment_ms(as_of)
+        summary = join_events(place, out, as_of_ms, observer)
     if json:
-        print_json({**asdict(summary), "counts": dict(summary.counts)})
+        landing = {} if landed is None else {"landed": asdict(landed)}
+        print_json({**asdict(summary), "counts": dict(summary.counts), **landing})
         return
+    if landed is not None:
+        answer.print(
+            f"read from Kafka: {landed.exposures:,} exposures, {landed.feedback:,} new events; "
+            f"{landed.refused:,} messages are no events"
+        )
     counts = summary.counts
     answer.print(
         f"{counts['impressions']:,} impressions of {counts['exposures']:,} exposures, "

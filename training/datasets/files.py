@@ -21,7 +21,7 @@ def stream_files(schema: Schema, folder: Path, _options: Frozen) -> LogStream:
     Raises:
         FulcrumError: as for `read_files`; or the log is not Parquet.
     """
-    data, form = schema.data, _format(schema)
+    data, form = schema.data, table_format(schema)
     log_paths = _found(folder, data.log, "data.log")
     for path in log_paths:
         if path.suffix != ".parquet":
@@ -32,7 +32,7 @@ def stream_files(schema: Schema, folder: Path, _options: Frozen) -> LogStream:
                 f"{sorted(form.ids & set(csv_columns(path, form)))}, pl.String))"
                 f".sink_parquet({path.name.partition('.')[0] + '.parquet'!r})"
             )
-    tables, table_paths = _tables(schema, folder, form)
+    tables, table_paths = declared_tables(schema, folder, form)
     try:
         scans = [(path, pl.scan_parquet(path)) for path in log_paths]
         rows = sum(scan.select(pl.len()).collect().item() for _, scan in scans)
@@ -55,23 +55,30 @@ def read_files(schema: Schema, folder: Path, _options: Frozen) -> LogSource:
         FulcrumError: a pattern matches no file, a file cannot be read, files disagree on columns or on how
             ids are written, or times are text.
     """
-    form = _format(schema)
+    form = table_format(schema)
     paths = _found(folder, schema.data.log, "data.log")
     frames = read_tables(paths, form)
     log = _stacked(frames, form, schema.data.time, "data.time")
-    tables, table_paths = _tables(schema, folder, form)
+    tables, table_paths = declared_tables(schema, folder, form)
     files = tuple((path.name, frame.height) for path, frame in frames)
     named = fingerprint([*paths, *table_paths])
     return LogSource(log, tables, named, notes=_other_units(frames, schema.data.time), files=files)
 
 
-def _format(schema: Schema) -> TableFormat:
+def table_format(schema: Schema) -> TableFormat:
+    """How the files that a recipe names are read."""
     data = schema.data
     return TableFormat(schema.id_columns(), data.separator, data.null_values, keep_zeros=True)
 
 
-def _tables(schema: Schema, folder: Path, form: TableFormat) -> tuple[tuple[SourceTable, ...], list[Path]]:
-    """The tables, and all their files."""
+def declared_tables(
+    schema: Schema, folder: Path, form: TableFormat
+) -> tuple[tuple[SourceTable, ...], list[Path]]:
+    """The tables of `data.tables`, and all their files.
+
+    Raises:
+        FulcrumError: as for `read_files`.
+    """
     tables, read = [], []
     for table in schema.data.tables:
         field = f"data.tables.{table.name}"

@@ -5,7 +5,7 @@ Readers make these; preparation joins them. Knows nothing about features, tasks 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +79,7 @@ class LogStream:
         tables: as in `LogSource`.
         fingerprint: as in `LogSource`.
         ids: columns in which equal ids are equal in that type, whatever type a file has them in.
+        opened: a file's rows, with the columns of `schema`.
     """
 
     files: tuple[Path, ...]
@@ -87,6 +88,7 @@ class LogStream:
     tables: tuple[SourceTable, ...]
     fingerprint: str
     ids: frozenset[str] = frozenset()
+    opened: Callable[[Path], pl.LazyFrame] = pl.scan_parquet
 
     def chunks(self, rows: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         """The log's rows in their order, at most so many at a time.
@@ -97,7 +99,7 @@ class LogStream:
         """
         types = {name: kind for name, kind in self.schema.items() if columns is None or name in columns}
         for file in self.files:
-            lazy = pl.scan_parquet(file).select(
+            lazy = self.opened(file).select(
                 pl.col(name) if name in self.ids else pl.col(name).cast(kind) for name, kind in types.items()
             )
             start = 0

@@ -5,15 +5,19 @@ from __future__ import annotations
 from model.schema import Schema
 from training.datasets.reader import reader
 from training.datasets.source import LogSource, SourceTable
-from training.simulation import WorldConfig, simulate
+from training.simulation import World, WorldConfig, items_table, simulate_log, users_table
 
 
 @reader("synthetic", options=WorldConfig)
 def read_synthetic(_schema: Schema, _folder: None, config: WorldConfig) -> LogSource:
     """Simulate the log of a world."""
-    synthetic = simulate(config)
-    tables = (
-        SourceTable("users", synthetic.users, "user_id"),
-        SourceTable("items", synthetic.items, "video_id"),
+    world = World.create(config)
+    return LogSource(simulate_log(world), world_tables(world), f"synthetic:{config.model_dump_json()}")
+
+
+def world_tables(world: World) -> tuple[SourceTable, ...]:
+    """What is observed of its users and videos."""
+    return (
+        SourceTable("users", users_table(world), "user_id"),
+        SourceTable("items", items_table(world), "video_id"),
     )
-    return LogSource(synthetic.log, tables, f"synthetic:{config.model_dump_json()}")

@@ -11,6 +11,7 @@ from model.bundle import Bundle
 from model.errors import FulcrumError
 from model.schema import Schema
 from training.datasets import read_source
+from training.datasets.served import over_what_was_served
 from training.datasets.source import LogSource
 from training.evaluation.fused_order import FusedOrder
 from training.evaluation.judged import Judged, Predictions
@@ -54,7 +55,7 @@ class OtherBundle:
     ) -> None:
         self._judged, self._bundle = judged, bundle
         self._notes: list[str] = []
-        schema = bundle.schema
+        schema = over_what_was_served(bundle.schema, judged.schema)
         self._shared, alone = shared_tasks(judged.schema, bundle)
         if alone:
             self._notes.append(f"not compared, since only one bundle has it so: {', '.join(alone)}")

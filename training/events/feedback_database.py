@@ -15,10 +15,12 @@ import polars as pl
 import pyarrow as pa
 
 from model.errors import FulcrumError
-from model.events.feedback_table import VERSION, open_feedback
+from model.events.feedback_table import VERSION, open_feedback, writing
 
 CHUNK_ROWS = 250_000
 """Rows that are read at once: 100 MiB."""
+_DELETED_ROWS = 25_000
+"""Rows of one transaction that deletes: the service waits for it."""
 COLUMNS: dict[str, pl.DataType] = {
     "rowid": pl.Int64(),
     "exposure_id": pl.String(),
@@ -108,24 +110,29 @@ class FeedbackDatabase:
         last, _ = self.state()
         if not last:
             return 0
-        database = open_feedback(self._path, _PATIENCE_S)
+        with writing(self._path):
+            database = open_feedback(self._path, _PATIENCE_S)
         try:
-            database.execute("PRAGMA secure_delete = ON")
-            database.execute("CREATE TABLE IF NOT EXISTS deletions (first_row INTEGER)")
-            database.execute("INSERT INTO deletions VALUES (0)")
+            with writing(self._path):
+                database.execute("PRAGMA secure_delete = ON")
+                database.execute("CREATE TABLE IF NOT EXISTS deletions (first_row INTEGER)")
+                database.execute("INSERT INTO deletions VALUES (0)")
             database.execute("CREATE TEMP TABLE gone (exposure_id TEXT PRIMARY KEY)")
             database.executemany("INSERT OR IGNORE INTO gone VALUES (?)", ((one,) for one in exposures))
             before = database.total_changes
-            for start in range(0, last, CHUNK_ROWS):
-                rows = (start, start + CHUNK_ROWS)
+            for start in range(0, last, _DELETED_ROWS):
+                rows = (start, start + _DELETED_ROWS)
                 statement = f"DELETE FROM feedback WHERE rowid > ? AND rowid <= ? AND ({where})"  # noqa: S608
-                database.execute(statement, (*rows, *values))
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                with writing(self._path):
+                    database.execute(statement, (*rows, *values))
+            with writing(self._path):
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return database.total_changes - before
         except sqlite3.Error as error:
             raise self._failed(error) from error
         finally:
-            database.close()
+            with writing(self._path):
+                database.close()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -21,6 +21,7 @@ from model.encoding import EncodedRows, Encoder
 from model.errors import FulcrumError
 from model.schema import Schema
 from training.datasets import read_source, stream_source
+from training.datasets.served import over_what_was_served
 from training.preparation.doubts import Doubts, known_past
 from training.preparation.preparation import PreparedLog, prepare_log
 from training.progress import Note, Observer, Warned, silent
@@ -113,6 +114,7 @@ def material_in_memory(
     validation = encoded.take(log.validation)
 
     def held_out(other: Schema) -> Iterator[tuple[PreparedLog, PreparedLog]]:
+        other = over_what_was_served(other, schema)
         rows = {"split": schema.data.split, "keep": schema.data.keep}
         same = other.data.model_copy(update=rows) == schema.data
         same = same and other.id_columns() == schema.id_columns()

@@ -135,6 +135,18 @@ def sample(
     )
 
 
+def realised(videos: Videos, video: IntArray, did: Behaviour, w: RewardWeights) -> FloatArray:
+    """The planted reward of what viewers did with `video` [N]; its expectation is the truth's `reward`."""
+    watched = did.play_time_ms / videos.duration_ms[video]
+    return np.asarray(
+        w.watch_s * did.play_time_ms / 1000.0
+        + w.completion * np.minimum(watched, 1.0)
+        + w.share * did.is_share
+        + w.comment * did.is_comment,
+        dtype=np.float64,
+    )
+
+
 def _chances(viewers: Viewers, videos: Videos, rows: Impressions, c: ResponseConfig) -> _Chances:
     u, v = rows.user, rows.video
     drawn = interest(viewers, videos, u, v, c)

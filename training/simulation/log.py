@@ -12,14 +12,9 @@ from training.simulation.behaviour import TABS, Impressions
 from training.simulation.config import WorldConfig
 from training.simulation.policy import Policy, noisy_interest
 from training.simulation.population import IntArray
+from training.simulation.sessions import draw_sessions
 from training.simulation.tables import items_table, users_table
 from training.simulation.world import World
-
-_DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
-_HOUR_SHARE = np.array(
-    [3, 2, 1, 1, 1, 1, 2, 4, 5, 4, 4, 5, 7, 6, 4, 4, 4, 5, 7, 9, 10, 10, 8, 5], dtype=np.float64
-)
-_TAB_SHARE = np.array([0.7, 0.2, 0.1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +25,6 @@ class SyntheticData:
     users: pl.DataFrame
     items: pl.DataFrame
     world: World
-
-
-@dataclass(frozen=True, eq=False)
-class _Sessions:
-    """Sessions in order of their start. S sessions."""
-
-    user: IntArray  # [S]
-    day: IntArray  # [S]
-    hour: IntArray  # [S]
-    tab: IntArray  # [S]
-    start_ms: IntArray  # [S]
-    requests: IntArray  # [S] at least 1
 
 
 def simulate(config: WorldConfig | None = None) -> SyntheticData:
@@ -78,7 +61,7 @@ def simulate_log(
     rng = np.random.default_rng([world.config.seed, 4, stream])
     slots = world.config.slots
     requests = -(-rows // slots)
-    sessions = _sessions(world, requests, rng)
+    sessions = draw_sessions(world, requests, rng)
     session = np.repeat(np.arange(len(sessions.user)), sessions.requests * slots)  # [N]
     request_user = np.repeat(sessions.user, sessions.requests)  # [R]
     shown = policy(world, request_user, rng)  # [R, K]
@@ -112,29 +95,6 @@ def simulate_log(
             "is_comment": did.is_comment.astype(np.int8),
         }
     ).sort("time_ms", maintain_order=True)
-
-
-def _sessions(world: World, requests: int, rng: np.random.Generator) -> _Sessions:
-    """Sessions of `requests` requests in all: active viewers come more often, patient ones stay longer."""
-    viewers, days = world.viewers, world.config.days
-    user = rng.choice(world.config.users, size=requests, p=viewers.activity / viewers.activity.sum())
-    more = rng.geometric(np.clip((1.0 - viewers.patience[user]) * 20.0, 0.25, 0.8))
-    count = int(np.searchsorted(np.cumsum(more), requests)) + 1  # of these, only the first that are needed
-    length = more[:count].copy()
-    length[-1] -= length.sum() - requests
-    day = rng.integers(0, days, count)
-    hour = rng.choice(24, size=count, p=_HOUR_SHARE / _HOUR_SHARE.sum())
-    tab = rng.choice(len(TABS), size=count, p=_TAB_SHARE)
-    start_ms = world.config.start_ms + day * _DAY_MS + hour * _HOUR_MS + rng.integers(0, _HOUR_MS, count)
-    order = np.argsort(start_ms, kind="stable")
-    return _Sessions(
-        user=user[:count][order],
-        day=day[order],
-        hour=hour[order],
-        tab=tab[order],
-        start_ms=start_ms[order],
-        requests=length[order],
-    )
 
 
 def _elapsed(spent_ms: IntArray, session: IntArray) -> IntArray:

@@ -27,7 +27,7 @@ def noisy_interest(world: World, users: IntArray, rng: np.random.Generator) -> I
     return np.concatenate(blocks) if blocks else np.empty((0, world.config.slots), dtype=np.int64)
 
 
-def _retrieve(world: World, requests: int, rng: np.random.Generator) -> tuple[IntArray, BoolArray]:
+def retrieve(world: World, requests: int, rng: np.random.Generator) -> tuple[IntArray, BoolArray]:
     """Candidates by reach [R, P], each row sorted, and whether one repeats the one before it."""
     reach = np.cumsum(world.videos.reach)
     pool = np.empty((requests, world.config.pool), dtype=np.int64)
@@ -43,7 +43,7 @@ def _retrieve(world: World, requests: int, rng: np.random.Generator) -> tuple[In
 
 def _block(world: World, users: IntArray, rng: np.random.Generator) -> IntArray:
     config = world.config
-    pool, repeated = _retrieve(world, len(users), rng)
+    pool, repeated = retrieve(world, len(users), rng)
     liked = interest(world.viewers, world.videos, users[:, None], pool, config.response)
     score = config.policy_skill * liked + rng.gumbel(size=pool.shape)
     score = np.where(repeated, -np.inf, score)

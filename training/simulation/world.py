@@ -12,7 +12,7 @@ import numpy as np
 from training.simulation import behaviour
 from training.simulation.behaviour import TABS, Behaviour, Impressions, Truth
 from training.simulation.config import WorldConfig
-from training.simulation.population import IntArray, Videos, Viewers, draw_videos, draw_viewers
+from training.simulation.population import FloatArray, IntArray, Videos, Viewers, draw_videos, draw_viewers
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +107,10 @@ class World:
     def respond(self, rows: Impressions, rng: np.random.Generator) -> Behaviour:
         """Draw what the viewers do with rows given by index."""
         return behaviour.sample(self.viewers, self.videos, rows, self.config.response, rng)
+
+    def reward(self, rows: Impressions, did: Behaviour) -> FloatArray:
+        """The planted reward of what the viewers did with rows given by index, [N]."""
+        return behaviour.realised(self.videos, rows.video, did, self.config.reward)
 
     @cached_property
     def _user_index(self) -> dict[str, int]:

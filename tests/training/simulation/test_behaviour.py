@@ -22,18 +22,11 @@ def rows_of(world: World, user: int, video: int, position: int | None, n: int = 
     )
 
 
-def measure(world: World, did: Behaviour, video: int) -> dict[str, tuple[float, float]]:
+def measure(world: World, rows: Impressions, did: Behaviour) -> dict[str, tuple[float, float]]:
     """Mean and standard error of each quantity of the truth."""
-    duration = int(world.videos.duration_ms[video])
-    weights = world.config.reward
+    duration = int(world.videos.duration_ms[rows.video[0]])
     entered = (did.play_time_ms > 0) | did.is_click
     completion = np.clip(did.play_time_ms / duration, 0.0, 1.0)
-    reward = (
-        weights.watch_s * did.play_time_ms / 1000
-        + weights.completion * completion
-        + weights.share * did.is_share
-        + weights.comment * did.is_comment
-    )
     samples = {
         "entered": entered,
         "vtr": did.play_time_ms >= min(duration, 7_000),
@@ -42,7 +35,7 @@ def measure(world: World, did: Behaviour, video: int) -> dict[str, tuple[float, 
         "cmr": did.is_comment[entered],
         "like": did.is_like[entered],
         "watch_s": did.play_time_ms / 1000,
-        "reward": reward,
+        "reward": world.reward(rows, did),
     }
     return {k: (float(np.mean(x)), float(np.std(x) / np.sqrt(len(x)))) for k, x in samples.items()}
 
@@ -55,7 +48,7 @@ def test_the_truth_of_an_impression_is_the_mean_of_many_draws(
 ) -> None:
     world = rare_made_common()
     rows = rows_of(world, user, video, position)
-    measured = measure(world, world.respond(rows, np.random.default_rng(5)), video)
+    measured = measure(world, rows, world.respond(rows, np.random.default_rng(5)))
     truth = world.expect(rows)
     for name, (mean, error) in measured.items():
         expected = float(getattr(truth, name)[0])
