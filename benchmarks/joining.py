@@ -10,17 +10,27 @@ it in a child process.
 
 from __future__ import annotations
 
+import resource
+import shutil
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
+import typer
 from pyarrow import ipc
 
 from model.events.catalogue import EventCatalogue
 from model.events.exposures import layout
+from model.events.feedback_table import INSERT, open_feedback
 from model.events.folder import HOUR_MS, EventFolder
 
 HOME = Path("build/joining")
@@ -42,10 +52,6 @@ CATALOGUE = EventCatalogue.model_validate(
     }
 )
 KINDS = [kind.kind for kind in CATALOGUE.kinds]
-SQL = (
-    "CREATE TABLE IF NOT EXISTS feedback (event_id TEXT PRIMARY KEY, exposure_id TEXT, item_id TEXT, kind TEXT, "
-    "value REAL, time_ms INTEGER, received_ms INTEGER)"
-)
 _HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), np.uint8).reshape(256, 2)
 
 
@@ -70,11 +76,8 @@ def make(home: Path, impressions: int, hours: int, batch: int, seed: int = 7) ->
     folder.config(CONFIG).write_bytes(b"{}")
     random = np.random.default_rng(seed)
     rows = impressions // ITEMS
-    database = sqlite3.connect(folder.feedback)
-    database.execute("PRAGMA journal_mode=WAL")
+    database = open_feedback(folder.feedback)
     database.execute("PRAGMA synchronous=OFF")
-    database.execute("PRAGMA user_version=1")
-    database.execute(SQL)
     schema = layout(TASKS)
     open_segments: dict[int, tuple[str, ipc.RecordBatchStreamWriter]] = {}
     held: list[tuple[object, ...]] = []
@@ -92,13 +95,17 @@ def make(home: Path, impressions: int, hours: int, batch: int, seed: int = 7) ->
         late = random.random(len(fresh)) < LATE
         now = [event for event, is_late in zip(fresh, late, strict=True) if not is_late]
         held += [event for event, is_late in zip(fresh, late, strict=True) if is_late]
-        database.executemany("INSERT OR IGNORE INTO feedback VALUES (?,?,?,?,?,?,?)", now)
-        database.commit()
-    database.executemany("INSERT OR IGNORE INTO feedback VALUES (?,?,?,?,?,?,?)", held)
-    database.commit()
+        _insert(database, now)
+    _insert(database, held)
     database.close()
     for _, writer in open_segments.values():
         writer.close()
+
+
+def _insert(database: sqlite3.Connection, events: list[tuple[object, ...]]) -> None:
+    database.execute("BEGIN")
+    database.executemany(INSERT, events)
+    database.execute("COMMIT")
 
 
 def _items(random: np.random.Generator, count: int, each: int) -> npt.NDArray[np.int64]:
@@ -108,7 +115,7 @@ def _items(random: np.random.Generator, count: int, each: int) -> npt.NDArray[np
 
 
 def _texts(prefix: str, numbers: npt.NDArray[np.int64]) -> pa.Array:
-    return pa.compute.binary_join_element_wise(prefix, pa.array(numbers.ravel()).cast(pa.string()), "")
+    return pc.binary_join_element_wise(prefix, pa.array(numbers.ravel()).cast(pa.string()), "")
 
 
 def _append(
@@ -195,6 +202,7 @@ def _feedback(
     rows, places = random.integers(0, len(times), count), random.integers(0, ITEMS, count)
     kinds = random.integers(0, len(KINDS), count)
     after = random.exponential(600_000, count).astype(np.int64)
+    later = after + random.exponential(2_000, count).astype(np.int64)
     events = uuids(times[rows] + after, random)
     lost = random.random(count) < ORPHANS
     values = np.where(kinds == 0, random.integers(0, 90_000, count), 1).astype(np.float64)
@@ -206,7 +214,7 @@ def _feedback(
             KINDS[kinds[at]],
             values[at],
             int(times[rows[at]] + after[at]),
-            int(times[rows[at]] + after[at]),
+            int(times[rows[at]] + later[at]),
         )
         for at in range(count)
     ]
@@ -218,3 +226,31 @@ def _feedback(
         else:
             event = made[twice[at - count]]
             yield (*event[:6], int(str(event[6])) + 5_000)
+
+
+def main(
+    impressions: Annotated[int, typer.Option(help="Rows.")] = 20_000_000,
+    hours: Annotated[int, typer.Option(help="That they are spread over.")] = 4,
+    batch: Annotated[int, typer.Option(help="Exposures of a batch of a segment.")] = 250,
+    keep: Annotated[bool, typer.Option(help="Join the folder of the last run.")] = False,
+) -> None:
+    """Make a folder of events, join it in a child process, and print rate and memory."""
+    events, out = HOME / "events", HOME / "out"
+    if not keep:
+        shutil.rmtree(events, ignore_errors=True)
+        make(events, impressions, hours, batch)
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "fulcrum", "events", "join", str(events), "--out", str(out), "--json"]
+    start = time.perf_counter()
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    seconds, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    counts = orjson.loads(done.stdout)["counts"]
+    print(
+        f"{counts['impressions']:,} impressions and {counts['events']:,} events in {seconds:.1f} s "
+        f"({counts['impressions'] / seconds:,.0f} impressions/s; {used.ru_utime + used.ru_stime:.1f} CPU s), "
+        f"peak memory {used.ru_maxrss / 1024:,.0f} MiB"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -23,6 +23,7 @@ ROW_COLUMNS = (
     "time_ms",
     "video_len_s",
     "bundle_version",
+    "variant",
     "fusion_version",
     "revision",
     "arms",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -184,7 +185,9 @@ def events_check(
 def events_tail(
     events: Events,
     count: Annotated[int, typer.Option("-n", min=1, help="Exposures.")] = 10,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with new ones, at most -n a second.")
+    ] = False,
 ) -> None:
     """Show the last exposures, and what came of them so far."""
     with extra("training"):
@@ -236,9 +239,7 @@ def events_forget(
     key: Annotated[
         list[str] | None,
         typer.Option(
-            help="A key that ids of users are hashed with, as the service was given it; may be repeated.",
-            envvar="FULCRUM_EVENTS_USER_KEY",
-            show_envvar=True,
+            help="A key that ids of users are hashed with, if not FULCRUM_EVENTS_USER_KEY; may be repeated.",
         ),
     ] = None,
     json: Json = False,
@@ -247,8 +248,9 @@ def events_forget(
     with extra("training"):
         from training.commands.rendering import Rendered
         from training.events.deletion import forget
+    keys = key or [one for one in (os.environ.get("FULCRUM_EVENTS_USER_KEY"),) if one]
     with Rendered() as observer:
-        deleted = forget(events, user, key or (), out or (), observer)
+        deleted = forget(events, user, keys, out or (), observer)
     _deleted(deleted, json)
 
 

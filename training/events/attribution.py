@@ -61,19 +61,14 @@ def attribute(exposures: pl.DataFrame, events: pl.DataFrame, columns: Columns, a
         "candidates",
         {"candidate_len_s": "video_len_s"} | {f"p_{t}": f"p_{t}" for t in columns.tasks},
     )
-    of_item = ranked.select("row", "item_id", *(f"p_{task}" for task in columns.tasks))
-    of_item = of_item.unique(["row", "item_id"], keep="first")
-    predicted = shown.join(of_item, on=["row", "item_id"], how="left", maintain_order="left")
     answered = exposures.select(
         pl.exclude("row", "items", "item_len_s", "candidates", "candidate_len_s", "^p_.*$")
     )
-    impressions = pl.concat(
-        [
-            answered[shown["row"]],
-            predicted.select(pl.exclude("row", "index")).with_columns(position=shown["index"] + 1),
-        ],
-        how="horizontal",
+    impressions = answered[shown["row"]].with_columns(
+        item_id=shown["item_id"], video_len_s=shown["video_len_s"], position=shown["index"] + 1
     )
+    of_item = _found(shown, ranked, exposures["candidates"].is_not_null())
+    impressions = impressions.with_columns(ranked[f"p_{task}"].gather(of_item) for task in columns.tasks)
     events = events.filter(pl.col("received_ms") <= as_of_ms)
     found = _placed(events, exposures, shown, columns.catalogue)
     counts["events"] = events.height
@@ -99,7 +94,18 @@ def _exploded(exposures: pl.DataFrame, items: str, others: dict[str, str]) -> pl
             for name, alias in others.items()
         ),
     )
-    return lists.explode(pl.exclude("row")).with_columns(pl.col(list(others.values())).fill_nan(None))
+    return lists.explode("item_id", "index", *others.values()).with_columns(
+        pl.col(list(others.values())).fill_nan(None)
+    )
+
+
+def _found(shown: pl.DataFrame, ranked: pl.DataFrame, logged: pl.Series) -> pl.Series:
+    """The row of `ranked` that each row of `shown` is; null where there is none."""
+    some = shown.select("row", "item_id").with_row_index("at").filter(logged.gather(shown["row"]))
+    pairs = some.join(ranked.select("row", "item_id").with_row_index("of"), on=["row", "item_id"])
+    found = np.full(shown.height, -1, np.int64)
+    found[pairs["at"].to_numpy()] = pairs["of"].to_numpy()
+    return pl.Series(found).replace(-1, None)
 
 
 def _placed(
@@ -120,8 +126,8 @@ def _placed(
     )
     after = pl.col("time_ms") - pl.col("shown_ms")
     inside = (after >= -catalogue.clock_skew_s * 1000) & (after <= pl.col("window_ms"))
-    state = pl.when(pl.col("at").is_null()).then(pl.lit("orphans"))
-    state = state.when(pl.col("number").is_null()).then(pl.lit("of_unknown_kinds"))
+    known = pl.when(pl.col("at").is_null()).then(pl.lit("orphans"))
+    state = known.when(pl.col("number").is_null()).then(pl.lit("of_unknown_kinds"))
     return found.with_columns(
         state=state.when(inside).then(pl.lit("joined")).otherwise(pl.lit("outside_window"))
     )

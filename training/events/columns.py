@@ -50,7 +50,7 @@ class Columns:
 
     def name(self, feature: str) -> str:
         """The column of a feature of requests: its name, with `context_` where that is taken."""
-        taken = feature in (*ROW_COLUMNS, "variant") or feature.startswith(("p_", "w_"))
+        taken = feature in ROW_COLUMNS or feature.startswith(("p_", "w_"))
         return f"context_{feature}" if taken or feature in self._feedback() else feature
 
     def impressions(self) -> dict[str, pl.DataType]:
@@ -107,21 +107,24 @@ class Columns:
         with_all = frame.with_columns(
             *(nothing.cast(pl.Float64).alias(f"w_{t}") for t in self.terms if f"w_{t}" not in weights),
             *(predictions.get(task, lists).alias(f"p_{task}") for task in self.tasks),
-            *self._features(rows["context"].to_pylist()),
+            *self._features(rows["context"]),
         )
         return with_all.select(
             *_LOGGED, *(n for n in self.impressions() if n in with_all and n not in _LOGGED)
         )
 
-    def _features(self, texts: Sequence[str]) -> list[pl.Series]:
-        documents = [context_of(text) for text in texts]
+    def _features(self, texts: pa.ChunkedArray) -> list[pl.Series]:
+        encoded = texts.combine_chunks().dictionary_encode()  # requests of one hour are much alike
+        encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
+        documents = [context_of(text) for text in encoded.dictionary.to_pylist()]
+        at = pl.Series(pl.from_arrow(encoded.indices))
         return [
             pl.Series(
                 self.name(feature),
-                [_as(kind, document.get(feature)) for document in documents],
+                [_as(kind, of.get(feature)) for of in documents],
                 _KINDS[kind],
                 strict=False,
-            )
+            ).gather(at)
             for feature, kind in self.context.items()
         ]
 

@@ -21,7 +21,7 @@ from model.files import read_file
 from training.events.feedback_database import FeedbackDatabase
 from training.events.join import join_events, maintained
 from training.events.sealing import is_open, layouts, rewrite
-from training.events.sources import id_bound, scan, source_files, torn_at_once
+from training.events.sources import DAMAGED, id_bound, scan, source_files, torn_at_once
 from training.progress import Advanced, Observer, Stage, silent
 
 _MOST_BYTES = 1 << 20
@@ -115,11 +115,16 @@ def expire(events: Path, before_ms: int) -> Deleted:
 
 
 def _of_users(path: Path, users: pa.Array) -> set[str]:
-    return {
-        identity
-        for rows, _, _ in scan(path, ["exposure_id", "user_id"])
-        for identity in rows.filter(_are(rows, users))["exposure_id"].to_pylist()
-    }
+    try:
+        return {
+            identity
+            for rows, _, _ in scan(path, ["exposure_id", "user_id"])
+            for identity in rows.filter(_are(rows, users))["exposure_id"].to_pylist()
+        }
+    except DAMAGED as error:
+        raise FulcrumError(
+            f"{path}: cannot be read ({error}), so nothing is deleted; move it away"
+        ) from error
 
 
 def _are(rows: pa.Table, users: pa.Array) -> pa.ChunkedArray:

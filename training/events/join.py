@@ -20,6 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 import polars as pl
@@ -179,12 +180,12 @@ class _Join:
     def _hour(self, hour: Path) -> bool:
         """Write an hour where that is called for; True where it is."""
         found = [metadata_of(path) for path in self._paths(hour.name)]
-        sources = [[path.name, path.stat().st_size] for path in source_files(hour)]
+        sources: list[list[Any]] = [[path.name, path.stat().st_size] for path in source_files(hour)]
         files: list[Indexed] | None = None
         facts = Facts(**orjson.loads(found[0].get("fulcrum.facts", "{}")))
-        if facts.sources != sources or facts.newest_ms > self._as_of_ms:
+        if not facts.whole or facts.sources != sources or facts.newest_ms > self._as_of_ms:
             files = [index(path, self._as_of_ms) for path in source_files(hour)]
-            facts = facts_of(files)
+            facts = facts_of(files, self._as_of_ms)
         self._facts[hour.name] = facts
         self._received.together(hour.name)
         columns, copies = self._columns(), self._received.copies(hour.name)
@@ -289,7 +290,9 @@ class _Join:
 
     def _progress(self, size: float) -> None:
         self._done += size
-        self._observer(Advanced("exposures", min(self._done, self._total) // _MB, self._total // _MB, "MB"))
+        self._observer(
+            Advanced("exposures", int(min(self._done, self._total) / _MB), int(self._total / _MB), "MB")
+        )
 
 
 def _both(*rows: tuple[TableFile, pl.DataFrame]) -> None:

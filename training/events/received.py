@@ -108,7 +108,8 @@ class Received:
                     yield pl.DataFrame(pl.from_arrow(file.read_row_group(place)))
 
     def _write(self, hour: str, rows: pl.DataFrame) -> None:
-        first, last, newest = rows["rowid"].min(), rows["rowid"].max(), rows["received_ms"].max()
+        first, last = rows.select(pl.min("rowid"), last=pl.max("rowid")).row(0)
+        newest = rows.select(pl.max("received_ms")).item()
         path = self._path / hour / f"{first}-{last}-{newest}.parquet"
         with TableFile(path, COLUMNS) as file:
             file.write(rows, _GROUP_ROWS)
@@ -125,5 +126,5 @@ def events_of(copies: Sequence[Path], low: str, high: str) -> pl.DataFrame:
     if not copies:
         return pl.DataFrame(schema=COLUMNS)
     ids = pl.col("exposure_id")
-    found = pl.scan_parquet(copies).filter((ids >= low) & (ids < high)).collect()
+    found = pl.scan_parquet(list(copies)).filter((ids >= low) & (ids < high)).collect()
     return found.unique("rowid") if len(copies) > 1 else found

@@ -22,6 +22,7 @@ from model.events.folder import HOUR_MS, EventFolder, hour_start_ms
 from model.files import FileLock, fresh_file
 from training.events.join import maintained
 from training.events.sources import (
+    DAMAGED,
     REPLACES,
     SLICE_BYTES,
     Reader,
@@ -107,23 +108,20 @@ def rewrite(hour: Path, layouts: Sequence[Sequence[Path]], keep: Keep = lambda r
 
 def _put_together(hour: Path, paths: Sequence[Path], keep: Keep, done: Sealed) -> None:
     files = [index(path, _NEVER_MS) for path in paths]
-    for file in files:
-        if file.damaged:
-            raise FulcrumError(f"{file.path}: cannot be read ({file.damaged}), so it is kept; move it away")
-    schema = _schema(paths[0]).with_metadata(
-        {**(_schema(paths[0]).metadata or {}), REPLACES: orjson.dumps([path.name for path in paths])}
-    )
+    schema = _schema(paths[0])
+    replaces = {REPLACES: orjson.dumps([path.name for path in paths])}
+    schema = schema.with_metadata({**schema.metadata, **replaces})
     first_ms = min((id_ms(part.first) for file in files for part in file.parts), default=0)
     target = hour / f"{first_ms}-{secrets.token_hex(4)}.parquet"
     rows_written = 0
     with Reader() as reader, fresh_file(target, durable=True) as fresh:
         with pq.ParquetWriter(fresh, schema, compression="zstd") as writer:
             for low, high, parts in slices(files, _BEFORE_ALL, _AFTER_ALL, SLICE_BYTES):
-                for read in reader.read(parts, low, high):
-                    rows = keep(_in_order(read))
-                    rows_written += rows.num_rows
-                    if rows.num_rows:
-                        writer.write_table(rows.replace_schema_metadata(schema.metadata))
+                read = [rows.cast(schema) for rows in reader.read(parts, low, high)]
+                rows = keep(_in_order(pa.concat_tables([schema.empty_table(), *read])))
+                rows_written += rows.num_rows
+                if rows.num_rows:
+                    writer.write_table(rows)
         if reader.damaged:
             raise FulcrumError(f"{reader.damaged[0]}; its file is kept: move it away")
     done.files += len(paths)
@@ -140,17 +138,21 @@ def _in_order(rows: pa.Table) -> pa.Table:
 
 
 def _schema(path: Path) -> pa.Schema:
-    if path.suffix == ".parquet":
-        return pq.read_schema(path)
-    with pa.OSFile(str(path)) as file:
-        return pa.ipc.open_stream(file).schema
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_schema(path)
+        with pa.OSFile(str(path)) as file:
+            return pa.ipc.open_stream(file).schema
+    except DAMAGED as error:
+        raise FulcrumError(f"{path}: cannot be read ({error}), so it is kept; move it away") from error
 
 
 def layouts(paths: Sequence[Path]) -> list[list[Path]]:
     """Files by their columns."""
 
     def columns(path: Path) -> str:
-        return str(_schema(path).remove_metadata())
+        # Parquet names the elements of lists otherwise.
+        return str(_schema(path).remove_metadata()).replace("element: ", "item: ")
 
     paths = [path for path in paths if not torn_at_once(path)]
     return [list(of) for _, of in groupby(sorted(paths, key=columns), key=columns)]

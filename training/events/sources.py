@@ -32,7 +32,7 @@ _END = b"\xff\xff\xff\xff\0\0\0\0"
 """Of a stream that was closed."""
 _BOUND_LENGTH = len("00000000-0000")
 _MOST_CONTEXTS = 20_000
-_DAMAGED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError, EOFError, KeyError)
+DAMAGED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError, EOFError, KeyError)
 
 
 def id_bound(time_ms: int) -> str:
@@ -123,6 +123,7 @@ class Facts:
         oldest_ms, newest_ms: of its exposures, whether they are seen or not; 0 where there are none.
         tasks, context, configs: as of `Indexed`, of all files.
         warnings: one line each.
+        whole: whether all exposures are seen.
     """
 
     sources: list[list[Any]] = field(default_factory=list)
@@ -132,22 +133,25 @@ class Facts:
     context: dict[str, str] = field(default_factory=dict)
     configs: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    whole: bool = False
 
 
-def facts_of(files: Sequence[Indexed]) -> Facts:
-    """What files of one hour are, together."""
+def facts_of(files: Sequence[Indexed], until_ms: int) -> Facts:
+    """What files of one hour, looked through up to a time, are together."""
     context: dict[str, str] = {}
     for name, kind in (pair for file in files for pair in file.context.items()):
         context[name] = wider(context.get(name), kind)
     parts = [part for file in files for part in file.parts]
+    newest_ms = max((id_ms(part.last) for part in parts), default=0)
     return Facts(
         [[file.path.name, file.size] for file in files],
         min((id_ms(part.first) for part in parts), default=0),
-        max((id_ms(part.last) for part in parts), default=0),
+        newest_ms,
         sorted({task for file in files for task in file.tasks}),
         dict(sorted(context.items())),
         sorted({version for file in files for version in file.configs}),
         [f"{file.path}: cannot be read ({file.damaged})" for file in files if file.damaged],
+        newest_ms <= until_ms,
     )
 
 
@@ -157,7 +161,7 @@ def source_files(hour: Path) -> list[Path]:
     for path in [hour / name for name in names if name.endswith(".parquet")]:
         try:
             metadata = pq.read_metadata(path).metadata or {}
-        except _DAMAGED:
+        except DAMAGED:
             continue
         names -= set(orjson.loads(metadata.get(REPLACES, b"[]"))) - {path.name}
     return [hour / name for name in sorted(names) if not name.startswith(".")]
@@ -176,7 +180,7 @@ def index(path: Path, until_ms: int) -> Indexed:
                 _note(found, rows, part, schema, id_bound(until_ms + 1))
         if path.suffix == ".arrow":
             found.torn = _torn_bytes(path, found.parts)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if torn_at_once(path):
             found.torn = found.size
         else:
@@ -218,7 +222,7 @@ def scan(path: Path, names: Sequence[str]) -> Iterator[tuple[pa.Table, Part, pa.
             try:
                 rows = pa.Table.from_batches([reader.read_next_batch()])
                 rows.validate(full=True)
-            except (StopIteration, *_DAMAGED):
+            except (StopIteration, *DAMAGED):
                 return
             yield rows, _part(path, place, file.tell() - place, rows), schema
 
@@ -236,7 +240,7 @@ def _torn_bytes(path: Path, parts: Sequence[Part]) -> int:
         else:
             try:
                 ipc.open_stream(pa.PythonFile(file))
-            except _DAMAGED:
+            except DAMAGED:
                 file.seek(0)
         rest = file.read(len(_END) + 1)
         return 0 if rest in (b"", _END) else path.stat().st_size - file.tell() + len(rest)
@@ -318,7 +322,7 @@ class Reader:
             _same_lengths(rows, ["items", "item_len_s"])
             predictions = [f"p_{task}" for task in tasks_of(rows.schema)]
             _same_lengths(rows, ["candidates", "candidate_len_s", *predictions])
-        except _DAMAGED as error:
+        except DAMAGED as error:
             self.damaged.append(f"{part.path}: some rows cannot be read ({_line(error)})")
             return None
         if low <= part.first and part.last < high:
