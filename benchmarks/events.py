@@ -47,6 +47,7 @@ def exposures(
     """Print how long rankings take with events on and off, and the ratio with its 95 % interval."""
     body = requests_of(candidates)
     took: dict[bool, list[npt.NDArray[np.float64]]] = {False: [], True: []}
+    cpu_s: dict[bool, list[float]] = {False: [], True: []}
     with contextlib.ExitStack() as stack:
         services = {on: stack.enter_context(_service(on)) for on in (False, True)}
         lines = {on: stack.enter_context(Line(service.url)) for on, service in services.items()}
@@ -54,8 +55,10 @@ def exposures(
             _turn(lines[on], body, 100)
         for number in range(pairs):
             for on in (False, True) if number % 2 else (True, False):  # who comes first, changes
+                before = _cpu_s(services[on].process.pid)
                 took[on].append(_turn(lines[on], body, requests))
                 time.sleep(1.2)  # what is left to write is this turn's, not the next one's
+                cpu_s[on].append((_cpu_s(services[on].process.pid) - before) / requests)
     table = Table("percentile", "off, ms", "on, ms", "on over off", "95 %", title=f"{candidates} candidates")
     broken: Broken = []
     for percentile, bound in BOUNDS.items():
@@ -71,6 +74,11 @@ def exposures(
         )
         if low > bound:
             broken.append(f"p{percentile} with events is {low:.3f} of that without at least, over {bound}")
+    off, on = np.array(cpu_s[False]), np.array(cpu_s[True])
+    figures = (np.median(off) * 1e3, np.median(on) * 1e3, np.median(on / off))
+    table.add_row(
+        "CPU", *(f"{figure:.2f}" for figure in figures), "{:.3f} to {:.3f}".format(*_interval(on / off))
+    )
     finish(table, broken)
 
 
@@ -102,6 +110,12 @@ def _turn(line: Line, body: Callable[[int], bytes], requests: int) -> npt.NDArra
     replies = [line.post(body(number)) for number in range(requests)]
     assert {reply.status for reply in replies} == {200}
     return np.array([reply.seconds for reply in replies])
+
+
+def _cpu_s(pid: int) -> float:
+    """Of all threads of a process, so far."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 def _interval(ratios: npt.NDArray[np.float64]) -> tuple[float, float]:
