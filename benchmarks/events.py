@@ -8,6 +8,7 @@ Bundle and users are those of `make bench`; all candidates of all answers are ke
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import typer
 from rich.table import Table
 
-from benchmarks.load import Line
+from benchmarks.load import Callers, Line
 from benchmarks.rig import HOME, Broken, console, finish, requests_of, running_service
 from tests.support.service_process import ServiceProcess, private_bytes
 
@@ -89,8 +90,11 @@ def memory(requests: int = typer.Option(2_000, help="Before the look.")) -> None
     body = requests_of(500)
     for workers in (1, 2):
         for on in (False, True):
-            with _service(on, workers) as service, Line(service.url) as line:
-                _turn(line, body, requests)
+            with _service(on, workers) as service:
+                supply = [body(number) for number in range(requests)]
+                asyncio.run(
+                    Callers(service.url).one_after_another(8, supply)
+                )  # so that all workers have work
                 time.sleep(SETTLED_S)
                 pid = service.workers()[-1] if workers > 1 else service.process.pid
                 table.add_row(str(workers), "on" if on else "off", f"{private_bytes(pid) / 2**20:.1f}")
