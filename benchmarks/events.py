@@ -8,6 +8,7 @@ Bundle and users are those of `make bench`; all candidates of all answers are ke
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import typer
 from rich.table import Table
 
-from benchmarks.load import Line
+from benchmarks.load import Callers, Line
 from benchmarks.rig import HOME, Broken, console, finish, requests_of, running_service
 from tests.support.service_process import ServiceProcess, private_bytes
 
@@ -47,6 +48,7 @@ def exposures(
     """Print how long rankings take with events on and off, and the ratio with its 95 % interval."""
     body = requests_of(candidates)
     took: dict[bool, list[npt.NDArray[np.float64]]] = {False: [], True: []}
+    cpu_s: dict[bool, list[float]] = {False: [], True: []}
     with contextlib.ExitStack() as stack:
         services = {on: stack.enter_context(_service(on)) for on in (False, True)}
         lines = {on: stack.enter_context(Line(service.url)) for on, service in services.items()}
@@ -54,8 +56,10 @@ def exposures(
             _turn(lines[on], body, 100)
         for number in range(pairs):
             for on in (False, True) if number % 2 else (True, False):  # who comes first, changes
+                before = _cpu_s(services[on].process.pid)
                 took[on].append(_turn(lines[on], body, requests))
                 time.sleep(1.2)  # what is left to write is this turn's, not the next one's
+                cpu_s[on].append((_cpu_s(services[on].process.pid) - before) / requests)
     table = Table("percentile", "off, ms", "on, ms", "on over off", "95 %", title=f"{candidates} candidates")
     broken: Broken = []
     for percentile, bound in BOUNDS.items():
@@ -71,6 +75,11 @@ def exposures(
         )
         if low > bound:
             broken.append(f"p{percentile} with events is {low:.3f} of that without at least, over {bound}")
+    off, on = np.array(cpu_s[False]), np.array(cpu_s[True])
+    figures = (np.median(off) * 1e3, np.median(on) * 1e3, np.median(on / off))
+    table.add_row(
+        "CPU", *(f"{figure:.2f}" for figure in figures), "{:.3f} to {:.3f}".format(*_interval(on / off))
+    )
     finish(table, broken)
 
 
@@ -81,8 +90,11 @@ def memory(requests: int = typer.Option(2_000, help="Before the look.")) -> None
     body = requests_of(500)
     for workers in (1, 2):
         for on in (False, True):
-            with _service(on, workers) as service, Line(service.url) as line:
-                _turn(line, body, requests)
+            with _service(on, workers) as service:
+                supply = [body(number) for number in range(requests)]
+                asyncio.run(
+                    Callers(service.url).one_after_another(8, supply)
+                )  # so that all workers have work
                 time.sleep(SETTLED_S)
                 pid = service.workers()[-1] if workers > 1 else service.process.pid
                 table.add_row(str(workers), "on" if on else "off", f"{private_bytes(pid) / 2**20:.1f}")
@@ -102,6 +114,12 @@ def _turn(line: Line, body: Callable[[int], bytes], requests: int) -> npt.NDArra
     replies = [line.post(body(number)) for number in range(requests)]
     assert {reply.status for reply in replies} == {200}
     return np.array([reply.seconds for reply in replies])
+
+
+def _cpu_s(pid: int) -> float:
+    """Of all threads of a process, so far."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 def _interval(ratios: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -100,9 +100,9 @@ def test_a_killed_worker_loses_the_last_interval_at_most(watched, tmp_path):
 
 
 @pytest.mark.long
-def test_two_hundred_killed_workers_lose_their_last_interval_at_most(watched, tmp_path, record_property):
+def test_two_hundred_killed_workers_lose_their_last_interval_at_most(watched, tmp_path):
     age_s = killed_at_moments(watched, tmp_path, moments=200)
-    record_property("oldest_lost_s", age_s)
+    print(f"the oldest that was lost had its answer {age_s * 1e3:.0f} ms before its worker was killed")  # noqa: T201
     assert age_s <= INTERVAL_MS / 1000.0 + LATE_S
 
 
