@@ -13,7 +13,7 @@ from rich.markup import escape
 from model.errors import FulcrumError
 from model.terminal import progress
 from service.commands import fusion, rank, serve
-from training.commands import evaluate, publish, quantize, report, schema, search, simulate, train
+from training.commands import evaluate, events, publish, quantize, report, schema, search, simulate, train
 
 app = typer.Typer(
     help="Multi-task ranking for short video: train PLE, export it, serve it, tune the fusion.",
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(schema.app, name="schema")
 app.add_typer(fusion.app, name="fusion")
+app.add_typer(events.app, name="events")
 for command in (
     train.train,
     search.search,

@@ -1,4 +1,4 @@
-"""`make demo`: train, export, publish, serve, rank, change one weight, rank again.
+"""`make demo`: train, export, publish, serve, rank, change one weight, rank again, and log what viewers do.
 
 Drives the command line and the HTTP interface as a user would; everything it makes is below build/demo.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import polars as pl
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +26,8 @@ from training.simulation import SyntheticData, WorldConfig, simulate
 HOME = Path("build/demo")
 CONFIG = Path("deploy/fusion/fusion.yaml")
 BUNDLE, STORE, FUSION = HOME / "bundle", HOME / "features", HOME / "fusion.yaml"
-CANDIDATES, SHOWN = 60, 8
+EVENTS, JOINED = HOME / "events", HOME / "joined"
+CANDIDATES, SHOWN, VISITS = 60, 8, 300
 OLD, NEW = "shr: {weight: 0.1}", "shr: {weight: 1.0}"
 PATIENCE_S = 30.0
 
@@ -46,7 +48,7 @@ def main() -> None:
     step(3, "Serve the bundle over HTTP")
     world = simulate(WorldConfig())
     request = a_request(world)
-    with served() as client:
+    with served() as (url, client):
         step(4, f"Rank {CANDIDATES} candidate videos for user {request['user_id']}")
         before = rank(client, request)
         show(before, world)
@@ -56,6 +58,12 @@ def main() -> None:
         show(after, world)
         step(6, "What moved")
         show_moves(before, after, world, request)
+        step(7, f"Let the world's viewers ask {VISITS} times, and send what they do as feedback")
+        fulcrum("simulate", str(BUNDLE), "--url", url, "--requests", str(VISITS))
+        step(8, "Check the log of events, and join what was shown with what came of it")
+        fulcrum("events", "check", str(EVENTS))
+        fulcrum("events", "join", str(EVENTS), "--out", str(JOINED))
+        show_positions()
     console.print(
         f"\nDone in {time.monotonic() - started:.0f} s. [bold]make serve[/] serves this bundle again."
     )
@@ -85,18 +93,21 @@ def fulcrum(*words: str) -> None:
 
 
 @contextmanager
-def served() -> Iterator[httpx.Client]:
-    """A running service and a client for it; the service ends with the demo."""
+def served() -> Iterator[tuple[str, httpx.Client]]:
+    """A running service's address and a client for it; the service ends with the demo."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    where = ("--bundle", str(BUNDLE), "--features", str(STORE), "--fusion", str(FUSION), "--port", str(port))
+    parts = {"bundle": BUNDLE, "features": STORE, "fusion": FUSION, "events": fresh(EVENTS), "port": port}
+    where = [word for name, value in parts.items() for word in (f"--{name}", str(value))]
+    fresh(JOINED)
     log = (HOME / "service.log").open("w")
     service = subprocess.Popen(command("serve", *where), stderr=log, stdout=log)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+        url = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
             wait_until("the service is ready", lambda: is_ready(client, service))
-            yield client
+            yield url, client
     finally:
         service.terminate()
         service.wait()
@@ -202,6 +213,30 @@ def show_moves(
             f"The world's truth about the best {SHOWN} {name}: "
             f"watched on average {truth.watch_s.mean():.1f} s, shared with probability {truth.shr.mean():.3f}"
         )
+
+
+def show_positions() -> None:
+    """What viewers did with what stood where."""
+    rows = (
+        pl.scan_parquet(JOINED / "impressions/**/*.parquet")
+        .filter(pl.col("play_time_ms").is_not_null())
+        .group_by("position")
+        .agg(
+            pl.len().alias("shown"),
+            (pl.col("play_time_ms") > 0).mean().alias("played"),
+            (pl.col("play_time_ms").mean() / 1000.0).alias("seconds"),
+            *(pl.col(kind).mean() for kind in ("is_click", "is_like", "is_share", "is_comment")),
+        )
+        .sort("position")
+        .head(SHOWN)
+        .collect()
+    )
+    headers = ["position", "shown", "played", "s a video", "clicked", "liked", "shared", "commented"]
+    cells = [
+        [str(position), f"{shown:,}", f"{played:.0%}", f"{seconds:.1f}", *(f"{rate:.1%}" for rate in rates)]
+        for position, shown, played, seconds, *rates in rows.iter_rows()
+    ]
+    print_table(console, headers, cells, keys=1)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -39,9 +39,26 @@ def ask(url: str, path: str, body: Mapping[str, Any]) -> bytes:
         raise FulcrumError(f"{shown}: no answer ({error}); is `fulcrum serve` running there?") from error
     except (ValueError, ImportError):  # of what the environment says
         raise _no_way(shown) from None
-    if answer.status_code != httpx.codes.OK:
+    if not answer.is_success:
         raise FulcrumError(f"{shown}: {refusal(answer)}")
     return answer.content
+
+
+def send_feedback(url: str, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Tell the service at `url` what viewers did; whoever gets no answer may send the same events again.
+
+    Args:
+        url: of the service.
+        events: at most 1,000, each with the keys of `model.events.feedback.KEYS`.
+
+    Returns:
+        `{"accepted": n, "rejected": [{"index", "reason"}]}`; what was accepted is on the service's disk.
+
+    Raises:
+        FulcrumError: the service cannot be reached, takes no feedback, or cannot keep it now.
+    """
+    answer: dict[str, Any] = orjson.loads(ask(url, "/v1/feedback", {"events": list(events)}))
+    return answer
 
 
 def connections(url: str, most: int) -> httpx.AsyncClient:

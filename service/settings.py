@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.cores import available_cores
 from model.errors import FulcrumError, Problem, and_more, problems
+from model.events.exposures import Precision
+from model.events.kafka import FolderOrKafka
 from model.redis_url import FolderOrRedis
 from service.inference.providers import Provider
 
@@ -70,6 +72,41 @@ class Settings(BaseSettings):
     )
     fusion: Path | None = Field(
         default=None, description="Fusion config file, watched while serving. Default: the bundle's own."
+    )
+    events: FolderOrKafka | None = Field(
+        default=None,
+        description="Where what was shown and what came of it is kept: a folder, or kafka://... for several "
+        "hosts. Default: nothing is kept.",
+    )
+    exposure_candidates: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Share of answers of which all candidates are kept with their predictions.",
+    )
+    exposure_rows: float = Field(
+        default=0.001,
+        ge=0,
+        le=1,
+        description="Share of which the rows are kept, too, that the network took; of the former ones.",
+    )
+    exposure_precision: Precision = Field(
+        default="float32", description="How predictions are kept: float32, as served, or int16."
+    )
+    events_interval_ms: int = Field(
+        default=1000,
+        ge=10,
+        le=60_000,
+        description="Milliseconds between two writes of what was shown: what a crash may cost.",
+    )
+    events_user_key: SecretStr | None = Field(
+        default=None,
+        description="Key of 16 to 64 bytes under which users are hashed. Default: their ids are kept.",
+    )
+    events_salt: SecretStr = Field(
+        default=SecretStr(""),
+        description="Salt of the hash from which users' buckets are made; with a key for users it must be "
+        "given, and kept as secret.",
     )
     provider: Provider = Field(
         default="auto",
@@ -151,6 +188,14 @@ class Settings(BaseSettings):
             )
         return port
 
+    @field_validator("events_user_key")
+    @classmethod
+    def _hard_to_guess(cls, key: SecretStr | None) -> SecretStr | None:
+        length = None if key is None else len(key.get_secret_value().encode())
+        if length is not None and not 16 <= length <= 64:  # a bound of the field would repeat what is secret
+            raise ValueError(f"expected 16 to 64 bytes, found {length}")
+        return key
+
     @model_validator(mode="after")
     def _one_source_of_bundles(self) -> Self:
         if (self.bundle is None) == (self.models is None):
@@ -163,6 +208,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 "--state (FULCRUM_STATE) says which of several bundles serves; "
                 "give --models in place of --bundle"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_user_is_guessed(self) -> Self:
+        if self.events_user_key is not None and not self.events_salt.get_secret_value():
+            raise ValueError(
+                "FULCRUM_EVENTS_USER_KEY is given without FULCRUM_EVENTS_SALT: anybody could find users by "
+                "their hash without a salt; give a salt, keep it secret, and do not change it"
             )
         return self
 

@@ -15,6 +15,9 @@ from service.control.bundles.rollout import Rollout
 from service.control.bundles.trial import Trials
 from service.control.snapshot import ActiveBundle
 from service.control.state.opening import open_state
+from service.events.feedback import FeedbackIntake
+from service.events.opening import open_exposures, open_feedback_sink, prepare_place
+from service.events.writer import Bounds, ExposureWriter
 from service.features.stores import FeatureStores
 from service.inference.crew import Crew
 from service.inference.engine import CHUNK, Engine, EngineOptions
@@ -23,6 +26,7 @@ from service.processes.fleet import Fleet
 from service.processes.memory import memory_limit
 from service.ranking.admission import Admission
 from service.ranking.execution import Execution
+from service.ranking.exposures import Exposures, Sampling
 from service.ranking.ranker import Ranker
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -42,6 +46,8 @@ class Service:
         crew: threads that share its inferences.
         stores: connections to features.
         traces: where spans go; None where nobody wants them.
+        feedback: takes it; None where it is not kept.
+        exposures: writes what was shown; None where it is not kept.
     """
 
     settings: Settings
@@ -54,12 +60,16 @@ class Service:
     stores: FeatureStores
     metrics: Metrics
     traces: Traces | None
+    feedback: FeedbackIntake | None = None
+    exposures: ExposureWriter | None = None
 
     def start(self) -> None:
         """Begin to watch what may change."""
         self.control.start()
         if self.rollout is not None:
             self.rollout.start()
+        if self.exposures is not None:
+            self.exposures.start()
         self.fleet.report(ready=True)
 
     async def stop(self) -> None:
@@ -68,6 +78,10 @@ class Service:
         if self.rollout is not None:
             self.rollout.stop()
         self.control.stop()
+        if self.feedback is not None:
+            self.feedback.stop()
+        if self.exposures is not None:
+            self.exposures.stop()
         self.execution.close()
         self.crew.close()
         await self.stores.close()
@@ -76,11 +90,17 @@ class Service:
 
 
 def import_parts(settings: Settings) -> None:
-    """Import what these settings need and others do not: before workers are forked, who then share it."""
+    """Import what these settings need and others do not: before workers are forked, who then share it.
+
+    Raises:
+        FulcrumError: no events can be kept where they are to be.
+    """
     if isinstance(settings.features, RedisUrl):
         import_module("service.features.redis_store")
     if isinstance(settings.state, RedisUrl):
         import_module("service.control.state.redis")
+    if settings.events is not None:
+        prepare_place(settings.events)
 
 
 def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
@@ -123,5 +143,33 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
     admission = Admission(
         settings.threads, settings.max_queue, settings.max_queue_wait_ms / 1000.0, CHUNK, metrics.shed
     )
-    ranker = Ranker(control, execution, admission)
-    return Service(settings, fleet, control, rollout, ranker, execution, crew, stores, metrics, traces)
+    exposures, feedback = None, None
+    if settings.events is not None:
+        sink = open_exposures(settings.events, settings.exposure_precision)
+        bounds = Bounds(settings.events_interval_ms / 1000.0)
+        exposures = ExposureWriter(sink, bounds, metrics.exposures)
+        feedback = FeedbackIntake(open_feedback_sink(settings.events, metrics.feedback), metrics.feedback)
+    ranker = Ranker(control, execution, admission, _exposures(settings) if exposures is not None else None)
+    return Service(
+        settings,
+        fleet,
+        control,
+        rollout,
+        ranker,
+        execution,
+        crew,
+        stores,
+        metrics,
+        traces,
+        exposures=exposures,
+        feedback=feedback,
+    )
+
+
+def _exposures(settings: Settings) -> Exposures:
+    key = settings.events_user_key
+    return Exposures(
+        Sampling(settings.exposure_candidates, settings.exposure_rows),
+        settings.events_salt.get_secret_value(),
+        None if key is None else key.get_secret_value(),
+    )

@@ -8,6 +8,7 @@ from model.events.catalogue import EventCatalogue, FeedbackKind
 from model.events.exposures import Candidates, Exposure, PackedCandidates
 from model.events.feedback import Feedback, FeedbackJudge
 from model.events.folder import EventFolder
+from model.events.origin import Origin, Shown
 
 __all__ = [
     "Candidates",
@@ -17,5 +18,7 @@ __all__ = [
     "Feedback",
     "FeedbackJudge",
     "FeedbackKind",
+    "Origin",
     "PackedCandidates",
+    "Shown",
 ]

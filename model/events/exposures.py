@@ -52,7 +52,7 @@ class Candidates:
     """Everything that was ranked, in the request's order.
 
     Attributes:
-        ids: [N].
+        ids: [N]; an Arrow array of texts where a writer has made one, which is most of the work of `batch`.
         video_len_s: seconds as the formula took them, float64 [N]; NaN where unknown.
         predictions: by task, float32 [N]; NaN where the candidate has none.
         rows: what they were predicted from, where that is logged.
@@ -173,7 +173,7 @@ def batch(exposures: Sequence[Exposure], schema: pa.Schema) -> pa.RecordBatch:
         "explored": [one.explored for one in exposures],
         "degraded": [list(one.degraded) for one in exposures],
         "items": [one.items for one in exposures],
-        "candidates": [one.ids if one else None for one in logged],
+        "candidates": _texts([one.ids if one else None for one in logged]),
         "generation": [one.generation if one else None for one in rows],
         "user_row": [one.user if one else None for one in rows],
         "item_rows": [one.items if one else None for one in rows],
@@ -230,13 +230,36 @@ def _kept(p: npt.NDArray[np.float32], kind: pa.DataType) -> npt.NDArray[Any]:
     return np.where(np.isnan(p), _NONE, np.where(p <= 0.0, _ZERO, bounded)).astype(np.int16)
 
 
+def _texts(values: Sequence[Sequence[str] | None]) -> pa.ListArray:
+    """Lists of texts, null where None; each a list, or an Arrow array."""
+    import pyarrow as pa
+
+    present = [
+        pa.array(one, pa.string()) if not isinstance(one, pa.Array) else one
+        for one in values
+        if one is not None
+    ]
+    flat = pa.concat_arrays(present) if present else pa.array([], pa.string())
+    return pa.ListArray.from_arrays(_offsets(values), flat, mask=_missing(values))
+
+
 def _lists(values: Sequence[npt.NDArray[Any] | None], kind: pa.DataType) -> pa.ListArray:
     """Lists of numbers, null where None. Takes no time per number."""
     import pyarrow as pa
 
-    lengths = np.array([0 if one is None else len(one) for one in values], np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     present = [one for one in values if one is not None]
     flat = np.concatenate(present) if present else np.zeros(0)
-    missing = np.array([one is None for one in values], np.bool_)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, kind), mask=pa.array(missing))
+    return pa.ListArray.from_arrays(_offsets(values), pa.array(flat, kind), mask=_missing(values))
+
+
+def _offsets(values: Sequence[Any]) -> pa.Array:
+    import pyarrow as pa
+
+    lengths = [0 if one is None else len(one) for one in values]
+    return pa.array(np.append(0, np.cumsum(lengths)).astype(np.int32))
+
+
+def _missing(values: Sequence[Any]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(np.array([one is None for one in values], np.bool_))

@@ -1,16 +1,19 @@
 """The table of feedback in SQLite: how it is opened, made and written. Starts no thread.
 
 WAL with synchronous=FULL: what is committed is on the disk. Of several events of one id the first one stays.
+Whoever opens it to write, writes, or closes it holds `writing` meanwhile.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
 from model.errors import FulcrumError
 from model.events.feedback import Feedback
+from model.files import FileLock
 
 VERSION = 1
 _TABLE = """
@@ -19,11 +22,26 @@ CREATE TABLE IF NOT EXISTS feedback (
     value REAL NOT NULL, time_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL
 )
 """
+_CHECKPOINT_PAGES = 4_000
+"""Pages of 4 KiB in the log from which a commit moves them into the database. Random ids change a page each:
+few pages would be moved at every commit."""
 INSERT = "INSERT OR IGNORE INTO feedback VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 class FeedbackTableError(FulcrumError):
     """The database is none of feedback, or of another version."""
+
+
+def writing(path: Path) -> FileLock:
+    """A lock for one writer at a time: `with writing(path):` waits for it.
+
+    Up to version 3.51.2 of SQLite, connections that checkpoint and write at one time may damage a database
+    ("WAL-reset bug"). It is fair, too, where SQLite's own lock lets whoever waits sleep and try again.
+
+    Args:
+        path: of the database; the lock is a file beside it.
+    """
+    return FileLock(path.with_suffix(".lock"))
 
 
 def open_feedback(path: Path, timeout_s: float = 5.0) -> sqlite3.Connection:
@@ -35,7 +53,7 @@ def open_feedback(path: Path, timeout_s: float = 5.0) -> sqlite3.Connection:
 
     Raises:
         FeedbackTableError: it is of another version.
-        sqlite3.Error: it cannot be opened or written.
+        OSError, sqlite3.Error: it cannot be opened or written.
     """
     connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
     try:
@@ -50,7 +68,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the table where it is not there, and have every commit reach the disk.
 
     Raises:
-        FeedbackTableError, sqlite3.Error: as for `open_feedback`.
+        FeedbackTableError, OSError, sqlite3.Error: as for `open_feedback`.
     """
     found = connection.execute("PRAGMA user_version").fetchone()[0]
     if found not in (0, VERSION):
@@ -58,12 +76,15 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"{path}: feedback of version {found}; this program writes version {VERSION}"
         )
     connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_PAGES * 4096 * 2}")
     connection.execute("PRAGMA synchronous = FULL")
     if not found:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_TABLE)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
+    _sync_folders(path.parent)
 
 
 def insert(connection: sqlite3.Connection, events: Iterable[Feedback]) -> int:
@@ -85,6 +106,16 @@ def insert(connection: sqlite3.Connection, events: Iterable[Feedback]) -> int:
             connection.execute("ROLLBACK")
         raise
     return connection.total_changes - before
+
+
+def _sync_folders(folder: Path) -> None:
+    """Have a folder that was just made, and what was made in it, survive a power cut."""
+    for each in (folder, folder.parent):
+        descriptor = os.open(each, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _row(event: Feedback) -> tuple[str, str, str, str, float, int, int]:

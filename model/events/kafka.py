@@ -13,8 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import parse_qsl, unquote
+
+from pydantic import PlainValidator
 
 from model.errors import FulcrumError
 
@@ -103,10 +106,7 @@ class KafkaUrl:
         return self._client("Consumer", on_error, {**ours, **_dotted(settings)})
 
     def _client(self, kind: str, on_error: Callable[[str], None], settings: dict[str, Any]) -> Any:
-        try:
-            confluent = import_module("confluent_kafka")
-        except ImportError:
-            raise FulcrumError("events in Kafka need the extra kafka: pip install 'fulcrum[kafka]'") from None
+        confluent = import_client()
 
         def report(error: Any) -> None:
             on_error(error.name())
@@ -121,6 +121,36 @@ class KafkaUrl:
                 f"{self}: the Kafka client refuses the URL's properties{about}; they are librdkafka's, such "
                 "as security.protocol=SASL_SSL"
             ) from None
+
+
+def import_client() -> Any:
+    """The package confluent_kafka.
+
+    Raises:
+        FulcrumError: it is not there.
+    """
+    try:
+        return import_module("confluent_kafka")
+    except ImportError:
+        raise FulcrumError("events in Kafka need the extra kafka: pip install 'fulcrum[kafka]'") from None
+
+
+def folder_or_kafka(place: str | Path | KafkaUrl) -> Path | KafkaUrl:
+    """What names a place of events: a folder, or topics of a Kafka.
+
+    Raises:
+        FulcrumError: it is neither.
+    """
+    if not isinstance(place, str):
+        return place
+    if "://" in place:
+        return KafkaUrl(place)
+    if not place:
+        raise FulcrumError("expected a folder or a Kafka URL, found nothing")
+    return Path(place)
+
+
+FolderOrKafka = Annotated[Path | KafkaUrl, PlainValidator(folder_or_kafka)]
 
 
 def _dotted(settings: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from model.events.catalogue import EventCatalogue
 from model.events.exposures import Candidates, Exposure, PackedCandidates
 from model.events.feedback import Feedback
+from model.events.folder import WrittenCatalogue
 
 _PLAIN = (
     "exposure_id",
@@ -64,6 +66,11 @@ def read_exposure(message: bytes) -> Exposure:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not an exposure: {type(error).__name__} {error}") from error
     return exposure
+
+
+def catalogue_message(tasks: Sequence[str], events: EventCatalogue) -> bytes:
+    """What the events are, as `catalogue.json` of a folder holds it."""
+    return orjson.dumps(WrittenCatalogue(tasks=tuple(tasks), events=events).model_dump(mode="json"))
 
 
 def feedback_message(event: Feedback) -> bytes:

@@ -24,8 +24,8 @@ def top_k(log_score: Floats, k: int) -> NDArray[np.int64]:
         return np.empty(0, dtype=np.int64)
     cost = np.where(np.isnan(log_score), np.inf, -log_score)  # [N], lowest is best
     if k >= len(cost) or len(cost) <= _FEW:
-        return np.argsort(cost, kind="stable")[:k].astype(np.int64, copy=False)
+        return np.argsort(cost, kind="stable")[:k].astype(np.int64)
     cut = np.partition(cost, k - 1)[k - 1]
     better, tied = np.flatnonzero(cost < cut), np.flatnonzero(cost == cut)
     chosen = np.concatenate([better, tied[: k - len(better)]])  # [k]
-    return chosen[np.argsort(cost[chosen], kind="stable")].astype(np.int64, copy=False)
+    return chosen[np.argsort(cost[chosen], kind="stable")].astype(np.int64)

@@ -29,6 +29,10 @@ def serve(
     fusion: Annotated[
         Path | None, typer.Option("--fusion", help="Fusion config, watched; the bundle's own where absent.")
     ] = None,
+    events: Annotated[
+        str | None,
+        typer.Option("--events", help="Keep what was shown and what came of it: a folder, or kafka://..."),
+    ] = None,
     provider: Annotated[
         str | None, typer.Option("--provider", help="auto, cpu, cuda or openvino; auto where absent.")
     ] = None,
@@ -60,6 +64,7 @@ def serve(
             state=state,
             features=features,
             fusion=fusion,
+            events=events,
             provider=provider,
             variant=variant,
             host=host,

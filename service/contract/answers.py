@@ -81,6 +81,20 @@ class RankResponse(Strict):
     items: list[RankedItem]
 
 
+class RejectedEvent(Strict):
+    """An event that was not taken."""
+
+    index: int = Field(description="Its place in `events`, from 0.")
+    reason: str
+
+
+class FeedbackReceipt(Strict):
+    """What became of a request's events."""
+
+    accepted: int = Field(description="Events that are kept, those that were there already included.")
+    rejected: list[RejectedEvent] = Field(description="The others.")
+
+
 class RejectionReport(Strict):
     """What the fusion file holds now, refused."""
 
@@ -127,6 +141,14 @@ class Readiness(Strict):
     )
     features: Literal["reachable", "away"] = Field(
         description="Whether the store answers, as far as the answering worker knows; it ranks all the same."
+    )
+    feedback: str = Field(
+        description="Whether the answering worker writes feedback: written, off, or `failing: ` and why; it "
+        "ranks all the same."
+    )
+    events: str = Field(
+        description="Whether the answering worker writes what was shown: written, off, or `failing: ` and "
+        "why; it ranks all the same."
     )
 
 

@@ -73,6 +73,10 @@ class OverloadedError(ServiceError):
         super().__init__(message)
 
 
+class FeedbackUnavailableError(OverloadedError):
+    """Feedback could not be kept, or it is not known whether it was."""
+
+
 class UnauthorizedError(ServiceError):
     """The request does not carry the token that it needs."""
 
@@ -93,10 +97,8 @@ class StateUnavailableError(ServiceError):
     """What was asked for could not be written down, so it was not done."""
 
 
-def invalid(
-    failures: Sequence[ErrorDetails], model: type[BaseModel], document: object, all_read: bool
-) -> InvalidRequestError:
+def invalid(failures: Sequence[ErrorDetails], model: type[BaseModel], all_read: bool) -> InvalidRequestError:
     """A failed validation of a body by `model`, in the caller's words."""
-    found, count = problems(failures, model, document)
+    found, count = problems(failures, model)
     listed = (FieldProblem(one.path or "body", one.message) for one in found)
     return InvalidRequestError(*listed, count=count, all_read=all_read)

@@ -180,7 +180,7 @@ def _validated(document: Any) -> RankRequest:
                 for one in error.errors(include_url=False):
                     failures.append({**one, "loc": (name, place, *one["loc"])})
     if request is None or failures:
-        raise invalid(failures, RankRequest, document, all_read)
+        raise invalid(failures, RankRequest, all_read)
     return request.model_copy(update=found)
 
 

@@ -6,7 +6,7 @@ uvicorn --factory service.http.app:create_app       with FULCRUM_* in the enviro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
@@ -21,13 +21,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.contract.errors import ServiceError
+from service.contract.feedback import example_event
 from service.contract.query import query_of
 from service.contract.request import parse_rank_request
 from service.http.edge import Edge
 from service.http.openapi import Examples, complete
 from service.http.problems import problem
 from service.http.replies import refused
-from service.http.routes import documentation, fusion, models, ranking, status
+from service.http.routes import documentation, feedback, fusion, models, ranking, status
 from service.http.traced import Traced
 from service.processes.fleet import Fleet
 from service.ranking.stopwatch import Stopwatch
@@ -78,7 +79,7 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
     app.state.service = None
     app.state.metrics = metrics
     app.state.request_log = RequestLog(settings.slow_ms)
-    for routes in (ranking, fusion, status, models, documentation):
+    for routes in (ranking, feedback, fusion, status, models, documentation):
         app.include_router(routes.router)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_http)
@@ -113,22 +114,28 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
     return problem(found.status_code, phrase, detail, headers=found.headers)
 
 
-async def _examples(service: Service) -> Examples | None:
-    """The bundle's example request with the answer it gets now: documentation that cannot be wrong."""
+async def _examples(service: Service) -> Mapping[str, Examples]:
+    """The bundle's example request with the answer it gets now, and feedback on that answer: documentation
+    that cannot be wrong."""
     bundle = service.control.snapshot().active.bundle
     example = bundle.manifest.example
     if not example:
-        return None
+        return {}
     try:
         asked = parse_rank_request(example, service.settings.max_candidates)
         ranking = await service.ranker.rank(query_of(asked), Stopwatch())
-        return example, orjson.loads(ranking.body)
+        answer = orjson.loads(ranking.body)
+        examples = {"/v1/rank": (example, answer)}
+        if service.feedback is not None and bundle.manifest.events is not None:
+            event = example_event(bundle.manifest.events, answer["exposure_id"], answer["items"][0]["id"])
+            examples["/v1/feedback"] = ({"events": [event]}, {"accepted": 1, "rejected": []})
+        return examples
     except Exception as error:  # documentation must not keep a service from its start
         log.warning("example_request_refused", bundle=str(bundle.path), error=str(error))
-        return None
+        return {}
 
 
-def _document(app: FastAPI, examples: Examples | None) -> dict[str, Any]:
+def _document(app: FastAPI, examples: Mapping[str, Examples]) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         app.openapi_schema = complete(document, examples)

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from service.contract.answers import Problem
+from service.contract.feedback import FeedbackRequest
 from service.contract.request import RankRequest
 from service.http.problems import PROBLEM_JSON
 
@@ -23,6 +24,11 @@ Examples = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 _REFERENCE = "#/components/schemas/{model}"
 _JSON = "application/json"
+_REQUESTS: Mapping[str, tuple[type[BaseModel], str]] = {
+    "/v1/rank": (RankRequest, "200"),
+    "/v1/feedback": (FeedbackRequest, "202"),
+}
+"""By path: the body, and the status of the answer."""
 
 
 def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
@@ -31,18 +37,25 @@ def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     return {int(status): {"description": status.phrase, "content": content} for status in statuses}
 
 
-def complete(document: dict[str, Any], examples: Examples | None) -> dict[str, Any]:
-    """Add what the framework cannot know: the routes read bodies and write problems themselves."""
+def complete(document: dict[str, Any], examples: Mapping[str, Examples]) -> dict[str, Any]:
+    """Add what the framework cannot know: the routes read bodies and write problems themselves.
+
+    Args:
+        document: the framework's.
+        examples: by path.
+    """
     document["servers"] = [{"url": "."}]  # where the document is, behind whatever prefix
     components = document.setdefault("components", {}).setdefault("schemas", {})
     document["components"]["securitySchemes"] = {BEARER: {"type": "http", "scheme": "bearer"}}
-    for model in (RankRequest, Problem):
+    components |= _schemas(Problem)
+    for path, (model, status) in _REQUESTS.items():
         components |= _schemas(model)
-    rank = document["paths"]["/v1/rank"]["post"]
-    request = {"schema": {"$ref": _REFERENCE.format(model=RankRequest.__name__)}}
-    rank["requestBody"] = {"required": True, "content": {_JSON: request}}
-    if examples is not None:
-        request["example"], rank["responses"]["200"]["content"][_JSON]["example"] = map(dict, examples)
+        operation = document["paths"][path]["post"]
+        request: dict[str, Any] = {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}
+        operation["requestBody"] = {"required": True, "content": {_JSON: request}}
+        if path in examples:
+            answer = operation["responses"][status]["content"][_JSON]
+            request["example"], answer["example"] = map(dict, examples[path])
     return document
 
 

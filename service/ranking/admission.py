@@ -157,7 +157,7 @@ class Admission:
         if wait_s > _SHORT_S:
             first_chunk_s = self.cost.rows_s(min(rows, self._chunk)) + self.cost.request_s
             if wait_s > self._max_wait_s or (
-                left_s is not None and wait_s + first_chunk_s > max(left_s, 0.0) * _MARGIN
+                left_s is not None and wait_s + first_chunk_s > left_s * _MARGIN
             ):
                 raise self._refusal("wait_too_long", wait_s, f"the wait would be about {wait_s * 1e3:.0f} ms")
         ticket = Ticket(rows, self.cost)

@@ -107,7 +107,7 @@ class Execution:
         self._put(job)
         alarm = None
         if deadline is not None:
-            alarm = job.loop.call_later(max(0.0, deadline - time.perf_counter()), self._hurry, job)
+            alarm = job.loop.call_later(deadline - time.perf_counter(), self._hurry, job)
         try:
             return await job.outcome, job.busy_s
         finally:

@@ -15,3 +15,8 @@ def new_exposure_id() -> str:
     random = int.from_bytes(os.urandom(10), "big") & _RANDOM_BITS
     text = f"{milliseconds << 80 | _VERSION_AND_VARIANT | random:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def time_ms_of(exposure_id: str) -> int:
+    """The milliseconds since 1970 in an id that `new_exposure_id` made."""
+    return int(exposure_id[:8] + exposure_id[9:13], 16)

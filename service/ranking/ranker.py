@@ -22,6 +22,7 @@ import numpy.typing as npt
 import orjson
 
 from model.bundle.inputs import NetworkInputs
+from model.events import Shown
 from model.fusion import DEFAULT_SCENE, Explanation, Fused, explain, score, top_k
 from service.contract.fields import Best
 from service.contract.query import Query
@@ -31,6 +32,7 @@ from service.inference.engine import CHUNK
 from service.ranking.admission import Admission, Ticket
 from service.ranking.execution import Execution
 from service.ranking.exposure_id import new_exposure_id
+from service.ranking.exposures import Answered, Exposures
 from service.ranking.items import add_terms, scored_items, unscored_items
 from service.ranking.overrides import encode_context, override_items, override_lengths, override_user
 from service.ranking.stopwatch import Stopwatch
@@ -63,6 +65,7 @@ class Ranking:
         default_features: candidates scored without stored features of the user or of themselves.
         cache_hits: candidates whose features this process remembered.
         cache_misses: candidates for which it had to ask a store beyond it.
+        shown: its record, where records are kept.
     """
 
     body: bytes
@@ -74,6 +77,7 @@ class Ranking:
     default_features: int
     cache_hits: int
     cache_misses: int
+    shown: Shown | None = None
 
 
 class Ranker:
@@ -83,12 +87,20 @@ class Ranker:
         control: says what is active.
         execution: computes, so that the event loop stays free.
         admission: says which requests are taken on.
+        exposures: makes records of answers; None where nobody keeps them.
     """
 
-    def __init__(self, control: Snapshots, execution: Execution, admission: Admission) -> None:
+    def __init__(
+        self,
+        control: Snapshots,
+        execution: Execution,
+        admission: Admission,
+        exposures: Exposures | None = None,
+    ) -> None:
         self._control = control
         self._execution = execution
         self._admission = admission
+        self._exposures = exposures
 
     async def rank(self, query: Query, watch: Stopwatch) -> Ranking:
         """Answer one query.
@@ -102,7 +114,7 @@ class Ranker:
             snapshot = self._control.snapshot()
             looked_up = await _look_up(query, snapshot, budget)
             watch.lap("features")
-            steps = _compute(query, snapshot, looked_up, budget, ticket)
+            steps = _compute(query, snapshot, looked_up, budget, ticket, self._exposures)
             ranking, busy_s = await self._execution.run(steps, budget.deadline)
         self._admission.cost.learn(ticket.rows_done, ticket.network_s, busy_s - ticket.network_s)
         return ranking
@@ -140,12 +152,14 @@ class _Features:
         video_len_s: seconds [N], NaN where unknown.
         default: whether the store lacks the user or the candidate, bool [N].
         stored: what the store gave.
+        generation: of the store that gave it.
     """
 
     inputs: NetworkInputs
     video_len_s: npt.NDArray[np.float64]
     default: npt.NDArray[np.bool_]
     stored: LookUp
+    generation: str | None
 
 
 @dataclass(frozen=True)
@@ -193,7 +207,12 @@ def share_of_features(left_s: float) -> float:
 
 
 def _compute(
-    query: Query, snapshot: Snapshot, stored: LookUp, budget: _Budget, ticket: Ticket
+    query: Query,
+    snapshot: Snapshot,
+    stored: LookUp,
+    budget: _Budget,
+    ticket: Ticket,
+    exposures: Exposures | None,
 ) -> _Steps[Ranking]:
     watch = budget.watch
     watch.lap("wait")
@@ -203,7 +222,7 @@ def _compute(
     watch.lap("network")
     fused = _fuse(query, snapshot, features, scored)
     watch.lap("fusion")
-    return _answer(query, snapshot, features, scored, fused, watch)
+    return _answer(query, snapshot, features, scored, fused, watch, exposures)
 
 
 def _override(query: Query, snapshot: Snapshot, stored: LookUp) -> _Features:
@@ -218,7 +237,8 @@ def _override(query: Query, snapshot: Snapshot, stored: LookUp) -> _Features:
         override_items(encoder, items, query.features)
     one_user = np.zeros(len(items), np.int64)
     inputs = NetworkInputs(user.beside(context), items, one_user)
-    return _Features(inputs, video_len_s, ~(stored.items.found & stored.user.found), stored)
+    default = ~(stored.items.found & stored.user.found)
+    return _Features(inputs, video_len_s, default, stored, snapshot.active.store.generation)
 
 
 def _predict(snapshot: Snapshot, features: _Features, budget: _Budget, ticket: Ticket) -> _Steps[_Scored]:
@@ -272,7 +292,13 @@ def _fuse(query: Query, snapshot: Snapshot, features: _Features, scored: _Scored
 
 
 def _answer(
-    query: Query, snapshot: Snapshot, features: _Features, scored: _Scored, fused: _Fused, watch: Stopwatch
+    query: Query,
+    snapshot: Snapshot,
+    features: _Features,
+    scored: _Scored,
+    fused: _Fused,
+    watch: Stopwatch,
+    exposures: Exposures | None,
 ) -> Ranking:
     """The contract's answer: the best k, then as many without a score as top_k leaves room for."""
     bundle, stored = snapshot.active.bundle, features.stored
@@ -305,6 +331,24 @@ def _answer(
         "scored": len(scored.rows),
         "items": items,
     }
+    shown = None
+    if exposures is not None:
+        shown = exposures.shown(
+            Answered(
+                query,
+                snapshot,
+                exposure_id,
+                fused.scene,
+                degraded,
+                [item["id"] for item in items],
+                rows,
+                features.video_len_s,
+                scored.rows,
+                scored.tasks,
+                stored,
+                features.generation,
+            )
+        )
     return Ranking(
         orjson.dumps(body),
         exposure_id,
@@ -315,4 +359,5 @@ def _answer(
         default_features=int(np.count_nonzero(features.default[scored.rows])),
         cache_hits=stored.cache_hits,
         cache_misses=stored.cache_misses,
+        shown=shown,
     )

@@ -29,6 +29,8 @@ from service.processes.fleet import Fleet
 from service.ranking.admission import Shed
 from service.ranking.ranker import Ranking
 from service.ranking.stopwatch import Stopwatch
+from service.telemetry.exposure_metrics import ExposureMetrics
+from service.telemetry.feedback_metrics import FeedbackMetrics
 from service.telemetry.shared_values import SharedValues, value_class
 
 Cut = Literal["malformed", "head_too_slow", "head_too_large", "answer_not_taken", "too_many_connections"]
@@ -61,6 +63,10 @@ class Metrics:
 
     Args:
         fleet: the workers of which this is one.
+
+    Attributes:
+        feedback: those of feedback.
+        exposures: those of exposures.
     """
 
     content_type = CONTENT_TYPE_LATEST
@@ -148,6 +154,8 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.feedback = FeedbackMetrics(registry)
+        self.exposures = ExposureMetrics(registry)
         for counter, labels in (
             (self._reloads, ("loaded", "rejected")),
             (self._bundles, ("activated", "refused")),

@@ -21,6 +21,7 @@ from model.encoding import Column, EncodedRows, Encoder
 from model.schema import Schema
 from model.store.packed import PackedLayout, write_store
 from service.settings import Settings
+from tests.support.bundle_variants import write_edited
 from tests.support.redis_server import (
     redis_cluster,
     redis_process,
@@ -77,6 +78,15 @@ SCHEMA_DOCUMENT = {
         {"name": "cmr", "type": "binary", "label": "d"},
     ],
 }
+EVENTS = {
+    "kinds": [
+        {"kind": "is_click"},
+        {"kind": "play_ms", "type": "integer", "unit": "ms", "combine": "sum"},
+        {"kind": "rating", "type": "number"},
+    ],
+    "clock_skew_s": 300,
+    "max_age_s": 86_400,
+}
 EXAMPLE = {
     "user_id": "u1",
     "context": {"tab": "1", "hour": 21},
@@ -125,6 +135,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     _write_bundle(bundle, schema, encoder)
     _publish(features, encoder, columns)
     return World(bundle, features)
+
+
+@pytest.fixture(scope="session")
+def watched(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The same, with a bundle that declares kinds of feedback."""
+    bundle = tmp_path_factory.mktemp("watched") / "bundle"
+    write_edited(world.bundle, bundle, lambda _: None, events=EVENTS)
+    return World(bundle, world.features)
 
 
 @pytest.fixture(scope="session")

@@ -113,3 +113,15 @@ def test_a_bad_setting_is_told_without_the_defaults_that_depend_on_it():
     with pytest.raises(FulcrumError) as refused:
         load_settings(**NEEDED, workers=0)
     assert "more)" not in str(refused.value)
+
+
+def test_users_are_hashed_only_with_a_salt(monkeypatch):
+    monkeypatch.setenv("FULCRUM_EVENTS_USER_KEY", "correct horse battery")
+    with pytest.raises(FulcrumError, match="FULCRUM_EVENTS_SALT"):
+        load_settings(**NEEDED)
+    monkeypatch.setenv("FULCRUM_EVENTS_SALT", "staple")
+    assert "staple" not in repr(load_settings(**NEEDED))
+    monkeypatch.setenv("FULCRUM_EVENTS_USER_KEY", "short")
+    with pytest.raises(FulcrumError, match=r"FULCRUM_EVENTS_USER_KEY.*found 5$") as refused:
+        load_settings(**NEEDED)
+    assert "short" not in str(refused.value)

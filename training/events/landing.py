@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +20,12 @@ from pyarrow import ipc
 from model.errors import FulcrumError, checked
 from model.events import EventFolder, Exposure, Feedback, FeedbackJudge
 from model.events.exposures import batch, layout
-from model.events.feedback_table import insert, open_feedback
+from model.events.feedback_table import insert, open_feedback, writing
 from model.events.folder import WrittenCatalogue, hour_name
 from model.events.kafka import KafkaUrl
 from model.events.wire import read_exposure
 from model.files import fresh_file, replace_file
+from training.progress import Advanced, Observer, silent
 
 _MESSAGES = 20_000
 """Read at a time, at most: bounds memory, and what is read again after a crash."""
@@ -46,13 +48,13 @@ class Landed:
     refused: int = 0
 
 
-def land(url: KafkaUrl, folder: EventFolder, observer: Callable[[Landed], None] = lambda _: None) -> Landed:
+def land(url: KafkaUrl, folder: EventFolder, observer: Observer = silent) -> Landed:
     """Read what came since the last run, up to the end of each partition as it is met.
 
     Args:
         url: of the broker and its topics.
         folder: to write to; made where it is not there.
-        observer: called after each part.
+        observer: called with progress.
 
     Raises:
         FulcrumError: the broker is away, has no such topics, or holds no catalogue yet.
@@ -68,7 +70,7 @@ def land(url: KafkaUrl, folder: EventFolder, observer: Callable[[Landed], None] 
             for message in messages:
                 ends[message.topic(), message.partition()] = message.offset() + 1
             _commit(consumer, url, ends)
-            observer(landed)
+            observer(Advanced("reading Kafka", landed.exposures + landed.feedback, None, "events"))
         return landed
     finally:
         consumer.close()
@@ -188,11 +190,8 @@ def _write(
     _write_exposures(exposures, folder)
     landed.exposures += len(exposures)
     if events:
-        connection = open_feedback(folder.feedback)
-        try:
+        with writing(folder.feedback), closing(open_feedback(folder.feedback)) as connection:
             landed.feedback += insert(connection, events)
-        finally:
-            connection.close()
 
 
 def _event(message: Any, catalogue: WrittenCatalogue) -> Feedback | None:

@@ -73,10 +73,6 @@ class Resamples:
         """Users behind these sets of rows, masks or positions: of the set that has the fewest."""
         return min(len(np.unique(self.user[some])) for some in rows)
 
-    def enough(self, *rows: Rows) -> bool:
-        """Whether each of these sets of rows is of `LEAST_USERS` users or more."""
-        return self.behind(*rows) >= LEAST_USERS
-
     def interval(
         self, value: float, draws: Callable[[], Draws], *rows: Rows, within: Ends = ANY
     ) -> tuple[float, float]:

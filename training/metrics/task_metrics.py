@@ -81,7 +81,7 @@ class GroupedScorer:
         order = kept[np.lexsort((np.asarray(scores)[kept], number[kept]))]
         score, group, is_positive = np.asarray(scores)[order], number[order], is_positive[order]
         change = (group[1:] != group[:-1]) | (score[1:] != score[:-1])
-        ties = np.flatnonzero(np.r_[len(order) > 0, change])
+        ties = np.flatnonzero(np.r_[True, change])
         lengths = np.diff(np.r_[ties, len(order)])
         negatives_before = np.r_[0, np.cumsum(~is_positive)]
         self._below = negatives_before[np.repeat(ties, lengths)[is_positive]]

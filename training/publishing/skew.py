@@ -8,7 +8,7 @@ Shapes: E exposures, N candidates of all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +87,11 @@ class Skew:
 
 
 def measure_skew(
-    bundle: Bundle, source: LogSource, exposures: Iterable[Mapping[str, Any]], observer: Observer = silent
+    bundle: Bundle,
+    source: LogSource,
+    exposures: Iterable[Mapping[str, Any]],
+    name_of: Callable[[str], str] = str,
+    observer: Observer = silent,
 ) -> Skew:
     """Compare what was served with what the data says now.
 
@@ -95,6 +99,7 @@ def measure_skew(
         bundle: that answered.
         source: the data that it was published from.
         exposures: records of segments by column, those without packed rows among them or not.
+        name_of: how exposures name a user of this id.
         observer: called with progress.
 
     Raises:
@@ -102,6 +107,7 @@ def measure_skew(
     """
     tables: dict[TableName, _Table] = {}
     for name, keys, records in packed_tables(bundle, source, observer):
+        keys = [name_of(key) for key in keys] if name == "users" else keys
         tables[name] = _Table(bundle.encoder.sides[_SIDES[name]], name, keys, records)
     skew = Skew(features=[one for table in tables.values() for one in table.features])
     session = NetworkSession(bundle.network_path)

@@ -6,25 +6,25 @@ that HTTP takes: so it is asked only for what is not answered here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
-from starlette.requests import ClientDisconnect
+from starlette.background import BackgroundTask
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.contract.answers import RankResponse
-from service.contract.errors import MediaTypeError, ServiceError
+from service.contract.errors import ServiceError
 from service.contract.query import Query, quick_query, read_query, strict_query
+from service.http.bodies import JSON, refuse_other_than_json, whole_body
 from service.http.openapi import problems
 from service.http.replies import active_service, refused
+from service.ranking.ranker import Ranking
 from service.ranking.stopwatch import Stopwatch
 from service.startup import Service
 from service.telemetry.scope import ARRIVED_AT, WATCH
 
 router = APIRouter()
-
-_JSON = b"application/json"
 
 _SMALL_BYTES = 64 * 1024
 """Bodies that are looked at on the event loop: some 5,000 ids, some 1,000 candidates with features."""
@@ -45,14 +45,15 @@ class RankRoute:
             return
         scope["route"] = self
         try:
-            body = await ranked(scope, receive)
+            ranking = await ranked(scope, receive)
         except ServiceError as error:
             await refused(error, scope["app"].state)(scope, receive, send)
             return
-        length = str(len(body)).encode()
-        headers = [(b"content-length", length), (b"content-type", _JSON)]
+        length = str(len(ranking.body)).encode()
+        headers = [(b"content-length", length), (b"content-type", JSON)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": ranking.body})
+        keep(scope, ranking)
 
 
 @router.post(
@@ -68,19 +69,32 @@ class RankRoute:
 )
 async def rank(request: Request) -> Response:
     """Rank candidate videos for a user."""
-    return Response(await ranked(request.scope, request.receive), media_type="application/json")
+    ranking = await ranked(request.scope, request.receive)
+    after = BackgroundTask(_keep_afterwards, request.scope, ranking)
+    return Response(ranking.body, media_type="application/json", background=after)
 
 
-async def ranked(scope: Scope, receive: Receive) -> bytes:
-    """The answer to a ranking request, as JSON.
+async def _keep_afterwards(scope: Scope, ranking: Ranking) -> None:
+    keep(scope, ranking)
+
+
+def keep(scope: Scope, ranking: Ranking) -> None:
+    """Have the record of an answer written, once the answer is on its way."""
+    service: Service | None = scope["app"].state.service
+    if ranking.shown is not None and service is not None and service.exposures is not None:
+        service.exposures.offer(ranking.shown)
+
+
+async def ranked(scope: Scope, receive: Receive) -> Ranking:
+    """The answer to a ranking request.
 
     Raises:
         ServiceError: there is none.
     """
     state = scope["app"].state
     service = active_service(state)
-    _refuse_other_than_json(scope["headers"])
-    body = await _body(receive)
+    refuse_other_than_json(scope["headers"])
+    body = await whole_body(receive)
     scope[WATCH] = watch = Stopwatch(scope[ARRIVED_AT])
     with service.metrics.inside():
         query = await _read(service, body, watch)
@@ -88,18 +102,7 @@ async def ranked(scope: Scope, receive: Receive) -> bytes:
     watch.lap("respond")
     service.metrics.ranked(ranking, watch)
     state.request_log.ranked(ranking, watch)
-    return ranking.body
-
-
-async def _body(receive: Receive) -> bytes:
-    parts = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
+    return ranking
 
 
 async def _read(service: Service, body: bytes, watch: Stopwatch) -> Query:
@@ -122,15 +125,3 @@ def _read_aside(
     query = read(body, max_candidates)
     watch.lap("parse")
     return query
-
-
-def _refuse_other_than_json(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """A body without a media type is taken for JSON; one that claims to be something else is not."""
-    given = next((value for name, value in headers if name == b"content-type"), _JSON)
-    if given == _JSON:
-        return
-    media_type = given.decode("latin-1").split(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        raise MediaTypeError(
-            f"send the header `content-type: application/json` (found {media_type or 'nothing'}), or none"
-        )

@@ -27,6 +27,7 @@ async def readyz(request: Request) -> Response:
     service = active_service(request.app.state)
     ready = [report for report in service.fleet.workers() if report.ready]
     headcount = service.fleet.headcount()
+    kinds = service.control.snapshot().active.bundle.manifest.events
     return json_answer(
         {
             "status": "ready",
@@ -37,6 +38,8 @@ async def readyz(request: Request) -> Response:
             "fusions": Tally(report.fusion for report in ready),
             "generations": Tally(report.generation or "none" for report in ready),
             "features": "reachable" if service.stores.healthy and service.fleet.own.generation else "away",
+            "feedback": service.feedback.store.state if service.feedback and kinds else "off",
+            "events": service.exposures.state if service.exposures is not None else "off",
         }
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,6 +23,36 @@ from model.schema.features import CategoricalFeature, MultiFeature, SequenceFeat
 
 ELEMENTS = st.one_of(st.none(), st.sampled_from(["a", "b", "c", "late", ""]), st.integers(0, 2))
 LISTS = st.one_of(st.none(), st.lists(ELEMENTS, max_size=6))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("3", "3"),
+        ("3.00", "3"),
+        ("-0.0", "0"),
+        ("1E+2", "100"),
+        ("9007199254740993", "9007199254740993"),
+        ("3.10", "3.1"),
+        ("-2.5", "-2.5"),
+        ("0.00000010", "1e-07"),
+        ("0.12345678901234567890", "0.1234567890123456789"),
+        ("9007199254740993.50", "9007199254740993.5"),
+        ("NaN", None),
+        ("Infinity", None),
+    ],
+)
+def test_a_decimal_is_the_number_that_it_writes(value, expected):
+    """Spelt as the float of the same value, where there is one, and else in all its digits."""
+    assert canonical(Decimal(value)) == expected
+
+
+def test_what_is_no_scalar_costs_no_other_value_its_row():
+    spec = CategoricalFeature(name="f", side="item", kind="id")
+    encoder = CategoricalEncoder.fit(spec, Column([["no"], None, "a", {}, 7, ""]))
+    assert encoder.vocabulary.known == ["7", "a"]
+    found = encoder.encode(Column([[1], "a", None, {}, 7, "new", ""]))
+    assert found.tolist() == [UNKNOWN, 3, MISSING, UNKNOWN, 2, UNKNOWN, MISSING]
 
 
 def multi(values, **declared):
@@ -77,6 +109,24 @@ def test_lists_that_share_their_elements_are_encoded_as_lists_of_their_own(value
     assert windows.value(2) == own.value(2)
 
 
+def test_a_state_names_what_the_codes_of_lists_depend_on():
+    encoder = multi([["a"]], separator=",")
+    assert encoder.state() == {"vocabulary": ["a"], "max_values": 3, "separator": ","}
+    shared = ListEncoder(
+        SequenceFeature(name="f", side="user", kind="sequence", max_values=2, shares="g"), encoder.vocabulary
+    )
+    assert shared.state() == {"shares": "g", "max_values": 2, "separator": None}
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_many_lists_are_encoded_as_few_are(monkeypatch, in_order):
+    lists = [["a", "b", "c", "d"][: place % 5] for place in range(23)]
+    encoder = (sequence if in_order else multi)(lists)
+    at_once = encoder.encode(Column(lists))
+    monkeypatch.setattr("model.encoding.categories._ROWS_AT_ONCE", 5)
+    assert encoder.encode(Column(lists)).tolist() == at_once.tolist()
+
+
 def test_the_vocabulary_counts_each_element_of_a_list():
     encoder = multi([["a", "b", "b"], ["b", None], None, ["c"]], min_count=2)
     assert encoder.vocabulary.known == ["b"]
@@ -95,6 +145,7 @@ def test_the_vocabulary_counts_each_element_of_a_list():
         (["a,b"], ",", ["a,b"]),
         (("a", None), ",", ["a", None]),
         (np.array([1, 2]), None, [1, 2]),
+        (np.array(7), None, [7]),
         (None, ",", []),
         (7, ",", [7]),
         ("", ",", [""]),

@@ -146,6 +146,19 @@ def test_the_version_is_pinned_so_that_logs_stay_comparable():
     )
 
 
+def test_the_canonical_form_spells_names_as_they_are():
+    tasks = {"é": TaskTerm(weight=1.0)}
+    config = default_fusion(["vtr"]).model_copy(update={"scenes": {"default": SceneConfig(tasks=tasks)}})
+    assert '"tasks":{"é":{'.encode() in canonical_json(config)
+
+
+def test_a_name_has_256_characters_at_most():
+    config = FEED.replace("feed", "f" * 256)
+    assert parse_fusion(config).scene("f" * 256)[1]
+    with pytest.raises(FusionError, match="a name is 1 to 256 printable characters"):
+        parse_fusion(config.replace("f" * 256, "f" * 257))
+
+
 def test_an_unknown_task_is_named_with_its_scene_and_what_the_bundle_has():
     config = parse_fusion(FEED.replace("vcr:", "shar:"))
     with pytest.raises(FusionError) as refusal:

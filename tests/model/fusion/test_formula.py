@@ -261,6 +261,13 @@ def test_the_order_of_tasks_in_the_config_does_not_matter():
     assert same_bits(one.log_score, other.log_score)
 
 
+def test_a_term_of_nothing_is_written_without_a_sign():
+    scene = SceneConfig(tasks={"vtr": TaskTerm(weight=-1.0)}, video_len=NoLength(weight=-1.0))
+    told = explain(scene, {"vtr": np.ones(1)}, np.ones(1))
+    for term in (told.tasks["vtr"].term, told.video_len.term):
+        assert math.copysign(1.0, term[0]) == 1.0
+
+
 def test_no_candidates_have_no_scores():
     scene = SceneConfig(tasks={"vtr": TaskTerm(weight=1.0)})
     assert score(scene, {"vtr": np.empty(0)}, np.empty(0)).score.shape == (0,)

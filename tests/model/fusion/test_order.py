@@ -39,6 +39,13 @@ def test_top_k_begins_top_k_plus_one(log_score, k):
     assert top_k(array, k + 1)[:k].tolist() == top_k(array, k).tolist()
 
 
+@pytest.mark.parametrize("k", [1, 2, 40, 699, 1_999])
+def test_of_many_candidates_the_best_are_those_of_the_whole_order(k):
+    """So many that neither selecting nor sorting the selected is done by a method for short lists."""
+    log_score = np.random.default_rng(5).integers(0, 300, 2_000).astype(np.float64)
+    assert top_k(log_score, k).tolist() == literal_order(log_score, k)
+
+
 def test_a_tie_across_the_cut_is_settled_by_input_order():
     assert top_k(np.array([1.0, 2.0, 1.0, 1.0, 0.0]), 3).tolist() == [1, 0, 2]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from service.contract.errors import InvalidRequestError
 from service.contract.fields import COLUMNS
 from service.contract.query import Query, quick_query, read_query
-from service.contract.request import MAX_FEATURES, MAX_FIELDS, MAX_LIST, MAX_NAME
+from service.contract.request import MAX_FEATURES, MAX_FIELDS, MAX_LIST, MAX_NAME, MAX_VIDEO_LEN_S
 from tests.support.properties import examples
 
 MOST = 6
@@ -150,6 +150,13 @@ def features_of(number: int, longest: int = 4) -> dict[str, int]:
 @pytest.mark.parametrize(
     "document",
     [
+        lambda over: {"candidate_ids": [f"v{place}" for place in range(MOST + over)]},
+        lambda over: {"candidates": [{"id": f"v{place}"} for place in range(MOST + over)]},
+        lambda over: {"candidates": [{"id": "v", "video_len": MAX_VIDEO_LEN_S + over}]},
+        lambda over: {"candidate_ids": ["v"], "top_k": 1 - over},
+        lambda over: {"candidate_ids": ["v"], "context": {"tags": [1] * (MAX_LIST + over)}},
+        lambda over: {"candidate_ids": ["v"], "user_features": {"tags": [1] * (MAX_LIST + over)}},
+        lambda over: {"candidates": [{"id": "v", "features": {"tags": [1] * (MAX_LIST + over)}}]},
         lambda over: {"candidate_ids": ["v"], "fields": ["predictions"] * (MAX_FIELDS + over)},
         lambda over: {"candidate_ids": ["v"], "context": features_of(MAX_FEATURES + over)},
         lambda over: {"candidate_ids": ["v"], "user_features": features_of(MAX_FEATURES + over)},
@@ -176,11 +183,13 @@ def test_what_is_no_request_is_left_to_the_contract(body):
     [
         {"candidate_ids": ["v1", ""]},
         {"candidates": [{"id": "v1"}, {"id": ""}]},
-        {"candidate_ids": ["v1"], "context": {"tags": [1] * (MAX_LIST + 1)}},
-        {"candidate_ids": ["v1"], "user_features": {"tags": [1] * (MAX_LIST + 1)}},
-        {"candidates": [{"id": "v1", "features": {"tags": [1] * (MAX_LIST + 1)}}]},
+        {"candidates": [{"id": "v1", "video_len": 0}]},
+        {"candidate_ids": ["v1"], "timeout_ms": 0},
+        {"candidate_ids": ["v1"], "timeout_ms": True},
+        {"candidate_ids": ["v1"], "explain": 1},
+        {"candidate_ids": ["v1"], "context": {"tags": [[1]]}},
+        {"candidate_ids": ["v1"], "user_features": {"tags": {}}},
     ],
-    ids=["empty id", "empty candidate", "context", "user feature", "item feature"],
 )
 def test_what_the_contract_refuses_is_not_taken_quickly(part):
     body = orjson.dumps({"user_id": "u1", **part})

@@ -94,6 +94,10 @@ def test_a_malformed_body_is_refused_and_its_field_named(served, body, field, sa
     assert problem["detail"].startswith(f"{field}: ")
 
 
+LONG_KEY = "a key has at most 256 characters, found 257"
+IDS = [str(place) for place in range(10_001)]
+
+
 def many(number: int, value: object = 0) -> dict:
     return {f"k{place}": value for place in range(number)}
 
@@ -103,19 +107,25 @@ def many(number: int, value: object = 0) -> dict:
     [
         ({**GOOD, "fields": ["predictions"] * (MAX_FIELDS + 1)}, "fields", "at most 64 names, found 65"),
         ({**GOOD, **many(65)}, "body", "at most 64 keys, found 67"),
-        ({**GOOD, "k" * (MAX_NAME + 1): 1}, "body", "a key has at most 256 characters, found 257"),
+        ({**GOOD, "k" * (MAX_NAME + 1): 1}, "body", LONG_KEY),
         ({**GOOD, "context": many(MAX_FEATURES + 1)}, "context", "at most 1000 features, found 1001"),
-        ({**GOOD, "user_features": many(MAX_FEATURES + 1)}, "user_features", "at most 1000 features"),
-        ({**GOOD, "context": {"k" * (MAX_NAME + 1): {}}}, "context", "at most 256 characters, found 257"),
+        ({**GOOD, "user_features": many(1001)}, "user_features", "at most 1000 features, found 1001"),
+        ({**GOOD, "context": {"k" * (MAX_NAME + 1): {}}}, "context", LONG_KEY),
         (with_candidate(**many(65)), "candidates[1]", "at most 64 keys, found 66"),
-        (with_candidate(features=many(MAX_FEATURES + 1)), "candidates[1].features", "at most 1000 features"),
-        (with_candidate(features={"k" * (MAX_NAME + 1): 1}), "candidates[1].features", "at most 256"),
+        (with_candidate(features=many(1001)), "candidates[1].features", "at most 1000 features, found 1001"),
+        (with_candidate(features={"k" * (MAX_NAME + 1): 1}), "candidates[1].features", LONG_KEY),
+        ({"user_id": "u1", "candidate_ids": IDS}, "candidate_ids", "at most 10000 candidates, found 10001"),
+        (
+            {"user_id": "u1", "candidates": [{"id": each} for each in IDS]},
+            "candidates",
+            "at most 10000 candidates, found 10001",
+        ),
     ],
 )
 def test_everything_that_holds_more_has_a_bound(served, body, field, says):
     problem = served.http.post("/v1/rank", json=body).json()
     assert [one["field"] for one in problem["errors"]] == [field]
-    assert says in problem["detail"]
+    assert problem["detail"] == f"{field}: {says}"
 
 
 AMPLIFIERS = {

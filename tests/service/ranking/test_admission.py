@@ -75,7 +75,9 @@ def test_the_wait_is_what_the_requests_inside_have_left_to_do(admission):
     assert (admission.inside, admission.wait_s) == (0, 0.0)
 
 
-@pytest.mark.parametrize(("left_ms", "admitted"), [(30, False), (71, False), (73, True), (None, True)])
+@pytest.mark.parametrize(
+    ("left_ms", "admitted"), [(-1, False), (30, False), (71, False), (73, True), (None, True)]
+)
 def test_a_request_is_refused_that_would_not_have_its_first_chunk_in_time(admission, shed, left_ms, admitted):
     """Three inside make a wait of 34.5 ms, the first chunk takes 23 ms: 57.5 of 80 % of its time."""
     with ExitStack() as stack:

@@ -156,15 +156,23 @@ def test_short_work_is_bounded(execution):
     gate = threading.Event()
 
     async def main():
-        waiting = [asyncio.create_task(execution.aside(gate.wait)) for _ in range(64)]
-        await asyncio.sleep(0)  # each begins, in this order
-        with pytest.raises(OverloadedError, match="64 requests wait to be read"):
-            await execution.aside(gate.wait)
-        gate.set()
-        await asyncio.gather(*waiting)
-        assert await execution.aside(lambda: 1) == 1
+        for _ in range(2):
+            gate.clear()
+            waiting = [asyncio.create_task(execution.aside(gate.wait)) for _ in range(64)]
+            await asyncio.sleep(0)  # each begins, in this order
+            with pytest.raises(OverloadedError, match="64 requests wait to be read") as refused:
+                await execution.aside(gate.wait)
+            assert refused.value.retry_after_s == 1
+            gate.set()
+            assert await asyncio.gather(*waiting) == [True] * 64
 
     asyncio.run(main())
+
+
+def test_threads_have_names_and_hold_up_no_exit(execution):
+    assert asyncio.run(execution.aside(lambda: threading.current_thread().name)) == "aside_0"
+    (worker,) = (thread for thread in threading.enumerate() if thread.name == "rank-0")
+    assert worker.daemon
 
 
 def test_closing_lets_queued_jobs_end():

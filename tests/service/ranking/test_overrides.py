@@ -8,7 +8,7 @@ import pytest
 from model.encoding import Column, Encoder
 from model.schema import Schema
 from service.contract.errors import InvalidRequestError
-from service.ranking.overrides import encode_context, override_items, override_user
+from service.ranking.overrides import encode_context, override_items, override_lengths, override_user
 
 LISTS = Schema.model_validate(
     {
@@ -163,6 +163,22 @@ def test_a_list_stands_where_a_list_is_expected(lists, values, says):
         override_user(lists, user, values)
     assert not user.ids.any()
     override_user(lists, user, {"watched": None})
+
+
+def test_lengths_stand_for_the_stores_where_the_request_has_them(lists):
+    assert lists.schema.data.video_len is None
+    items, seconds = lists.sides["item"].encode({}, 3), np.array([1.0, 2.0, np.nan])
+    override_lengths(lists, items, seconds, np.array([np.nan, 20.0, 30.0]))
+    assert seconds.tolist() == [1.0, 20.0, 30.0]
+
+
+def test_what_a_bundle_without_such_features_does_not_know_is_refused_in_one_line(lists):
+    bare = LISTS.model_copy(update={"features": [one for one in LISTS.features if one.side != "context"]})
+    encoder = Encoder(bare, lists.features)
+    with pytest.raises(
+        InvalidRequestError, match=r"^context\.'a\\nb': unknown context feature; the bundle has none$"
+    ):
+        encode_context(encoder, {"a\nb": 1})
 
 
 def test_a_number_is_neither_a_list_nor_text_that_parts_into_one(lists):

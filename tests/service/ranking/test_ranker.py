@@ -13,6 +13,9 @@ import pytest
 from service.contract.answers import RankResponse
 from service.inference.engine import Engine
 from service.ranking.admission import Cost, Ticket
+from service.ranking.ranker import _Budget
+from service.ranking.stopwatch import Stopwatch
+from service.telemetry.metrics import Metrics
 
 IDS = [f"v{place}" for place in range(500)]
 
@@ -198,6 +201,14 @@ def test_a_deadline_in_the_middle_keeps_what_was_scored(served, monkeypatch):
     assert [item["score"] is None for item in answer["items"]] == [place >= scored for place in range(4_000)]
 
 
+def test_a_deadline_counts_from_the_arrival_and_work_has_to_end_before_it(monkeypatch):
+    monkeypatch.setattr("time.perf_counter", lambda: 10.25)
+    budget, endless = _Budget(Stopwatch(10.0), 1_250), _Budget(Stopwatch(10.0), None)
+    assert (budget.deadline, budget.left_s) == (11.25, 1.0)
+    assert [budget.allows(seconds) for seconds in (0.0, 0.75, 1.0, 1.5)] == [True, True, False, False]
+    assert (endless.deadline, endless.left_s, endless.allows(1e9)) == (None, None, True)
+
+
 def test_a_generous_deadline_changes_nothing(served):
     assert served.rank(candidate_ids=IDS, timeout_ms=60_000)["degraded"] == []
 
@@ -220,6 +231,28 @@ def test_a_prediction_without_bounds_costs_its_own_candidate_alone(served, monke
     answer = served.rank(candidate_ids=IDS[:9])
     assert (answer["degraded"], answer["scored"]) == (["non_finite_predictions"], 6)
     assert {item["id"] for item in answer["items"] if item["status"] == "unscored"} == set(IDS[:3])
+
+
+def test_metrics_are_told_what_a_ranking_was_made_of(served, monkeypatch):
+    told, learned = [], []
+    monkeypatch.setattr(Metrics, "ranked", lambda _, ranking, watch: told.append((ranking, watch)))
+    monkeypatch.setattr(Cost, "learn", lambda _, *of_request: learned.append(of_request))
+    ids = [f"x{place}" for place in range(1_200)] + ["v1", "v2"]
+    answer = served.rank(candidate_ids=ids, scene="nowhere", top_k=3)
+    ((ranking, watch),) = told
+    assert (ranking.candidates, ranking.scored, ranking.default_features) == (1_202, 1_202, 1_200)
+    assert ranking.exposure_id == answer["exposure_id"]
+    assert ranking.best_score == answer["items"][0]["score"]
+    assert ranking.degraded == answer["degraded"] == ["unknown_scene"]
+    assert (ranking.cache_hits, ranking.cache_misses) == (0, 0)  # the store is mapped: nothing to remember
+    assert [stage for stage, *_ in watch.laps] == [
+        "parse",
+        *("features", "wait", "features"),
+        *("network", "wait", "network", "wait", "network"),
+        *("fusion", "respond"),
+    ]
+    assert 0.0 < answer["took_ms"] < (watch.elapsed + 1e-3) * 1_000
+    assert learned[0][0] == 1_202
 
 
 def test_what_is_learned_of_a_request_parts_the_network_from_the_rest(served, monkeypatch):

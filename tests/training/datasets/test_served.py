@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 from pyarrow import ipc
-from training.events.join import join_events
 
 from model.errors import FulcrumError
 from model.events import EventFolder, Exposure, Feedback
@@ -17,6 +16,7 @@ from model.events.feedback_table import insert, open_feedback
 from model.schema import Schema
 from training.datasets import read_source, stream_source
 from training.datasets.served import world_of
+from training.events.join import join_events
 from training.preparation.preparation import prepare_log
 from training.recipe import load_recipe
 

@@ -113,6 +113,13 @@ def test_calibration_of_a_prediction_that_is_not_a_number_is_not_a_number(plante
     assert np.isfinite([long["bias"], long["mse"], *long["bias_interval"], *long["mse_interval"]]).all()
 
 
+def test_an_errors_interval_ends_at_0_and_a_bias_lies_on_either_side():
+    users = np.repeat(np.arange(10), 20)
+    (found,) = by_prediction("regression", np.full(200, 0.5), np.where(users == 0, 1.0, 0.5), users)
+    assert found["mse_interval"][0] == 0.0
+    assert found["bias_interval"][0] < -0.1 < found["bias"] < 0.0 < found["bias_interval"][1]
+
+
 def test_nothing_to_judge_has_no_bins_and_no_error():
     empty = np.zeros(0)
     assert by_prediction("binary", empty, empty, np.zeros(0, np.int64)) == []

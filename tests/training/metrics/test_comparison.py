@@ -131,5 +131,10 @@ def test_one_class_or_no_rows_decide_nothing(label):
 def test_an_interval_decides_only_when_it_excludes_0(interval, higher_is_better, verdict):
     found = Difference(0.5, 0.4, interval, higher_is_better)
     assert found.verdict == verdict
-    assert found.report()["verdict"] == verdict
-    assert found.report()["difference"] == pytest.approx(0.1)
+    assert found.report() == {
+        "value": 0.5,
+        "other": 0.4,
+        "difference": pytest.approx(0.1),
+        "interval": interval,
+        "verdict": verdict,
+    }

@@ -59,7 +59,7 @@ def test_the_best_order_has_1_the_worst_less_than_chance():
 def test_ranks_beyond_k_collect_nothing():
     rewards = np.r_[np.zeros(10), 1.0]
     groups = np.zeros(11, np.int64)
-    assert GroupedNdcg(rewards, groups, groups, k=10).of(-np.arange(11.0)) == 0.0
+    assert GroupedNdcg(rewards, groups, groups).of(-np.arange(11.0)) == 0.0
     assert GroupedNdcg(rewards, groups, groups, k=11).of(-np.arange(11.0)) == pytest.approx(1 / math.log2(12))
 
 
@@ -106,6 +106,16 @@ def test_a_group_with_a_score_that_is_not_a_number_has_no_order(order):
     compared = ndcg.compare(values, ndcg.of(-rewards[order]))
     assert np.isnan(compared.difference)
     assert compared.verdict == "undecided"
+
+
+def test_an_interval_ends_at_1_and_that_of_a_difference_on_either_side_of_0():
+    groups = np.arange(200) // 4
+    rewards = np.tile([1.0, 0.5, 0.2, 0.0], 50)
+    ndcg = GroupedNdcg(rewards, groups, np.arange(200) // 20)
+    values, best = (ndcg.of(np.where(groups == 0, turn, 1.0) * rewards) for turn in (-1.0, 1.0))
+    assert ndcg.interval(values)[1] == 1.0
+    assert ndcg.compare(values, best).interval[0] < 0.0
+    assert ndcg.compare(best, values).interval[1] > 0.0
 
 
 def test_nothing_worth_ordering_is_nan():

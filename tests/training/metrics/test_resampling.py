@@ -39,13 +39,13 @@ def test_sums_are_those_of_the_drawn_rows_in_each_bin():
     np.testing.assert_allclose(resamples.sums(values[0])[0][:, 0], resamples.draws(lambda w: values[0] @ w))
 
 
-def test_enough_counts_users_and_not_rows():
+def test_users_stand_behind_rows_however_many_rows_each_has():
     resamples = Resamples(np.repeat(np.arange(LEAST_USERS), 5))
     everyone = np.ones(5 * LEAST_USERS, bool)
-    assert resamples.enough(everyone)
-    assert resamples.enough(everyone, np.arange(0, 5 * LEAST_USERS, 5))
-    assert not resamples.enough(everyone, np.arange(5 * (LEAST_USERS - 1)))
-    assert not resamples.enough(everyone, ~everyone)
+    assert resamples.behind(everyone) == LEAST_USERS
+    assert resamples.behind(everyone, np.arange(0, 5 * LEAST_USERS, 5)) == LEAST_USERS
+    assert resamples.behind(everyone, np.arange(5 * (LEAST_USERS - 1))) == LEAST_USERS - 1
+    assert resamples.behind(everyone, ~everyone) == 0
 
 
 def test_no_rows_have_no_draws():
@@ -75,6 +75,13 @@ def test_an_interval_stays_within_the_values_that_the_statistic_can_have():
     assert interval_around(0.98, draws, 10, UNIT)[1] == 1.0
     assert interval_around(0.05, draws - 0.9, 10)[0] < 0.0
     assert interval_around(0.05, draws - 0.9, 10, POSITIVE)[0] == 0.0
+
+
+def test_an_interval_of_two_users_is_the_widest_and_of_one_there_is_none():
+    draws = np.linspace(-1.0, 1.0, 400)
+    assert np.isnan(interval_around(0.0, draws, 1)).all()
+    assert interval_around(0.0, draws, 2)[1] == pytest.approx(widening(2) * percentiles(draws)[1])
+    assert widening(2) == pytest.approx(np.sqrt(2) * 12.706 / 1.959964)
 
 
 def test_a_value_that_is_no_number_has_no_interval():

@@ -195,6 +195,19 @@ def test_every_metric_of_a_task_has_an_interval_around_it():
         assert low < regression[name] < high
 
 
+def test_an_interval_ends_where_the_metrics_values_do():
+    """Widened for ten users, these would reach beyond."""
+    users = np.repeat(np.arange(10), 20)
+    labels = np.tile([0.0, 1.0], 100)
+    scores = labels * 0.8 + 0.1
+    scores[[1, 21]] = 0.05
+    binary = task_metrics("binary", scores, labels, users, users)
+    assert binary["auc_interval"][1] == binary["gauc_interval"][1] == 1.0
+    wrong_of_one = np.where(users == 0, 1.0, 0.0)
+    regression = task_metrics("regression", wrong_of_one, np.full(200, 0.025), users, users)
+    assert regression["mse_interval"][0] == regression["calibration_interval"][0] == 0.0
+
+
 @pytest.mark.parametrize("rarer", [1.0, 0.0])
 def test_an_interval_that_nine_users_of_either_class_stand_behind_is_withheld(rarer):
     random = np.random.default_rng(10)

@@ -26,6 +26,8 @@ def test_live_and_ready(served, world):
         "fusions": {fusion: 1},
         "generations": report["generations"],
         "features": "reachable",
+        "feedback": "off",
+        "events": "off",
     }
     (name,) = report["generations"]
     assert name != "none"

@@ -1,0 +1,152 @@
+"""Files: exposures into the segments of a folder, with the catalogue and the fusion configs that they name.
+
+Used by one thread. After a failure all is made anew, so that a folder that is back is as good as a new one;
+the folder itself is not made again: where it was a mount, its content would land on the disk below.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from model.errors import FulcrumError
+from model.events import EventCatalogue, EventFolder, Exposure, Origin, Shown
+from model.events.exposures import Precision, batch, layout
+from model.events.folder import hour_name
+from model.files import check_folder, replace_file
+from service.events.segments import Segment
+
+SEGMENT_BYTES = 128 * 1024 * 1024
+"""A segment that has so many takes no more."""
+
+_SLICE = 32
+"""Exposures made columns at once: the interpreter is held for about a millisecond."""
+
+_Key = tuple[str, tuple[str, ...]]
+"""Hour and tasks, which all of a segment share."""
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of events where it is absent.
+
+    Raises:
+        FulcrumError: it cannot be, or nothing may be written there.
+    """
+    check_folder(path, "events")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FulcrumError(f"events {path}: cannot make the folder: {error.strerror}") from error
+
+
+class FileSink:
+    """A folder of events.
+
+    Args:
+        path: of the folder.
+        precision: of logged predictions.
+        clock: milliseconds since 1970.
+        segment_bytes: of a segment that takes no more.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        precision: Precision = "float32",
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        self._folder = EventFolder(path)
+        self._precision = precision
+        self._clock = clock
+        self._segment_bytes = segment_bytes
+        self._segment: Segment | None = None
+        self._key: _Key = ("", ())
+        self._described: set[str] = set()
+        self._catalogue: tuple[tuple[str, ...], EventCatalogue] | None = None
+        # Arrow's own allocator keeps what was free once; malloc's is trimmed by the service.
+        pa.set_memory_pool(pa.system_memory_pool())
+
+    def prepare(self, shown: Shown) -> Shown:
+        """The ids as Arrow's texts, which is most of the work."""
+        exposure, candidates = shown.exposure, shown.exposure.candidates
+        if candidates is None:
+            return shown
+        candidates = dataclasses.replace(candidates, ids=pa.array(candidates.ids, pa.string()))
+        return Shown(dataclasses.replace(exposure, candidates=candidates), shown.origin)
+
+    def write(self, batch: Sequence[Shown]) -> int:
+        """Write exposures, each to a segment of its hour; see `ExposureSink`."""
+        by_key: dict[_Key, list[Shown]] = {}
+        for shown in batch:
+            key = hour_name(shown.exposure.time_ms), shown.origin.tasks
+            by_key.setdefault(key, []).append(shown)
+        try:
+            return sum(self._append(key, by_key[key]) for key in sorted(by_key))
+        except BaseException:
+            self.close()
+            raise
+
+    def rest(self) -> None:
+        """Close the segment of an hour that is over."""
+        if self._segment is not None and self._key[0] < hour_name(self._clock()):
+            self.close()
+
+    def close(self) -> None:
+        """Close the segment; the next batch begins another, and describes everything again."""
+        self._described.clear()
+        self._catalogue = None
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            segment.close()
+
+    def _append(self, key: _Key, group: Sequence[Shown]) -> int:
+        segment = self._segment_for(key)
+        for origin in {id(shown.origin): shown.origin for shown in group}.values():
+            self._describe(origin)
+        written = segment.write(_columns([shown.exposure for shown in group], segment.schema))
+        if segment.size >= self._segment_bytes:
+            self.close()
+        return written
+
+    def _segment_for(self, key: _Key) -> Segment:
+        if self._segment is not None and (key != self._key or not self._segment.is_there):
+            self.close()
+        if self._segment is None:
+            if not self._folder.path.is_dir():
+                raise FileNotFoundError(errno.ENOENT, "the folder of events is gone", str(self._folder.path))
+            hour, tasks = key
+            schema = layout(tasks, self._precision)
+            self._segment, self._key = Segment(self._folder.exposures / hour, self._clock(), schema), key
+        return self._segment
+
+    def _describe(self, origin: Origin) -> None:
+        if origin.events is not None and (origin.tasks, origin.events) != self._catalogue:
+            self._folder.write_catalogue(origin.tasks, origin.events)
+            self._catalogue = origin.tasks, origin.events
+        if origin.fusion_version not in self._described:
+            path = self._folder.config(origin.fusion_version)
+            if not path.exists():
+                path.parent.mkdir(exist_ok=True)
+                replace_file(path, origin.fusion())
+            self._described.add(origin.fusion_version)
+
+
+def _columns(exposures: Sequence[Exposure], schema: pa.Schema) -> pa.RecordBatch:
+    """Exposures as one batch, made in slices between which others have the interpreter."""
+    slices = [batch(exposures[first : first + _SLICE], schema) for first in _starts(len(exposures))]
+    if len(slices) == 1:
+        return slices[0]
+    return pa.Table.from_batches(slices).combine_chunks().to_batches()[0]
+
+
+def _starts(count: int) -> Iterable[int]:
+    for first in range(0, count, _SLICE):
+        if first:
+            time.sleep(0.0005)  # a shorter rest is none: whoever waits for the interpreter has to wake first
+        yield first
