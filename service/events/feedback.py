@@ -65,7 +65,7 @@ class FeedbackIntake:
         """
         judged = await self._judged(body, catalogue)
         await self.store.write(judged.taken)
-        self._report.late([(event.kind, event.received_ms - event.time_ms) for event in judged.taken])
+        self._report.late(event.received_ms - event.time_ms for event in judged.taken)
         if judged.rejected:
             self._report.rejected(len(judged.rejected))
         rejected = [{"index": index, "reason": reason} for index, reason in judged.rejected.items()]

@@ -57,8 +57,8 @@ class FeedbackReport(Protocol):
     def rejected(self, events: int) -> None:
         """So many events cannot be taken."""
 
-    def late(self, events: Iterable[tuple[str, int]]) -> None:
-        """Events of these kinds were taken, so many milliseconds after they happened."""
+    def late(self, milliseconds: Iterable[int]) -> None:
+        """Events were taken, each so many milliseconds after it happened."""
 
     def refused(self, reason: Refusal) -> None:
         """A request was refused."""
@@ -107,7 +107,7 @@ class FeedbackStore:
     """Writes events to one database. To be made after the process was forked.
 
     Args:
-        path: of the database; its folder is made where it is missing.
+        path: of the database; its folder is there, or comes back.
         report: told of what is written and refused.
         connect: opens the database.
         patience_s: seconds that a request waits, and that a commit may take.
@@ -199,12 +199,7 @@ class FeedbackStore:
             self._let_go()
 
     def _begin(self) -> None:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            self._fail(error)
-        else:
-            self._commit(())
+        self._commit(())
         if self._refused_at_start is not None:
             self._stopping = True
         self._busy_since = None

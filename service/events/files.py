@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,6 +31,27 @@ _SLICE = 32
 
 _Key = tuple[str, tuple[str, ...]]
 """Hour and tasks, which all of a segment share."""
+
+
+class _NoPandas(MetaPathFinder):
+    """Finds no pandas."""
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname)
+
+
+def _keep_pandas_out() -> None:
+    """Arrow imports pandas, where that is installed, with its first array: seconds of a busy machine."""
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(finder)
+
+
+_keep_pandas_out()
 
 
 def make_folder(path: Path) -> None:

@@ -43,7 +43,6 @@ class FeedbackMetrics:
         self._lateness = Histogram(
             "fulcrum_feedback_lateness_seconds",
             "Seconds from what happened, by its sender's clock, to its receipt.",
-            ["kind"],
             buckets=_LATENESS,
             registry=registry,
         )
@@ -66,10 +65,10 @@ class FeedbackMetrics:
         """So many events cannot be taken."""
         self._events.labels("rejected").inc(events)
 
-    def late(self, events: Iterable[tuple[str, int]]) -> None:
-        """Events of these kinds were taken, so many milliseconds after they happened."""
-        for kind, milliseconds in events:
-            self._lateness.labels(kind).observe(max(0, milliseconds) / 1000.0)
+    def late(self, milliseconds: Iterable[int]) -> None:
+        """Events were taken, each so many milliseconds after it happened."""
+        for one in milliseconds:
+            self._lateness.observe(max(0, one) / 1000.0)
 
     def refused(self, reason: Refusal) -> None:
         """A request was refused."""

@@ -73,6 +73,8 @@ def test_what_must_outlive_a_container_lies_in_a_volume(compose: Compose) -> Non
         ("redis", "redis", "/data"),
         ("bundle", "models", "/models"),
         ("service", "models", "/models"),
+        ("bundle", "events", "/events"),
+        ("service", "events", "/events"),
         ("prometheus", "prometheus", "/prometheus"),
         ("grafana", "grafana", "/var/lib/grafana"),
     }

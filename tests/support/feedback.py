@@ -42,7 +42,7 @@ class Report:
     def rejected(self, events: int) -> None:
         pass
 
-    def late(self, events: Any) -> None:
+    def late(self, milliseconds: Any) -> None:
         pass
 
     def refused(self, reason: str) -> None:

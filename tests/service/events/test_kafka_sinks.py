@@ -78,7 +78,7 @@ def test_what_is_written_lands_with_all_that_describes_it(broker: str, tmp_path:
 def test_exposures_do_not_count_as_written_while_the_brokers_are_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kafka_exposures, "_DELIVERY_S", 1.0)
+    monkeypatch.setattr(kafka_exposures, "_DELIVERY_S", 3.0)
     with running_kafka() as host:
         sink = KafkaExposures(KafkaUrl(f"kafka://{host}/away"))
         message = sink.prepare(Shown(EXPOSURE, ORIGIN))
@@ -86,7 +86,7 @@ def test_exposures_do_not_count_as_written_while_the_brokers_are_away(
     began = time.monotonic()
     with pytest.raises(OSError, match="messages were not acknowledged"):
         sink.write([message] * 2)
-    assert time.monotonic() - began < 10.0
+    assert time.monotonic() - began < 30.0
 
 
 def test_feedback_is_refused_while_the_brokers_are_away() -> None:
@@ -94,7 +94,7 @@ def test_feedback_is_refused_while_the_brokers_are_away() -> None:
 
     async def send() -> str:
         with running_kafka() as host:
-            feedback = KafkaFeedback(KafkaUrl(f"kafka://{host}/away"), counts, patience_s=1.0)
+            feedback = KafkaFeedback(KafkaUrl(f"kafka://{host}/away"), counts, patience_s=3.0)
             await feedback.write(EVENTS)
         with pytest.raises(FeedbackUnavailableError, match="send it again later"):
             await feedback.write(EVENTS)
