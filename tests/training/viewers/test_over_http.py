@@ -8,7 +8,6 @@ from pathlib import Path
 import orjson
 import polars as pl
 import pytest
-from training.events.join import join_events
 from typer.testing import CliRunner
 
 from fulcrum import app
@@ -17,6 +16,7 @@ from service.settings import load_settings
 from tests.support.service_thread import listening
 from training.datasets import read_source
 from training.evaluation.evaluate import Judgement, evaluate_bundle
+from training.events.join import join_events
 from training.publishing.publish import publish
 from training.recipe import load_recipe
 from training.train import TrainingPlan, train_bundle
@@ -44,6 +44,7 @@ def served(made_once) -> Path:
         bundle = folder / "bundle"
         train_bundle(TrainingPlan(recipe, bundle, None, folder / "run"))
         publish(load_bundle(bundle), None, str(folder / "features"))
+        (folder / "events").mkdir()
         settings = load_settings(
             bundle=bundle,
             features=str(folder / "features"),
@@ -58,7 +59,9 @@ def served(made_once) -> Path:
             ):
                 words = ["simulate", str(bundle), "--url", url, "--requests", str(REQUESTS), "--seed", "5"]
                 ran = CliRunner().invoke(app, [*words, *more, "--json"], catch_exceptions=False)
-                (folder / f"{name}.json").write_text(ran.stdout)
+                # The service logs from this process, too.
+                (report,) = (line for line in ran.stdout.splitlines() if line.startswith('{"seed"'))
+                (folder / f"{name}.json").write_text(report)
         join_events(folder / "events", folder / "joined", time.time_ns() // 1_000_000)
 
     return made_once("served-world", make)
