@@ -75,6 +75,13 @@ def test_the_wait_is_what_the_requests_inside_have_left_to_do(admission):
     assert (admission.inside, admission.wait_s) == (0, 0.0)
 
 
+def test_a_ticket_adds_up_what_its_chunks_took(admission):
+    with admission.admit(800, None) as ticket:
+        ticket.scored(500, 0.25)
+        ticket.scored(200, 0.125)
+        assert (ticket.rows_left, ticket.rows_done, ticket.network_s) == (100, 700, 0.375)
+
+
 @pytest.mark.parametrize(
     ("left_ms", "admitted"), [(-1, False), (30, False), (71, False), (73, True), (None, True)]
 )
