@@ -67,7 +67,11 @@ def test_an_idle_service_admits_whatever_the_hurry(admission):
 
 def test_the_wait_is_what_the_requests_inside_have_left_to_do(admission):
     with ExitStack() as stack:
-        first, _, third = inside(stack, admission, 3)
+        first = inside(stack, admission, 1)[0]
+        assert admission.wait_s == 0.0  # a thread is idle
+        third = inside(stack, admission, 1)[0]
+        assert admission.wait_s == pytest.approx(2 * 0.023 / 2)
+        inside(stack, admission, 1)
         assert admission.wait_s == pytest.approx(3 * 0.023 / 2)
         first.scored(500, 0.01)
         third.scored(250, 0.005)
