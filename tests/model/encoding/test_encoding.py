@@ -432,6 +432,7 @@ def test_lists_stand_in_columns_of_their_own_and_share_a_vocabulary_across_sides
     assert encoder.sides["user"].id_place == {"watched": slice(0, 3), "city": slice(3, 4)}
     assert encoder.sides["user"].table_rows.tolist() == [4, 4, 4, 4]  # missing, unknown and two each
     assert encoder.sides["item"].table_rows.tolist() == [4, 5, 5]
+    assert encoder.sides["item"].table_rows.dtype == np.int64
     assert encoder.features["watched"].vocabulary is encoder.features["video"].vocabulary
 
 
