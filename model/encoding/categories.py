@@ -64,8 +64,7 @@ def canonical(value: Any) -> str | None:
         # As the float that it is written as, where there is one: 3.10 is 3.1.
         if Decimal(repr(number)) == value:
             return canonical(number)
-        exact = f"{value:f}"
-        return exact.rstrip("0").rstrip(".") if "." in exact else exact
+        return f"{value:f}".rstrip("0")
     raise TypeError(f"expected text or a number, found {type(value).__name__}")
 
 

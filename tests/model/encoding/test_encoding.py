@@ -341,6 +341,7 @@ def test_user_columns_stand_before_context_columns():
 def test_the_fingerprint_names_whatever_changes_a_packed_row():
     rows = [("a", 1.0, "t", 2.0, "m", 0.5)] * 3
     base = fitted(rows).fingerprint
+    assert len(base) == 32
     assert fitted([*rows, ("z", 1.0, "t", 2.0, "m", 0.5)]).fingerprint != base
     assert fitted([*rows, ("a", 8.0, "t", 2.0, "m", 0.5)]).fingerprint != base
     moved = [{**feature, "side": "item"} if feature["name"] == "word" else feature for feature in FEATURES]
@@ -429,6 +430,9 @@ def test_lists_stand_in_columns_of_their_own_and_share_a_vocabulary_across_sides
     assert user.ids.tolist() == [[UNKNOWN, 2, 0, 2], [0, 0, 0, 3], [UNKNOWN, 3, 2, 2]]
     assert item.ids.tolist() == [[2, 3, 2], [3, 0, 0], [2, 2, 0]]
     assert encoder.sides["user"].id_place == {"watched": slice(0, 3), "city": slice(3, 4)}
+    assert encoder.sides["user"].table_rows.tolist() == [4, 4, 4, 4]  # missing, unknown and two each
+    assert encoder.sides["item"].table_rows.tolist() == [4, 5, 5]
+    assert encoder.sides["item"].table_rows.dtype == np.int64
     assert encoder.features["watched"].vocabulary is encoder.features["video"].vocabulary
 
 

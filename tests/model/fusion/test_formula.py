@@ -85,6 +85,7 @@ def test_an_explanation_shows_what_was_predicted_and_how_it_was_weighed():
         scene, {"shr": np.array([0.5]), "vtr": np.array([0.0], dtype=np.float32)}, np.array([np.nan])
     )
     assert (told.tasks["vtr"].p, told.tasks["vtr"].weight) == (0.0, 2.0)
+    assert told.tasks["vtr"].p.dtype == np.float64
     assert told.tasks["vtr"].term == pytest.approx([2 * math.log(0.5)])
     assert (told.tasks["shr"].p, told.tasks["shr"].weight, told.tasks["shr"].term) == (0.5, 0.0, 0.0)
     assert (told.video_len.f, told.video_len.weight) == (0.25, 0.5)

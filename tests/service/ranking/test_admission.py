@@ -67,12 +67,23 @@ def test_an_idle_service_admits_whatever_the_hurry(admission):
 
 def test_the_wait_is_what_the_requests_inside_have_left_to_do(admission):
     with ExitStack() as stack:
-        first, _, third = inside(stack, admission, 3)
+        first = inside(stack, admission, 1)[0]
+        assert admission.wait_s == 0.0  # a thread is idle
+        third = inside(stack, admission, 1)[0]
+        assert admission.wait_s == pytest.approx(2 * 0.023 / 2)
+        inside(stack, admission, 1)
         assert admission.wait_s == pytest.approx(3 * 0.023 / 2)
         first.scored(500, 0.01)
         third.scored(250, 0.005)
         assert admission.wait_s == pytest.approx(((525 + 275) * ROW_S + 3 * REQUEST_S) / 2)
     assert (admission.inside, admission.wait_s) == (0, 0.0)
+
+
+def test_a_ticket_adds_up_what_its_chunks_took(admission):
+    with admission.admit(800, None) as ticket:
+        ticket.scored(500, 0.25)
+        ticket.scored(200, 0.125)
+        assert (ticket.rows_left, ticket.rows_done, ticket.network_s) == (100, 700, 0.375)
 
 
 @pytest.mark.parametrize(

@@ -152,25 +152,29 @@ def test_short_work_does_not_wait_for_jobs(execution):
     asyncio.run(main())
 
 
-def test_short_work_is_bounded(execution):
-    gate = threading.Event()
+def test_short_work_is_bounded_and_takes_one_thread(execution):
+    gate, threads = threading.Event(), set()
+
+    def work():
+        threads.add(threading.current_thread().name)
+        return gate.wait()
 
     async def main():
         for _ in range(2):
             gate.clear()
-            waiting = [asyncio.create_task(execution.aside(gate.wait)) for _ in range(64)]
+            waiting = [asyncio.create_task(execution.aside(work)) for _ in range(64)]
             await asyncio.sleep(0)  # each begins, in this order
             with pytest.raises(OverloadedError, match="64 requests wait to be read") as refused:
-                await execution.aside(gate.wait)
+                await execution.aside(work)
             assert refused.value.retry_after_s == 1
             gate.set()
             assert await asyncio.gather(*waiting) == [True] * 64
 
     asyncio.run(main())
+    assert threads == {"aside_0"}
 
 
 def test_threads_have_names_and_hold_up_no_exit(execution):
-    assert asyncio.run(execution.aside(lambda: threading.current_thread().name)) == "aside_0"
     (worker,) = (thread for thread in threading.enumerate() if thread.name == "rank-0")
     assert worker.daemon
 

@@ -126,6 +126,8 @@ def test_one_class_or_no_rows_decide_nothing(label):
         ((-0.1, 0.1), True, "undecided"),
         ((0.0, 0.2), True, "undecided"),
         ((-0.2, 0.0), False, "undecided"),
+        ((-0.2, 0.0), True, "undecided"),
+        ((0.0, 0.2), False, "undecided"),
     ],
 )
 def test_an_interval_decides_only_when_it_excludes_0(interval, higher_is_better, verdict):
