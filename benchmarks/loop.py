@@ -138,7 +138,7 @@ def main(
     table = Table(
         "bundle", "metric", "new", "served", "difference", "95 % interval", title=f"{requests:,} each"
     )
-    for kind, more in (("anew", ()), ("from-demo", ("--from", demo.path))):
+    for kind, more in (("anew", ()), ("from-demo", ("--from", demo.path, "--force"))):
         words = ("--data", first, "--out", here / kind, "--run", here / f"run-{kind}", *more)
         fulcrum("train", "--recipe", "served", *words, "--set", f"data.past_until={since_ms}")
         bundle, features = load_bundle(here / kind), here / f"features-{kind}"
