@@ -77,7 +77,6 @@ class Execution:
     """
 
     def __init__(self, threads: int) -> None:
-        self.threads = threads
         self._queue: deque[_Job] = deque()
         self._order = threading.Lock()
         # A token for each job, and in the end one for each thread: what a thread waits for, in C.

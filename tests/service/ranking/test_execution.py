@@ -175,8 +175,12 @@ def test_short_work_is_bounded_and_takes_one_thread(execution):
 
 
 def test_threads_have_names_and_hold_up_no_exit(execution):
-    (worker,) = (thread for thread in threading.enumerate() if thread.name == "rank-0")
-    assert worker.daemon
+    def job():
+        yield
+        return threading.current_thread()
+
+    worker, _ = asyncio.run(execution.run(job()))
+    assert (worker.name, worker.daemon) == ("rank-0", True)
 
 
 def test_closing_lets_queued_jobs_end():
