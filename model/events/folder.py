@@ -72,7 +72,7 @@ class EventFolder:
         except OSError as error:
             raise FulcrumError(
                 f"{self.path} holds no events: no readable {self.catalogue.name} ({error.strerror}); "
-                "`fulcrum serve --events DIR` writes them"
+                "`fulcrum serve --events DIR` writes them, with a bundle whose recipe declares `events:`"
             ) from error
         except orjson.JSONDecodeError as error:
             raise FulcrumError(f"{self.catalogue}: not JSON ({error})") from error
