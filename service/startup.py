@@ -145,6 +145,8 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
     )
     exposures, feedback = None, None
     if settings.events is not None:
+        if fleet.board is None:  # of several workers, the supervisor has done so
+            prepare_place(settings.events)
         sink = open_exposures(settings.events, settings.exposure_precision)
         bounds = Bounds(settings.events_interval_ms / 1000.0)
         exposures = ExposureWriter(sink, bounds, metrics.exposures)
