@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import polars as pl
 import pytest
 
 from model.errors import FulcrumError
@@ -19,6 +20,7 @@ from model.events.wire import exposure_message, feedback_message
 from tests.model.events.test_wire import EXPOSURE
 from tests.support.kafka_broker import running_kafka
 from training.events import landing
+from training.events.join import join_events
 from training.events.landing import land
 
 pytestmark = pytest.mark.slow
@@ -136,3 +138,44 @@ def test_a_broker_without_events_or_away_is_one_clear_line(
     monkeypatch.setattr(landing, "_PATIENCE_S", 0.5)
     with pytest.raises(FulcrumError, match="the broker does not answer as expected"):
         land(KafkaUrl("kafka://127.0.0.1:1/feed"), EventFolder(tmp_path))
+
+
+def test_the_joined_rows_are_the_same_whatever_was_read_twice(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = KafkaUrl(f"kafka://{broker}/twice")
+    _sent(url, 0, tmp_path)
+    producer = url.producer(lambda _: None)
+    for number in range(40):
+        time_ms = START + number * 60_000
+        name = f"{time_ms:012x}"
+        exposure_id = f"{name[:8]}-{name[8:]}-7000-8000-{number:012x}"
+        one = dataclasses.replace(EXPOSURE, exposure_id=exposure_id, time_ms=time_ms)
+        event = Feedback(f"e{number}", exposure_id, "v3", "is_share", 1.0, time_ms + 5, time_ms + 9)
+        for _ in range(1 + number % 3):  # a producer that was killed in mid-batch sends it again
+            producer.produce(url.topic("exposures"), exposure_message(one), key=b"u1")
+            producer.produce(url.topic("feedback"), feedback_message(event), key=b"x")
+    assert producer.flush(20) == 0
+    calls = iter([None])
+
+    def killed_once(*given: Any) -> None:
+        if next(calls, given) is None:
+            raise KeyboardInterrupt
+        commit(*given)
+
+    commit = landing._commit
+    monkeypatch.setattr(landing, "_commit", killed_once)
+    folder = EventFolder(tmp_path / "landed")
+    with pytest.raises(KeyboardInterrupt):
+        land(url, folder)
+    land(url, folder)
+    as_of_ms = START + 30 * 86_400_000
+    counts = join_events(folder.path, tmp_path / "joined", as_of_ms).counts
+    assert (counts["exposures"], counts["joined"], counts["orphans"]) == (40, 40, 0)
+    rows = pl.read_parquet(tmp_path / "joined" / "impressions" / "**" / "*.parquet").sort(
+        "time_ms", "position"
+    )
+    assert rows.height == 40 * len(EXPOSURE.items)
+    assert rows["exposure_id"].n_unique() == 40
+    shared = dict(zip(EXPOSURE.items, (1, 0), strict=True))
+    assert rows["is_share"].to_list() == [shared[item] for item in rows["item_id"]]
