@@ -57,8 +57,8 @@ def served(
     ):
         outcome = call(Audience(world, seed), Traffic(service.url, requests, kinds=kinds))
     line = outcome.report()
-    told = ("requests", "errors", "seconds", "true_reward", "realised_reward", "latency_ms", "feedback")
-    console.print(f"{bundle.path.name}, seed {seed}:", {name: line[name] for name in told})
+    shown = ("requests", "errors", "seconds", "true_reward", "realised_reward", "latency_ms", "feedback")
+    console.print(f"{bundle.path.name}, seed {seed}:", {name: line[name] for name in shown})
     return outcome
 
 

@@ -45,7 +45,7 @@ def ask(url: str, path: str, body: Mapping[str, Any]) -> bytes:
 
 
 def send_feedback(url: str, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Tell the service at `url` what viewers did; whoever gets no answer may send the same events again.
+    """Send what viewers did to the service at `url`; without an answer, send the same events again.
 
     Args:
         url: of the service.

@@ -1,7 +1,7 @@
 """The table of feedback in SQLite: how it is opened, made and written. Starts no thread.
 
 WAL with synchronous=FULL: what is committed is on the disk. Of several events of one id the first one stays.
-Whoever opens it to write, writes, or closes it holds `writing` meanwhile.
+Each open for writing, write and close holds `writing` meanwhile.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def writing(path: Path) -> FileLock:
     """A lock for one writer at a time: `with writing(path):` waits for it.
 
     Up to version 3.51.2 of SQLite, connections that checkpoint and write at one time may damage a database
-    ("WAL-reset bug"). It is fair, too, where SQLite's own lock lets whoever waits sleep and try again.
+    ("WAL-reset bug"). It is fair, too, where SQLite's own lock makes a waiter sleep and try again.
 
     Args:
         path: of the database; the lock is a file beside it.

@@ -91,7 +91,7 @@ class KafkaUrl:
         return self._client("Producer", on_error, {**ours, **_dotted(settings)})
 
     def consumer(self, group: str, on_error: Callable[[str], None], **settings: Any) -> Any:
-        """A consumer from the beginning of topics, which commits what it is told to.
+        """A consumer from the beginning of topics, which commits only when asked to.
 
         Raises:
             FulcrumError: as for `producer`.

@@ -1,4 +1,4 @@
-"""Origin: what an exposure was made with, which whoever writes it says once. Knows no folder, no broker."""
+"""Origin: what an exposure was made with, which its writer says once. Knows no folder, no broker."""
 
 from __future__ import annotations
 

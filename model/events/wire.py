@@ -1,4 +1,4 @@
-"""Events as messages: JSON, one event each, for brokers and for whoever writes them without this package.
+"""Events as messages: JSON, one event each, for brokers and for programs without this package.
 
 Numbers of an exposure are spelled so that they read back to the bit. Knows no broker.
 """

@@ -40,7 +40,7 @@ class FeedbackIntake:
 
     Args:
         store: keeps it.
-        report: told of what is rejected and refused.
+        report: called with what is rejected and refused.
         clock: milliseconds since 1970.
     """
 

@@ -108,7 +108,7 @@ class FeedbackStore:
 
     Args:
         path: of the database; its folder is there, or comes back.
-        report: told of what is written and refused.
+        report: called with what is written and refused.
         connect: opens the database.
         patience_s: seconds that a request waits, and that a commit may take.
 
@@ -152,7 +152,7 @@ class FeedbackStore:
         return "written" if self._failure is None else f"failing: {self._failure}"
 
     async def write(self, events: Sequence[Feedback]) -> None:
-        """Return once the events are on the disk. Whoever stops to wait, lets them be written all the same.
+        """Return once the events are on the disk. They are written even if the caller stops waiting.
 
         Raises:
             FeedbackUnavailableError: they are not, or it is not known whether they are.

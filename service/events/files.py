@@ -171,5 +171,7 @@ def _columns(exposures: Sequence[Exposure], schema: pa.Schema) -> pa.RecordBatch
 def _starts(count: int) -> Iterable[int]:
     for first in range(0, count, _SLICE):
         if first:
-            time.sleep(0.0005)  # a shorter rest is none: whoever waits for the interpreter has to wake first
+            time.sleep(
+                0.0005
+            )  # a shorter rest is none: a thread that waits for the interpreter has to wake first
         yield first

@@ -26,7 +26,7 @@ class KafkaFeedback:
 
     Args:
         url: of brokers and topics.
-        report: told of what is written and refused.
+        report: called with what is written and refused.
         patience_s: seconds that a request waits.
 
     Raises:

@@ -75,7 +75,7 @@ class ExposureWriter:
     Args:
         sink: where to.
         bounds: of what waits.
-        report: told what becomes of exposures.
+        report: called with what becomes of exposures.
         clock: seconds, of any beginning.
     """
 

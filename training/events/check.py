@@ -91,7 +91,7 @@ def check_events(events: Path, now_ms: int, observer: Observer = silent) -> Chec
     Args:
         events: the folder.
         now_ms: milliseconds since 1970.
-        observer: told of progress.
+        observer: called with progress.
 
     Raises:
         FulcrumError: it holds no events, or its feedback is damaged.
@@ -173,11 +173,11 @@ def _outcomes(checked: Checked, joined: Slice) -> None:
 
 
 def _warnings(counts: Counter[str]) -> list[str]:
-    told = {
+    texts = {
         "torn": "segments end in the middle of a record, as after a crash: what follows is lost",
         "misplaced": "exposures lie in the folder of another hour than their id says, and are not joined",
         "clocks": "exposures have another time than their id says; the id counts",
         "received_early": "events were received before their exposure: the clocks of services disagree",
         "of_unknown_kinds": "events are of kinds that the catalogue does not know, and are not joined",
     }
-    return [f"{counts[name]:,} {text}" for name, text in told.items() if counts[name]]
+    return [f"{counts[name]:,} {text}" for name, text in texts.items() if counts[name]]

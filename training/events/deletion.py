@@ -54,7 +54,7 @@ def forget(
         user: as rankings named them.
         keys: under which ids of users were hashed, if they were.
         outs: joined logs, which are joined again.
-        observer: told of progress.
+        observer: called with progress.
 
     Raises:
         FulcrumError: `events` holds none, or one of `outs` is no joined log.

@@ -1,7 +1,7 @@
 """Feedback database: the service's SQLite file, read and deleted from while the service writes to it.
 
 Nothing here holds it for long. SQLite may give the number of a deleted row to a new one, so that deletions
-are counted in a table of their own: whoever reads what is new since a row begins again after one.
+are counted in a table of their own: a reader of what is new since a row begins again after one.
 """
 
 from __future__ import annotations

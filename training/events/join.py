@@ -81,7 +81,7 @@ def join_events(
         events: a folder of events.
         out: where to; made where it is missing.
         as_of_ms: exposures and receipts after it are not seen.
-        observer: told of progress.
+        observer: called with progress.
         slice_bytes: of exposures, as they lie in their files, that are joined at once.
 
     Raises:

@@ -47,7 +47,7 @@ class Received:
             database: of feedback.
             after: the last row that is here already; 0 removes what is here.
             hours: that exposures lie in.
-            observer: told of progress.
+            observer: called with progress.
 
         Returns:
             the last row that is here now.

@@ -62,7 +62,7 @@ def seal(events: Path, now_ms: int, observer: Observer = silent) -> Sealed:
     Args:
         events: a folder of events.
         now_ms: milliseconds since 1970.
-        observer: told of progress.
+        observer: called with progress.
 
     Raises:
         FulcrumError: `events` holds none, or rows of a segment cannot be read; it is kept.
