@@ -52,13 +52,13 @@ class FeedbackReport(Protocol):
     """Counts what becomes of feedback."""
 
     def committed(self, events: int, new: int, seconds: float) -> None:
-        """So many events are on the disk, of which so many were not there before."""
+        """`events` are on the disk, of which `new` were not there before."""
 
     def rejected(self, events: int) -> None:
-        """So many events cannot be taken."""
+        """`events` cannot be taken."""
 
     def late(self, milliseconds: Iterable[int]) -> None:
-        """Events were taken, each so many milliseconds after it happened."""
+        """Events were taken, each this number of milliseconds after it happened."""
 
     def refused(self, reason: Refusal) -> None:
         """A request was refused."""

@@ -24,7 +24,7 @@ from model.files import check_folder, replace_file
 from service.events.segments import Segment
 
 SEGMENT_BYTES = 128 * 1024 * 1024
-"""A segment that has so many takes no more."""
+"""Size from which a segment takes no more."""
 
 _SLICE = 32
 """Exposures made columns at once: the interpreter is held for about a millisecond."""

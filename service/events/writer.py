@@ -40,13 +40,13 @@ class ExposureReport(Protocol):
     """Counts what becomes of exposures."""
 
     def written(self, exposures: int, size: int, waited_s: float) -> None:
-        """So many are in the sink, in so many bytes; the first of them waited for so long."""
+        """`exposures` are in the sink, in `size` bytes; the first of them waited for `waited_s`."""
 
     def dropped(self, reason: Loss, exposures: int) -> None:
-        """So many are lost."""
+        """`exposures` are lost."""
 
     def waiting(self, exposures: int) -> None:
-        """So many wait now."""
+        """`exposures` wait now."""
 
     def failing(self, fails: bool) -> None:
         """Whether the last write failed."""

@@ -46,17 +46,17 @@ class ExposureMetrics:
             self._dropped.labels(reason)
 
     def written(self, exposures: int, size: int, waited_s: float) -> None:
-        """So many are written, in so many bytes; the first of them waited for so long."""
+        """`exposures` are written, in `size` bytes; the first of them waited for `waited_s`."""
         self._written.inc(exposures)
         self._bytes.inc(size)
         self._waited.observe(waited_s)
 
     def dropped(self, reason: Loss, exposures: int) -> None:
-        """So many are lost."""
+        """`exposures` are lost."""
         self._dropped.labels(reason).inc(exposures)
 
     def waiting(self, exposures: int) -> None:
-        """So many wait now."""
+        """`exposures` wait now."""
         self._waiting.set(exposures)
 
     def failing(self, fails: bool) -> None:

@@ -55,18 +55,18 @@ class FeedbackMetrics:
             self._refused.labels(reason)
 
     def committed(self, events: int, new: int, seconds: float) -> None:
-        """So many events are on the disk, of which so many were not there before."""
+        """`events` are on the disk, of which `new` were not there before."""
         self._events.labels("written").inc(new)
         self._events.labels("duplicate").inc(events - new)
         self._commit_seconds.observe(seconds)
         self._commit_events.observe(events)
 
     def rejected(self, events: int) -> None:
-        """So many events cannot be taken."""
+        """`events` cannot be taken."""
         self._events.labels("rejected").inc(events)
 
     def late(self, milliseconds: Iterable[int]) -> None:
-        """Events were taken, each so many milliseconds after it happened."""
+        """Events were taken, each this number of milliseconds after it happened."""
         for one in milliseconds:
             self._lateness.observe(max(0, one) / 1000.0)
 

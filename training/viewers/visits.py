@@ -65,7 +65,7 @@ class Audience:
         self.seed = seed
 
     def visits(self, count: int) -> Iterator[Visit]:
-        """So many visits, session by session; more of them begin with the same."""
+        """The first visits, session by session; a larger number begins with the same ones."""
         for first in range(0, count, _BLOCK):
             rng = self._rng(_VISITS, first // _BLOCK)
             sessions = draw_sessions(self.world, _BLOCK, rng)
