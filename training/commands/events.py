@@ -60,11 +60,13 @@ def events_join(
         from training.events.landing import land
     from model.events import EventFolder
     from model.events.kafka import KafkaUrl, folder_or_kafka
+    from model.files import check_folder
 
     place = folder_or_kafka(events)
     landed = None
     with Rendered() as observer:
         if isinstance(place, KafkaUrl):
+            check_folder(out, "joined log")
             landed = land(place, EventFolder(out / "events"), observer)
             place = out / "events"
         as_of_ms = _now_ms() if as_of is None else moment_ms(as_of)
@@ -116,6 +118,11 @@ def events_check(
         from training.events.check import QUANTILES, check_events
     if picture is not None and picture.suffix not in (".svg", ".png"):
         raise FulcrumError(f"--picture {picture}: expected a file that ends in .svg or .png")
+    if picture is not None:
+        from model.files import check_folder
+
+        check_folder(picture.parent, "the picture's folder")
+        picture.parent.mkdir(parents=True, exist_ok=True)
     with Rendered() as observer:
         checked = check_events(events, _now_ms(), observer)
     if picture is not None:

@@ -27,7 +27,7 @@ import polars as pl
 
 from model.errors import FulcrumError
 from model.events.folder import HOUR_MS, EventFolder, WrittenCatalogue, hour_start_ms
-from model.files import FileLock, read_file, replace_file
+from model.files import FileLock, check_folder, read_file, replace_file
 from training.events.attribution import attribute
 from training.events.columns import Columns, union, wider
 from training.events.feedback_database import FeedbackDatabase
@@ -85,12 +85,14 @@ def join_events(
         slice_bytes: of exposures, as they lie in their files, that are joined at once.
 
     Raises:
-        FulcrumError: `events` holds none, its feedback is damaged, or `out` is a folder of events itself.
+        FulcrumError: `events` holds none, its feedback is damaged, or `out` is a folder of events itself, or
+            cannot be written to.
     """
     folder = EventFolder(events)
     catalogue = folder.read_catalogue()
     if (out / "exposures").exists():
         raise FulcrumError(f"--out {out}: that is a folder of events; name another one for the joined log")
+    check_folder(out, "joined log")
     out.mkdir(parents=True, exist_ok=True)
     with maintained(events), FileLock(out / ".lock"):
         for left in out.rglob(".*.parquet-*"):  # of a killed join

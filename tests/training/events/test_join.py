@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 
 import training.events.parquet
 from model.errors import FulcrumError
-from model.events import EventCatalogue
+from model.events import EventCatalogue, EventFolder, FeedbackKind
 from tests.support.event_log import (
     CATALOGUE,
     CONFIG,
@@ -339,3 +339,11 @@ def test_the_state_says_as_of_when(tmp_path):
     join_events(folder.path, tmp_path / "out", LATE_MS)
 
     assert orjson.loads((tmp_path / "out/join.json").read_bytes())["as_of_ms"] == LATE_MS
+
+
+def test_a_file_in_the_place_of_the_joined_log_is_refused_by_name(tmp_path: Path) -> None:
+    folder = EventFolder(tmp_path / "events")
+    folder.write_catalogue(["vtr"], EventCatalogue(kinds=(FeedbackKind(kind="is_share"),)))
+    (tmp_path / "file").touch()
+    with pytest.raises(FulcrumError, match=r"joined log .*file: expected a folder, found a file"):
+        join_events(folder.path, tmp_path / "file", 0)
