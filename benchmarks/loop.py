@@ -111,7 +111,7 @@ def compared(bundle: Bundle, demo: Bundle, out: Path, since_ms: int, folder: Pat
     scene = load_fusion(demo.fusion_path).scenes["default"]
     ndcg = GroupedNdcg(worth, groups, users)
     ours, theirs = (
-        ndcg.of(score(scene, {task: rows[name.format(task)].to_numpy() for task in tasks}, length).log_score)
+        ndcg.of(score(scene, {task: rows[name.format(task)].to_numpy() for task in tasks}, length).order)
         for name in ("{}_prediction", "p_{}")
     )
     return differences | {"NDCG of the realised reward": ndcg.compare(ours, theirs)}

@@ -151,7 +151,8 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
         bounds = Bounds(settings.events_interval_ms / 1000.0)
         exposures = ExposureWriter(sink, bounds, metrics.exposures)
         feedback = FeedbackIntake(open_feedback_sink(settings.events, metrics.feedback), metrics.feedback)
-    ranker = Ranker(control, execution, admission, _exposures(settings) if exposures is not None else None)
+    records = None if exposures is None else _exposures(settings)
+    ranker = Ranker(control, execution, admission, records, settings.events_salt.get_secret_value())
     return Service(
         settings,
         fleet,
@@ -172,6 +173,5 @@ def _exposures(settings: Settings) -> Exposures:
     key = settings.events_user_key
     return Exposures(
         Sampling(settings.exposure_candidates, settings.exposure_rows),
-        settings.events_salt.get_secret_value(),
         None if key is None else key.get_secret_value(),
     )

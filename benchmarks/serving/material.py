@@ -156,7 +156,7 @@ class Material:
         candidates = self.candidates(size, number)
         scene, _ = load_fusion(self.fusion).scene("default")
         fused = explain(scene, predictions, self._items["video_len_s"][candidates]).fused
-        best = np.argsort(-fused.log_score, kind="stable")[:TOP_K].tolist()
+        best = np.argsort(-fused.order, kind="stable")[:TOP_K].tolist()
         return Ranked([str(candidates[place]) for place in best], fused.score[best].tolist())
 
     @cached_property

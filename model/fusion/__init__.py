@@ -2,10 +2,8 @@
 
 from model.fusion.bounds import MAX_BYTES
 from model.fusion.config import (
-    DEFAULT_SCENE,
     FusionConfig,
-    SceneConfig,
-    TaskTerm,
+    Scene,
     canonical_json,
     check_tasks,
     default_fusion,
@@ -15,21 +13,37 @@ from model.fusion.config import (
 )
 from model.fusion.errors import FusionError
 from model.fusion.formula import Explanation, Fused, LengthPart, TaskPart, explain, score
+from model.fusion.formulas.learned import LearnedFormula, Scorer
+from model.fusion.formulas.log_power import LogPower, TaskTerm
+from model.fusion.formulas.rank_ensemble import RankEnsemble, RankTerm
+from model.fusion.formulas.weighted_sum import PricedTask, WeightedSum
 from model.fusion.lengths import LengthFactor, duration_factor
+from model.fusion.names import DEFAULT_SCENE
+from model.fusion.noise import Explore
 from model.fusion.order import top_k
+from model.fusion.scene import SceneConfig
 
 __all__ = [
     "DEFAULT_SCENE",
     "MAX_BYTES",
     "Explanation",
+    "Explore",
     "Fused",
     "FusionConfig",
     "FusionError",
+    "LearnedFormula",
     "LengthFactor",
     "LengthPart",
+    "LogPower",
+    "PricedTask",
+    "RankEnsemble",
+    "RankTerm",
+    "Scene",
     "SceneConfig",
+    "Scorer",
     "TaskPart",
     "TaskTerm",
+    "WeightedSum",
     "canonical_json",
     "check_tasks",
     "default_fusion",

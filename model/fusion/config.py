@@ -1,4 +1,4 @@
-"""The fusion config: per scene, the weight of each task and the kind of the video-length factor.
+"""The fusion config: per scene, a formula with its weights and the kind of the video-length factor.
 
 Validates at the edge, so that everything past `parse_fusion` is finite, in bounds and immutable by intent.
 Does not know which tasks a bundle has (`check_tasks` is told), how scores are computed, or who serves what.
@@ -10,24 +10,22 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from model.document import read_document, read_text
 from model.errors import FulcrumError, checked, dotted, listed, printable, shown
 from model.frozen import Frozen
-from model.fusion.bounds import MAX_BYTES, NonNegative, Positive, Weight
+from model.fusion.bounds import MAX_BYTES
 from model.fusion.errors import FusionError
-from model.fusion.lengths import LengthKind, NoLength
+from model.fusion.formulas.learned import LearnedFormula
+from model.fusion.formulas.log_power import LogPower, TaskTerm
+from model.fusion.formulas.rank_ensemble import RankEnsemble
+from model.fusion.formulas.weighted_sum import WeightedSum
+from model.fusion.inheritance import resolved
+from model.fusion.names import DEFAULT_SCENE, Name
 
-DEFAULT_SCENE = "default"
-FORMULAS = ("log_power",)
-FORMULAS_NOT_BUILT = ("weighted_sum", "rank_ensemble")
-
-
-def _plain_name(name: str) -> str:
-    if not name or len(name) > 256 or not name.isprintable():
-        raise ValueError("a name is 1 to 256 printable characters")
-    return name
+Scene = Annotated[LogPower | WeightedSum | RankEnsemble | LearnedFormula, Field(discriminator="formula")]
+"""What a scene may be."""
 
 
 def _version_number(value: object) -> object:
@@ -36,63 +34,29 @@ def _version_number(value: object) -> object:
     return 1
 
 
-Name = Annotated[str, AfterValidator(_plain_name)]
-
-
-class TaskTerm(Frozen):
-    """How one predicted behaviour p enters: `weight * log(clip(p) + smoothing)`."""
-
-    weight: Weight
-    """The exponent of p in the score: its elasticity. 0 leaves the task out."""
-    smoothing: NonNegative = 0.0
-    """Added to the clipped p; about the task's mean p makes the product behave like a sum."""
-    clip: tuple[Positive, Annotated[Positive, Field(le=1)]] = (1e-6, 1.0)
-    """Lowest and highest p, 0 < low < high <= 1."""
-
-    @field_validator("clip")
-    @classmethod
-    def _in_order(cls, clip: tuple[float, float]) -> tuple[float, float]:
-        if clip[0] >= clip[1]:
-            raise ValueError(f"low {clip[0]} is not below high {clip[1]}; expected 0 < low < high <= 1")
-        return clip
-
-
-class SceneConfig(Frozen):
-    """The whole fusion of one scene; scenes inherit nothing from each other."""
-
-    formula: str = "log_power"
-    tasks: dict[Name, TaskTerm]
-    """Terms by task name. A task left out has weight 0."""
-    video_len: LengthKind = NoLength()
-
-    @field_validator("formula")
-    @classmethod
-    def _built(cls, formula: str) -> str:
-        if formula in FORMULAS:
-            return formula
-        built = listed(FORMULAS)
-        if formula in FORMULAS_NOT_BUILT:
-            raise ValueError(f"{formula} is not built yet; use {built}")
-        raise ValueError(f"unknown formula {shown(formula)}; the formulas are {built}")
-
-
 class FusionConfig(Frozen):
     """One version of the fusion: what `parse_fusion` gives and `version` names."""
 
     schema_version: Annotated[Literal[1], BeforeValidator(_version_number)]
-    scenes: dict[Name, SceneConfig]
+    scenes: dict[Name, Scene]
 
     @field_validator("scenes")
     @classmethod
-    def _has_default(cls, scenes: dict[str, SceneConfig]) -> dict[str, SceneConfig]:
+    def _has_default(cls, scenes: dict[str, Scene]) -> dict[str, Scene]:
         if DEFAULT_SCENE not in scenes:
             found = listed(list(scenes))
             raise ValueError(
                 f"no scene named {DEFAULT_SCENE}, which unknown scenes fall back to; found {found}"
             )
+        for name, scene in scenes.items():
+            if isinstance(scene, LearnedFormula) and not isinstance(scenes.get(scene.fallback), LogPower):
+                raise ValueError(
+                    f"{dotted((name, 'fallback'))}: no log_power scene is named {shown(scene.fallback)}; "
+                    f"found {listed(list(scenes))}"
+                )
         return scenes
 
-    def scene(self, name: str) -> tuple[SceneConfig, bool]:
+    def scene(self, name: str) -> tuple[Scene, bool]:
         """The scene of that name and True; or the default scene and False, if there is none."""
         known = name in self.scenes
         return self.scenes[name if known else DEFAULT_SCENE], known
@@ -118,7 +82,7 @@ def parse_fusion(text: str, source: str | Path | None = None) -> FusionConfig:
             raise FusionError(
                 f"found {found} at the top level; expected a mapping with schema_version and scenes"
             )
-        return checked(FusionConfig, document)
+        return checked(FusionConfig, resolved(document))
     except FulcrumError as error:
         raise FusionError(f"{_titled(source)}{error}") from None
 
@@ -126,13 +90,13 @@ def parse_fusion(text: str, source: str | Path | None = None) -> FusionConfig:
 def default_fusion(task_names: Iterable[str]) -> FusionConfig:
     """Weight 1 for each task, no video length: the plain product of the predictions."""
     tasks = {name: TaskTerm(weight=1.0) for name in task_names}
-    return FusionConfig(schema_version=1, scenes={DEFAULT_SCENE: SceneConfig(tasks=tasks)})
+    return FusionConfig(schema_version=1, scenes={DEFAULT_SCENE: LogPower(tasks=tasks)})
 
 
 def check_tasks(config: FusionConfig, task_names: Sequence[str], source: str | Path | None = None) -> None:
-    """Raise FusionError if a scene weighs a task that is not among `task_names`, the bundle's."""
+    """Raise FusionError if a scene names a task that is not among `task_names`, the bundle's."""
     for scene_name, scene in config.scenes.items():
-        for task in scene.tasks:
+        for task in [*scene.tasks, *(scene.calibration or ())]:
             if task not in task_names:
                 where = dotted(("scenes", scene_name, "tasks"))
                 raise FusionError(
@@ -143,7 +107,7 @@ def check_tasks(config: FusionConfig, task_names: Sequence[str], source: str | P
 
 def canonical_json(config: FusionConfig) -> bytes:
     """One spelling for one meaning, as JSON that parses back: defaults filled in, floats, keys sorted."""
-    filled_in = config.model_dump(mode="json")
+    filled_in = config.model_dump(mode="json", exclude_none=True)  # a new option changes no old config's hash
     text = json.dumps(filled_in, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8")
 

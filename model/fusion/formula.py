@@ -1,47 +1,54 @@
-"""The formula, exactly once: predictions and video lengths to one score per candidate.
+"""Predictions and video lengths to one score per candidate, by whichever formula a scene has.
 
-    log_score = sum over tasks of weight * log(clip(p) + smoothing)  +  weight * log(f(video_len))
+In float64. Each candidate's score depends on its own numbers alone, but for `rank_ensemble`, which looks at
+the list. Does not know scenes' names, candidates' ids or where predictions come from.
 
-In log space and float64, since products of small powers underflow. Each candidate's score depends on its own
-numbers alone. Does not know scenes' names, ranks, candidates' ids or where predictions come from.
-
-Shapes: N candidates, T tasks that count.
+Shapes: N candidates.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import listed
-from model.fusion.config import SceneConfig
+from model.fusion.config import Scene
 from model.fusion.errors import FusionError
+from model.fusion.formulas.learned import LearnedFormula, Scorer
 from model.fusion.lengths import Floats, duration_factor
+from model.fusion.scene import SceneConfig, Terms
 
 _LARGEST = np.finfo(np.float64).max
+Lists = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fused:
-    """What ranking needs: order by `log_score`, report `score`."""
+    """What ranking needs: order by `order`, report `score`."""
 
-    log_score: Floats  # [N]
-    score: Floats  # [N], exp(log_score), at most the largest float64
+    score: Floats  # [N], the formula's value, at most the largest float64
+    log_score: Floats | None  # [N], its logarithm, where the formula sums logarithms
+
+    @property
+    def order(self) -> Floats:
+        """What the order goes by, the highest first [N]: products of small powers underflow, logs do not."""
+        return self.score if self.log_score is None else self.log_score
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaskPart:
-    """One task's share of the log-score."""
+    """One task's share of the score, or of its logarithm."""
 
-    p: Floats  # [N], as predicted: before clip and smoothing
+    p: Floats  # [N], as predicted: before calibration, clip and smoothing
     weight: float  # 0 for a task that the scene leaves out
     term: Floats  # [N]
+    calibrated: Floats | None = None  # [N], where the scene calibrates the task
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LengthPart:
-    """The video length's share of the log-score."""
+    """The video length's share."""
 
     f: Floats  # [N]
     weight: float
@@ -50,54 +57,83 @@ class LengthPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """Every term. From 0, tasks' terms in order, then video_len's, add up to `fused.log_score` exactly."""
+    """Every term. From 0, tasks' terms in order, then video_len's, add up to `fused.order` exactly."""
 
     tasks: dict[str, TaskPart]
     video_len: LengthPart
     fused: Fused
 
 
-def score(scene: SceneConfig, predictions: Mapping[str, NDArray[np.floating]], video_len_s: Floats) -> Fused:
+def score(
+    scene: Scene,
+    predictions: Mapping[str, NDArray[np.floating]],
+    video_len_s: Floats,
+    *,
+    lists: Lists | None = None,
+    scorer: Scorer | None = None,
+) -> Fused:
     """Fuse predictions {task: p [N]}, probabilities, and lengths [N] in seconds, NaN where unknown.
 
     Terms are summed in the order of `predictions`. A NaN prediction makes the candidate's score NaN, unless
-    its weight is 0. Raises FusionError if the scene weighs a task without predictions, ValueError if shapes
-    differ.
+    its weight is 0.
+
+    Args:
+        scene: the formula and its weights, as they hold for the request (`of_request`).
+        predictions: by task.
+        video_len_s: of the candidates.
+        lists: the list that each candidate belongs to [N]; None where there is one.
+        scorer: the network of a learned formula.
+
+    Raises:
+        FusionError: the scene weighs a task without predictions, or its network failed.
+        ValueError: shapes differ.
     """
     lengths = _checked_lengths(scene, predictions, video_len_s)  # [N]
-    weighed = _weighed(scene, predictions)
-    length_weight = scene.video_len.weight
-    length_terms = [_term(length_weight, duration_factor(scene.video_len, lengths))] if length_weight else []
-    return _fused([*_terms(scene, predictions, weighed), *length_terms], lengths.shape)
+    if isinstance(scene, LearnedFormula):
+        values = np.asarray(_run(scene, scorer)(_inputs(scene, predictions, lengths)), np.float64)
+        return Fused(values, None)
+    terms = scene.terms(_calibrated(scene, predictions, lengths), lengths, lists)
+    return _fused(scene, _summands(terms), lengths.shape)
 
 
 def explain(
-    scene: SceneConfig, predictions: Mapping[str, NDArray[np.floating]], video_len_s: Floats
+    scene: Scene,
+    predictions: Mapping[str, NDArray[np.floating]],
+    video_len_s: Floats,
+    *,
+    lists: Lists | None = None,
+    scorer: Scorer | None = None,
 ) -> Explanation:
-    """The same numbers as `score`, bit for bit, with the terms that they sum. Raises as `score` does."""
+    """The same numbers as `score`, bit for bit, with the terms that they sum; arguments and errors, too."""
     lengths = _checked_lengths(scene, predictions, video_len_s)  # [N]
-    weighed = _weighed(scene, predictions)
-    terms = dict(zip(weighed, _terms(scene, predictions, weighed), strict=True))
+    if isinstance(scene, LearnedFormula):
+        _run(scene, scorer)
+    calibrated = _calibrated(scene, predictions, lengths)
+    terms = scene.terms(calibrated, lengths, lists)
+    nothing = np.zeros(lengths.shape)
+    calibrates = scene.calibration or {}
     tasks = {
         task: TaskPart(
             np.asarray(p, np.float64),
-            scene.tasks[task].weight if task in terms else 0.0,
+            scene.weights[task] if task in terms.tasks else 0.0,
             # Weight 0 is the factor removed, whatever it is: 0 * NaN would not be.
-            terms[task] if task in terms else np.zeros(p.shape),
+            terms.tasks.get(task, nothing),
+            calibrated[task] if task in calibrates and task in calibrated else None,
         )
         for task, p in predictions.items()
     }
-    f, weight = duration_factor(scene.video_len, lengths), scene.video_len.weight
-    video_len = LengthPart(f, weight, _term(weight, f) if weight else np.zeros(f.shape))
-    fused = _fused([*(part.term for part in tasks.values()), video_len.term], lengths.shape)
-    return Explanation(tasks, video_len, fused)
+    f = duration_factor(scene.video_len, lengths)
+    term = nothing if terms.video_len is None else terms.video_len
+    return Explanation(
+        tasks, LengthPart(f, scene.video_len.weight, term), _fused(scene, _summands(terms), lengths.shape)
+    )
 
 
 def _checked_lengths(
     scene: SceneConfig, predictions: Mapping[str, NDArray[np.floating]], video_len_s: Floats
 ) -> Floats:
     lengths = np.asarray(video_len_s, dtype=np.float64)  # [N]
-    for task in scene.tasks:
+    for task in scene.weights:
         if task not in predictions:
             raise FusionError(f"no predictions for task '{task}'; there are {listed(list(predictions))}")
     for task, p in predictions.items():
@@ -108,33 +144,39 @@ def _checked_lengths(
     return lengths
 
 
-def _weighed(scene: SceneConfig, predictions: Mapping[str, NDArray[np.floating]]) -> list[str]:
-    """Tasks that count, in the order of `predictions`."""
-    return [task for task in predictions if task in scene.tasks and scene.tasks[task].weight != 0.0]
+def _calibrated(
+    scene: SceneConfig, predictions: Mapping[str, NDArray[np.floating]], lengths: Floats
+) -> dict[str, Floats]:
+    """Predictions [N] of the tasks that count, in the order of `predictions`."""
+    weights, maps = scene.weights, scene.calibration or {}
+    return {
+        task: maps[task].apply(p, lengths) if task in maps else np.asarray(p, np.float64)
+        for task, p in predictions.items()
+        if weights.get(task, 0.0) != 0.0
+    }
 
 
-def _terms(
-    scene: SceneConfig, predictions: Mapping[str, NDArray[np.floating]], weighed: list[str]
-) -> Sequence[Floats]:
-    """A term [N] for each of the weighed tasks, all calculated at once: [T, N]."""
-    if not weighed:
-        return []
-    p = np.array([predictions[task] for task in weighed], np.float64)  # [T, N]
-    told = [scene.tasks[task] for task in weighed]
-    low, high, smoothing, weight = np.array(
-        [(*task.clip, task.smoothing, task.weight) for task in told]
-    ).T.reshape(4, -1, 1)  # [T, 1] each
-    return list(_term(weight, np.minimum(np.maximum(p, low), high) + smoothing))
+def _inputs(
+    scene: LearnedFormula, predictions: Mapping[str, NDArray[np.floating]], lengths: Floats
+) -> NDArray[np.float32]:
+    return scene.columns(_calibrated(scene, predictions, lengths), lengths)
 
 
-def _term(weight: float | Floats, factor: Floats) -> Floats:
-    terms: Floats = weight * np.log(factor) + 0.0  # + 0.0: no term reads -0.0
-    return terms
+def _run(scene: LearnedFormula, scorer: Scorer | None) -> Scorer:
+    if scorer is None:
+        raise FusionError(f"the network {scene.file} of the formula is not at hand")
+    return scorer
 
 
-def _fused(terms: Sequence[Floats], shape: tuple[int, ...]) -> Fused:
-    log_score = np.zeros(shape)  # [N]
+def _summands(terms: Terms) -> Iterable[Floats]:
+    return [*terms.tasks.values(), *([] if terms.video_len is None else [terms.video_len])]
+
+
+def _fused(scene: SceneConfig, terms: Iterable[Floats], shape: tuple[int, ...]) -> Fused:
+    total = np.zeros(shape)  # [N]
     for term in terms:  # one after another: a candidate's sum is the same however many there are
-        log_score += term
+        total += term
+    if not scene.in_logs:
+        return Fused(total, None)
     with np.errstate(over="ignore"):
-        return Fused(log_score, np.minimum(np.exp(log_score), _LARGEST))
+        return Fused(np.minimum(np.exp(total), _LARGEST), total)

@@ -27,19 +27,25 @@ class FusionName(Strict):
     revision: int | None = Field(description="Counts in a store; null for a file.")
     version: str = Field(description="sha256 of the canonical config.")
     scene: str = Field(description="The scene applied.")
-    experiments: list[str]
+    segment: str | None = Field(
+        description="Its segment whose weights were applied; null for the scene's own."
+    )
+    experiments: list[str] = Field(
+        description="`explore/SCENE` where the weights were drawn from its noise law."
+    )
 
 
 class TaskContribution(Strict):
-    """A task's part of the log-score: weight * log(clip(p) + smoothing)."""
+    """A task's part of the score, of the log-score in `log_power`: weight * log(clip(p) + smoothing)."""
 
     p: float
+    calibrated: float | None = Field(default=None, description="Of p, where the scene calibrates the task.")
     weight: float
     term: float
 
 
 class LengthContribution(Strict):
-    """The video length's part of the log-score: weight * log(f)."""
+    """The video length's part of it: weight * log(f) in `log_power`."""
 
     video_len: float | None = Field(description="Seconds; null where unknown.")
     f: float
@@ -59,7 +65,9 @@ class _Placed(Strict):
 class RankedItem(ItemFields, _Placed):
     """A candidate with its place."""
 
-    log_score: float | None = Field(default=None, description="With explain: the sum of the terms.")
+    log_score: float | None = Field(
+        default=None, description="With explain: the sum of the terms in `log_power`; null elsewhere."
+    )
     terms: dict[str, TaskContribution | LengthContribution] | None = Field(
         default=None, description="With explain: by task, and video_len."
     )
@@ -75,7 +83,8 @@ class RankResponse(Strict):
     fusion: FusionName
     degraded: list[str] = Field(
         description="What went wrong: feature_store_timeout, feature_store_unreachable, "
-        "feature_store_missing, feature_store_corrupt, deadline, unknown_scene, non_finite_predictions."
+        "feature_store_missing, feature_store_corrupt, deadline, unknown_scene, non_finite_predictions, "
+        "fusion_model_deadline, fusion_model_failed."
     )
     scored: int = Field(description="Candidates scored; items holds top_k of all.")
     items: list[RankedItem]

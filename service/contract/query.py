@@ -59,6 +59,7 @@ class Query:
     ids: Sequence[str]
     video_len_s: npt.NDArray[np.float64] | None = None
     features: Sequence[Mapping[str, Any]] | None = None
+    session_id: str | None = None
 
 
 def read_query(body: bytes, max_candidates: int) -> Query:
@@ -96,6 +97,7 @@ def query_of(request: RankRequest) -> Query:
         request.ids,
         _seconds([candidate.video_len for candidate in candidates]),
         _given([candidate.features for candidate in candidates]),
+        request.session_id,
     )
 
 
@@ -172,6 +174,7 @@ def quick_query(body: bytes, max_candidates: int) -> Query | None:
         ids,
         seconds,
         _given(features),
+        given["session_id"],
     )
 
 
@@ -195,7 +198,7 @@ def _is_plain(given: Mapping[str, Any]) -> bool:
     return (
         _is_id(given["user_id"])
         and _is_id(given["scene"])
-        and (given["request_id"] is None or _is_id(given["request_id"]))
+        and all(given[name] is None or _is_id(given[name]) for name in ("request_id", "session_id"))
         and type(top_k) is int
         and top_k >= 1
         and (timeout_ms is None or (type(timeout_ms) in _NUMBERS and timeout_ms > 0))

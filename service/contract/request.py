@@ -96,6 +96,10 @@ class RankRequest(Strict):
 
     request_id: Id | None = Field(default=None, description="The caller's name of this request, echoed.")
     user_id: Id = Field(description="The user's id, as in the feature store.")
+    session_id: Id | None = Field(
+        default=None,
+        description="The session's id, where a scene explores by session. Default: a session a request.",
+    )
     scene: Id = Field(
         default="default", description="Scene of the fusion config; an unknown one takes the default's."
     )

@@ -23,6 +23,7 @@ from service.contract.query import Query
 from service.control.snapshot import Snapshot
 from service.features.store import LookUp
 from service.ranking.exposure_id import time_ms_of
+from service.ranking.fusing import Law, said_by
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Answered:
         query: what was asked.
         snapshot: what answered.
         exposure_id: the answer's.
-        scene: applied.
+        law: that scored it.
         degraded: what went wrong.
         items: ids in the order of the answer [K].
         best: places of those with a score among the candidates, in the same order.
@@ -65,7 +66,7 @@ class Answered:
     query: Query
     snapshot: Snapshot
     exposure_id: str
-    scene: str
+    law: Law
     degraded: Sequence[str]
     items: Sequence[str]
     best: npt.NDArray[np.int64]
@@ -81,13 +82,11 @@ class Exposures:
 
     Args:
         sampling: which hold all candidates.
-        salt: of the hash of users, from which buckets are made.
         user_key: under which users are hashed; None keeps their ids.
     """
 
-    def __init__(self, sampling: Sampling, salt: str = "", user_key: str | None = None) -> None:
+    def __init__(self, sampling: Sampling, user_key: str | None = None) -> None:
         self._sampling = sampling
-        self._salt = salt
         self._user_key = user_key
         self._last: tuple[Snapshot, Origin] | None = None
 
@@ -95,9 +94,9 @@ class Exposures:
         """The record of an answer."""
         query, snapshot = answered.query, answered.snapshot
         bundle = snapshot.active.bundle
-        scene = snapshot.fusion.config.scenes[answered.scene]
-        terms = scene.tasks
-        weights = {task: terms[task].weight if task in terms else 0.0 for task in answered.predictions}
+        law = answered.law
+        applied = law.scene.weights
+        weights = {task: applied.get(task, 0.0) for task in answered.predictions}
         with_candidates, with_rows = self._sampling.of(answered.exposure_id)
         events = bundle.manifest.events
         exposure = Exposure(
@@ -105,16 +104,16 @@ class Exposures:
             request_id=query.request_id,
             time_ms=time_ms_of(answered.exposure_id),
             user=pseudonym(query.user_id, self._user_key) if self._user_key else query.user_id,
-            unit_hash=unit_hash(self._salt, "", query.user_id),
-            scene=answered.scene,
-            context=_context(query, None if events is None else events.context),
+            unit_hash=law.unit_hash,
+            scene=law.name,
+            context=_context(query, None if events is None else events.context, snapshot.fusion.conditions),
             bundle_version=bundle.version,
             variant=snapshot.active.engine.variant,
             fusion_version=snapshot.fusion.version,
             revision=None,
             arms=(),
-            weights={**weights, VIDEO_LEN: scene.video_len.weight},
-            explored=False,
+            weights={**weights, VIDEO_LEN: law.scene.video_len.weight},
+            explored=law.explored,
             degraded=answered.degraded,
             items=answered.items,
             item_len_s=answered.video_len_s[_places(answered)],
@@ -132,12 +131,14 @@ class Exposures:
         return last[1]
 
 
-def _context(query: Query, wanted: Sequence[str] | None) -> dict[str, Any]:
-    """What the request said of its context, or the features that are wanted of it and of its user."""
-    if wanted is None:
-        return dict(query.context)
-    given = {**query.user_features, **query.context}
-    return {name: given[name] for name in wanted if name in given}
+def _context(query: Query, wanted: Sequence[str] | None, conditions: frozenset[str]) -> dict[str, Any]:
+    """What the request said of its context, or the features that are wanted of it and of its user.
+
+    What conditions of the fusion config look at is always kept: without it no replay finds the weights.
+    """
+    given = said_by(query)
+    names = query.context if wanted is None else wanted
+    return {name: given[name] for name in dict.fromkeys([*names, *sorted(conditions)]) if name in given}
 
 
 def _places(answered: Answered) -> npt.NDArray[np.int64]:

@@ -53,8 +53,10 @@ def add_terms(
         best: places of the items among the scored [k].
         video_len_s: lengths of the items [k].
     """
+    logs = explanation.fused.log_score
+    log_scores = [None] * len(items) if logs is None else logs[best].tolist()
     for place, item, log_score, length in zip(
-        best.tolist(), items, explanation.fused.log_score[best].tolist(), video_len_s.tolist(), strict=True
+        best.tolist(), items, log_scores, video_len_s.tolist(), strict=True
     ):
         item["log_score"] = log_score
         item["terms"] = _terms(explanation, place, length)
@@ -87,6 +89,9 @@ def _terms(explanation: Explanation, place: int, video_len_s: float) -> dict[str
         task: {"p": float(part.p[place]), "weight": part.weight, "term": float(part.term[place])}
         for task, part in explanation.tasks.items()
     }
+    for task, part in explanation.tasks.items():
+        if part.calibrated is not None:
+            terms[task]["calibrated"] = float(part.calibrated[place])
     length = explanation.video_len
     terms["video_len"] = {
         "video_len": None if math.isnan(video_len_s) else video_len_s,

@@ -23,7 +23,6 @@ import orjson
 
 from model.bundle.inputs import NetworkInputs
 from model.events import Shown
-from model.fusion import DEFAULT_SCENE, Explanation, Fused, explain, score, top_k
 from service.contract.fields import Best
 from service.contract.query import Query
 from service.control.snapshot import Snapshot, Snapshots
@@ -33,6 +32,7 @@ from service.ranking.admission import Admission, Ticket
 from service.ranking.execution import Execution
 from service.ranking.exposure_id import new_exposure_id
 from service.ranking.exposures import Answered, Exposures
+from service.ranking.fusing import Ordered, fuse, law_of
 from service.ranking.items import add_terms, scored_items, unscored_items
 from service.ranking.overrides import encode_context, override_items, override_lengths, override_user
 from service.ranking.stopwatch import Stopwatch
@@ -88,6 +88,7 @@ class Ranker:
         execution: computes, so that the event loop stays free.
         admission: says which requests are taken on.
         exposures: makes records of answers; None where nobody keeps them.
+        salt: of the hash of units that explored weights depend on.
     """
 
     def __init__(
@@ -96,11 +97,13 @@ class Ranker:
         execution: Execution,
         admission: Admission,
         exposures: Exposures | None = None,
+        salt: str = "",
     ) -> None:
         self._control = control
         self._execution = execution
         self._admission = admission
         self._exposures = exposures
+        self._salt = salt
 
     async def rank(self, query: Query, watch: Stopwatch) -> Ranking:
         """Answer one query.
@@ -114,7 +117,7 @@ class Ranker:
             snapshot = self._control.snapshot()
             looked_up = await _look_up(query, snapshot, budget)
             watch.lap("features")
-            steps = _compute(query, snapshot, looked_up, budget, ticket, self._exposures)
+            steps = _compute(query, snapshot, looked_up, budget, ticket, self._exposures, self._salt)
             ranking, busy_s = await self._execution.run(steps, budget.deadline)
         self._admission.cost.learn(ticket.rows_done, ticket.network_s, busy_s - ticket.network_s)
         return ranking
@@ -177,25 +180,6 @@ class _Scored:
     degraded: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Fused:
-    """The scored candidates by the formula.
-
-    Attributes:
-        scene: the scene applied.
-        scores: of the scored [S].
-        explanation: the scores' terms [S], where the request wants them.
-        best: places among the scored of the k best, best first, int64 [k].
-        degraded: names the scene that does not exist, if so.
-    """
-
-    scene: str
-    scores: Fused
-    explanation: Explanation | None
-    best: npt.NDArray[np.int64]
-    degraded: list[str]
-
-
 async def _look_up(query: Query, snapshot: Snapshot, budget: _Budget) -> LookUp:
     share_s = None if budget.left_s is None else share_of_features(max(0.0, budget.left_s))
     return await snapshot.active.store.look_up(query.user_id, query.ids, share_s)
@@ -213,6 +197,7 @@ def _compute(
     budget: _Budget,
     ticket: Ticket,
     exposures: Exposures | None,
+    salt: str,
 ) -> _Steps[Ranking]:
     watch = budget.watch
     watch.lap("wait")
@@ -220,9 +205,12 @@ def _compute(
     watch.lap("features")
     scored = yield from _predict(snapshot, features, budget, ticket)
     watch.lap("network")
-    fused = _fuse(query, snapshot, features, scored)
+    exposure_id = new_exposure_id()
+    law = law_of(query, snapshot.fusion.config, exposure_id, salt)
+    lengths = features.video_len_s[scored.rows]
+    fused = fuse(query, law, snapshot.fusion, scored.tasks, lengths, budget.allows)
     watch.lap("fusion")
-    return _answer(query, snapshot, features, scored, fused, watch, exposures)
+    return _answer(query, snapshot, features, scored, fused, watch, exposures, exposure_id)
 
 
 def _override(query: Query, snapshot: Snapshot, stored: LookUp) -> _Features:
@@ -280,25 +268,15 @@ def _without_damage(scored: _Scored) -> _Scored:
     return _Scored(scored.rows[finite], tasks, [*scored.degraded, "non_finite_predictions"])
 
 
-def _fuse(query: Query, snapshot: Snapshot, features: _Features, scored: _Scored) -> _Fused:
-    """One score a candidate, and the k best of them."""
-    scene, known = snapshot.fusion.config.scene(query.scene)
-    video_len_s = features.video_len_s[scored.rows]
-    explanation = explain(scene, scored.tasks, video_len_s) if query.explain else None
-    scores = explanation.fused if explanation else score(scene, scored.tasks, video_len_s)
-    best = top_k(scores.log_score, query.top_k)
-    degraded = [] if known else ["unknown_scene"]
-    return _Fused(query.scene if known else DEFAULT_SCENE, scores, explanation, best, degraded)
-
-
 def _answer(
     query: Query,
     snapshot: Snapshot,
     features: _Features,
     scored: _Scored,
-    fused: _Fused,
+    fused: Ordered,
     watch: Stopwatch,
     exposures: Exposures | None,
+    exposure_id: str,
 ) -> Ranking:
     """The contract's answer: the best k, then as many without a score as top_k leaves room for."""
     bundle, stored = snapshot.active.bundle, features.stored
@@ -310,7 +288,7 @@ def _answer(
     if fused.explanation is not None:
         add_terms(items, fused.explanation, fused.best, best.video_len_s)
     items += unscored_items(query, scored.rows, len(items))
-    exposure_id = new_exposure_id()
+    law = fused.law
     degraded = [*stored.failures, *scored.degraded, *fused.degraded]
     body: dict[str, Any] = {
         "request_id": query.request_id,
@@ -324,8 +302,9 @@ def _answer(
         "fusion": {
             "revision": None,
             "version": snapshot.fusion.version,
-            "scene": fused.scene,
-            "experiments": [],
+            "scene": law.name,
+            "segment": law.segment,
+            "experiments": law.experiments,
         },
         "degraded": degraded,
         "scored": len(scored.rows),
@@ -338,7 +317,7 @@ def _answer(
                 query,
                 snapshot,
                 exposure_id,
-                fused.scene,
+                law,
                 degraded,
                 [item["id"] for item in items],
                 rows,

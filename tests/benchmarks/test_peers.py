@@ -8,7 +8,7 @@ import pytest
 from benchmarks.serving.contenders import CONTENDERS
 from benchmarks.serving.material import FUSION
 from benchmarks.serving.peers import ranking
-from model.fusion import SceneConfig, explain
+from model.fusion import LogPower, explain
 
 PEERS = Path(ranking.__file__).parent
 
@@ -19,7 +19,7 @@ def test_the_peers_formula_is_fulcrums():
     predictions["vtr"][:3] = 0.0
     lengths = generator.exponential(40.0, 2_000)
     lengths[::10], lengths[1] = np.nan, 0.0
-    expected = explain(SceneConfig.model_validate(FUSION), predictions, lengths).fused.log_score
+    expected = explain(LogPower.model_validate(FUSION), predictions, lengths).fused.log_score
     assert ranking.fuse(FUSION, predictions, lengths) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 

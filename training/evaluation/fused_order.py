@@ -71,7 +71,7 @@ class FusedOrder:
 
     def score(self, predictions: Predictions) -> npt.NDArray[np.float64]:
         """The log-score of each judged row."""
-        return score(self.scene, predictions, self._judged.video_len_s).log_score
+        return score(self.scene, predictions, self._judged.video_len_s).order
 
     def of(self, scores: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
         """NDCG of an order of the judged rows in each group."""

@@ -8,15 +8,16 @@ who calls `poll` and `fit` sees to it that they do not meet.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
 import structlog
 
 from model.files import now, open_regular
-from model.fusion import MAX_BYTES, FusionConfig, FusionError, check_tasks, parse_fusion, version
+from model.fusion import MAX_BYTES, FusionConfig, FusionError, Scorer, check_tasks, parse_fusion, version
 
 Reload = Literal["loaded", "rejected"]
 
@@ -32,12 +33,20 @@ class ActiveFusion:
         version: hash of the canonical config.
         source: the file.
         loaded_at: UTC, ISO 8601.
+        scorers: networks of learned formulas, by checksum.
     """
 
     config: FusionConfig
     version: str
     source: str
     loaded_at: str
+    scorers: Mapping[str, TimedScorer] = field(default_factory=dict)
+
+    @cached_property
+    def conditions(self) -> frozenset[str]:
+        """What of a request the config's conditions look at."""
+        scenes = self.config.scenes.values()
+        return frozenset(name for scene in scenes for name in scene.names_of_conditions())
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,13 @@ class _Look:
 
     content: bytes | None
     failure: str | None = None
+
+
+class TimedScorer(Scorer, Protocol):
+    """A network of a learned formula, whose pace is known."""
+
+    def expected_s(self, candidates: int) -> float:
+        """Seconds that it takes for so many."""
 
 
 class Keep(Protocol):

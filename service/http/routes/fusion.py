@@ -40,6 +40,6 @@ async def fusion(request: Request) -> Response:
 def _left_out(active: ActiveFusion, tasks: list[str]) -> dict[str, list[str]]:
     """By scene: the tasks that do not count in it."""
     return {
-        name: [task for task in tasks if task not in scene.tasks or scene.tasks[task].weight == 0.0]
+        name: [task for task in tasks if not scene.weights.get(task)]
         for name, scene in sorted(active.config.scenes.items())
     }

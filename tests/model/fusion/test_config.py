@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model.fusion import (
     MAX_BYTES,
     FusionError,
-    SceneConfig,
+    LogPower,
     TaskTerm,
     canonical_json,
     check_tasks,
@@ -74,7 +74,7 @@ def with_length(video_len: str) -> str:
 
 def test_a_config_is_read_with_its_defaults_filled_in():
     config = parse_fusion(FEED)
-    assert config.scenes["default"] == SceneConfig(tasks={"vtr": TaskTerm(weight=1.0)}, video_len=NoLength())
+    assert config.scenes["default"] == LogPower(tasks={"vtr": TaskTerm(weight=1.0)}, video_len=NoLength())
     assert config.scenes["feed"].tasks["vcr"] == TaskTerm(weight=0.5, smoothing=0.0, clip=(1e-4, 1.0))
     assert config.scenes["feed"].tasks["vtr"].clip == (1e-6, 1.0)
     assert config.scenes["feed"].video_len == LogLength(scale_s=30.0, weight=1.0, missing=1.0)
@@ -95,7 +95,7 @@ def test_a_config_cannot_be_changed():
 
 def test_the_default_fusion_is_the_plain_product():
     config = default_fusion(["vtr", "vcr"])
-    assert config.scene("anything")[0] == SceneConfig(
+    assert config.scene("anything")[0] == LogPower(
         tasks={"vtr": TaskTerm(weight=1.0), "vcr": TaskTerm(weight=1.0)}, video_len=NoLength()
     )
     assert parse_fusion(canonical_json(config).decode()) == config
@@ -148,7 +148,7 @@ def test_the_version_is_pinned_so_that_logs_stay_comparable():
 
 def test_the_canonical_form_spells_names_as_they_are():
     tasks = {"é": TaskTerm(weight=1.0)}
-    config = default_fusion(["vtr"]).model_copy(update={"scenes": {"default": SceneConfig(tasks=tasks)}})
+    config = default_fusion(["vtr"]).model_copy(update={"scenes": {"default": LogPower(tasks=tasks)}})
     assert '"tasks":{"é":{'.encode() in canonical_json(config)
 
 
@@ -285,13 +285,15 @@ def test_a_mistake_is_named_in_one_line(text, message):
 @pytest.mark.parametrize(
     ("formula", "message"),
     [
-        ("weighted_sum", "scenes.default.formula: weighted_sum is not built yet; use log_power"),
-        ("rank_ensemble", "scenes.default.formula: rank_ensemble is not built yet; use log_power"),
+        (
+            "policy",
+            "scenes.default.formula: unknown formula 'policy'; the formulas are log_power, weighted_sum",
+        ),
         ("geometric", "scenes.default.formula: unknown formula 'geometric'; the formulas are log_power"),
-        ("3", "scenes.default.formula: expected text, found 3"),
+        ("3", "scenes.default.formula: unknown formula 3; the formulas are log_power"),
     ],
 )
-def test_a_formula_that_is_not_built_is_refused_by_name(formula, message):
+def test_a_formula_that_there_is_not_is_refused_by_name(formula, message):
     with pytest.raises(FusionError, match=message):
         parse_fusion(f"schema_version: 1\nscenes: {{default: {{tasks: {{}}, formula: {formula}}}}}")
 

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from model.fusion import (
     FusionError,
-    SceneConfig,
+    LogPower,
     TaskTerm,
     duration_factor,
     explain,
@@ -39,7 +39,7 @@ lengths = st.one_of(
     st.builds(LognormalLength, mode_s=st.floats(1, 100), sigma=st.floats(0.1, 3), weight=weights),
 )
 scenes = st.builds(
-    SceneConfig, tasks=st.dictionaries(st.sampled_from(TASKS), terms, max_size=4), video_len=lengths
+    LogPower, tasks=st.dictionaries(st.sampled_from(TASKS), terms, max_size=4), video_len=lengths
 )
 
 
@@ -77,7 +77,7 @@ def test_explained_terms_add_up_to_the_log_score_exactly(scene, given_candidates
 
 
 def test_an_explanation_shows_what_was_predicted_and_how_it_was_weighed():
-    scene = SceneConfig(
+    scene = LogPower(
         tasks={"vtr": TaskTerm(weight=2.0, smoothing=0.25, clip=(0.25, 1.0))},
         video_len=LogLength(scale_s=30.0, weight=0.5, missing=0.25),
     )
@@ -117,7 +117,7 @@ def test_a_candidate_scores_the_same_alone_as_among_others(n):
         SigmoidLength(mid_s=30, width_s=9),
         LognormalLength(mode_s=9, sigma=1),
     ):
-        scene = SceneConfig(tasks=tasks, video_len=video_len)
+        scene = LogPower(tasks=tasks, video_len=video_len)
         together = score(scene, predictions, seconds).log_score
         alone = [score(scene, *at([place], predictions, seconds)).log_score for place in range(n)]
         assert same_bits(together, np.concatenate(alone))
@@ -156,7 +156,7 @@ def scaled(scene, factor):
 
 normal_weights = st.sampled_from([0.0, 1.0, -0.3]) | st.floats(1e-3, 10)
 normal_scenes = st.builds(
-    SceneConfig,
+    LogPower,
     tasks=st.dictionaries(st.sampled_from(TASKS), st.builds(TaskTerm, weight=normal_weights)),
     video_len=st.builds(LogLength, scale_s=st.just(30.0), weight=normal_weights),
 )
@@ -234,7 +234,7 @@ def test_extreme_probabilities_agree_with_exact_arithmetic_and_so_does_their_ord
 @examples(30)
 @given(st.permutations(EXTREMES), st.floats(1e-3, 100))
 def test_unclipped_extremes_are_told_apart_down_to_the_denormals(p, weight):
-    scene = SceneConfig(tasks={"vtr": TaskTerm(weight=weight, clip=(5e-324, 1.0))})
+    scene = LogPower(tasks={"vtr": TaskTerm(weight=weight, clip=(5e-324, 1.0))})
     log_score = score(scene, {"vtr": np.array(p)}, np.full(len(p), np.nan)).log_score
     # 0 is clipped to the smallest denormal, and ties with it; 1 - 2**-53 stays below 1.
     expected = sorted(range(len(p)), key=lambda n: (-max(p[n], 5e-324), n))
@@ -242,7 +242,7 @@ def test_unclipped_extremes_are_told_apart_down_to_the_denormals(p, weight):
 
 
 def test_the_score_is_finite_where_the_product_is_not():
-    scene = SceneConfig(tasks={"vtr": TaskTerm(weight=-100.0)})
+    scene = LogPower(tasks={"vtr": TaskTerm(weight=-100.0)})
     fused = score(scene, {"vtr": np.array([0.0, 1.0])}, np.array([np.nan, 3.0]))
     assert fused.score.tolist() == [np.finfo(np.float64).max, 1.0]
     deep = score(scaled(scene, -1.0), {"vtr": np.array([0.0, 1.0])}, np.array([np.nan, 3.0]))
@@ -258,50 +258,50 @@ def test_the_order_of_tasks_in_the_config_does_not_matter():
     tasks = {task: TaskTerm(weight=0.1 * place + 0.1) for place, task in enumerate(TASKS)}
     backwards = dict(reversed(tasks.items()))
     seconds = random.uniform(1, 60, size=50)
-    one, other = (score(SceneConfig(tasks=order), predictions, seconds) for order in (tasks, backwards))
+    one, other = (score(LogPower(tasks=order), predictions, seconds) for order in (tasks, backwards))
     assert same_bits(one.log_score, other.log_score)
 
 
 def test_a_term_of_nothing_is_written_without_a_sign():
-    scene = SceneConfig(tasks={"vtr": TaskTerm(weight=-1.0)}, video_len=NoLength(weight=-1.0))
+    scene = LogPower(tasks={"vtr": TaskTerm(weight=-1.0)}, video_len=NoLength(weight=-1.0))
     told = explain(scene, {"vtr": np.ones(1)}, np.ones(1))
     for term in (told.tasks["vtr"].term, told.video_len.term):
         assert math.copysign(1.0, term[0]) == 1.0
 
 
 def test_no_candidates_have_no_scores():
-    scene = SceneConfig(tasks={"vtr": TaskTerm(weight=1.0)})
+    scene = LogPower(tasks={"vtr": TaskTerm(weight=1.0)})
     assert score(scene, {"vtr": np.empty(0)}, np.empty(0)).score.shape == (0,)
 
 
 def test_predictions_are_left_as_they_were():
     p, seconds = np.array([0.0, 2.0]), np.array([np.nan, -1.0])
-    score(SceneConfig(tasks={"vtr": TaskTerm(weight=1.0)}), {"vtr": p}, seconds)
+    score(LogPower(tasks={"vtr": TaskTerm(weight=1.0)}), {"vtr": p}, seconds)
     np.testing.assert_array_equal(p, [0.0, 2.0])
     np.testing.assert_array_equal(seconds, [np.nan, -1.0])
 
 
 def test_a_nan_prediction_shows_in_its_own_score_alone():
-    scene = SceneConfig(tasks={"vtr": TaskTerm(weight=1.0)})
+    scene = LogPower(tasks={"vtr": TaskTerm(weight=1.0)})
     fused = score(scene, {"vtr": np.array([np.nan, 1.0])}, np.full(2, np.nan))
     assert np.isnan(fused.log_score).tolist() == np.isnan(fused.score).tolist() == [True, False]
 
 
 def test_a_weighed_task_without_predictions_is_refused():
-    scene = SceneConfig(tasks={"shr": TaskTerm(weight=1.0)})
+    scene = LogPower(tasks={"shr": TaskTerm(weight=1.0)})
     with pytest.raises(FusionError, match="no predictions for task 'shr'; there are vtr"):
         score(scene, {"vtr": np.zeros(2)}, np.zeros(2))
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (2, 1)])
 def test_shapes_that_differ_are_refused_instead_of_broadcast(shape):
-    scene = SceneConfig(tasks={"vtr": TaskTerm(weight=1.0)})
+    scene = LogPower(tasks={"vtr": TaskTerm(weight=1.0)})
     with pytest.raises(ValueError, match=r"predictions of vtr have shape .*; expected \[N\]"):
         score(scene, {"vtr": np.zeros(shape)}, np.zeros(2))
 
 
 @pytest.mark.parametrize("shape", [(2, 1), (1, 2), ()])
 def test_shapes_that_are_no_list_of_candidates_are_refused_though_they_agree(shape):
-    scene = SceneConfig(tasks={"vtr": TaskTerm(weight=1.0)})
+    scene = LogPower(tasks={"vtr": TaskTerm(weight=1.0)})
     with pytest.raises(ValueError, match=r"predictions of vtr have shape .*; expected \[N\]"):
         score(scene, {"vtr": np.zeros(shape)}, np.zeros(shape))

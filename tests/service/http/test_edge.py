@@ -79,7 +79,7 @@ def test_what_nobody_expected_is_a_plain_500(serve, monkeypatch):
         raise ZeroDivisionError("a secret of the inside")
 
     with serve() as served:
-        monkeypatch.setattr("service.ranking.ranker.top_k", fail)
+        monkeypatch.setattr("service.ranking.fusing.top_k", fail)
         with structlog.testing.capture_logs() as logged:
             answer = served.http.post("/v1/rank", json=BODY)
         assert [entry["event"] for entry in logged] == ["request_failed"]

@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 import pytest
 
-from model.fusion import SceneConfig, TaskTerm, explain
+from model.fusion import LogPower, TaskTerm, explain
 from model.fusion.lengths import LogLength
 from service.contract.fields import Best
 from service.contract.query import Query, quick_query
@@ -49,7 +49,7 @@ def test_an_unscored_item_has_every_key_of_a_scored_one():
 
 
 def test_terms_are_those_of_the_items_own_candidate():
-    scene = SceneConfig(tasks={"vtr": TaskTerm(weight=2.0)}, video_len=LogLength(scale_s=30.0, missing=0.5))
+    scene = LogPower(tasks={"vtr": TaskTerm(weight=2.0)}, video_len=LogLength(scale_s=30.0, missing=0.5))
     told = explain(scene, {"vtr": np.array([0.1, 0.2, 0.4])}, np.array([30.0, np.nan, 60.0]))
     items = [{"id": "c"}, {"id": "b"}]
     add_terms(items, told, np.array([2, 1]), np.array([60.0, np.nan]))

@@ -93,7 +93,7 @@ def test_a_good_edit_serves_without_a_restart(serve, write):
         (b"schema_version: 1\nscenes: {default: {tasks: {likes: {weight: 1}}}}", "unknown task 'likes'"),
         (b"schema_version: 1\nscenes: {default: {tasks: {vtr: {weight: .nan}}}}", "finite"),
         (b"schema_version: 1\nscenes: {feed: {tasks: {}}}", "no scene named default"),
-        (b"schema_version: 1\nscenes: {default: {formula: rank_ensemble, tasks: {}}}", "not built yet"),
+        (b"schema_version: 1\nscenes: {default: {formula: policy, tasks: {}}}", "unknown formula"),
         (b"\xff\xfe", "not UTF-8"),
         (b"#" * (2 << 20), "larger than"),
     ],

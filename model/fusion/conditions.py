@@ -1,0 +1,94 @@
+"""Conditions: what must hold of a request, or of a candidate's length, for a part of a config to count.
+
+    when: {tab: discover, hour: {from: 18, below: 24}}
+
+holds where each named value is among those listed, or in the range. A value that is not known holds nothing.
+Knows no formulas and no maps. Shapes: N candidates.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, Field, PlainValidator
+
+from model.errors import shown
+from model.fusion.names import Name
+
+LENGTH = "video_len_s"
+"""The one name of a condition that is a candidate's."""
+
+_EXPECTED = "expected a value, a list of values, or a range {from: number, below: number}"
+_MOST = 100
+_ENDS = ("from", "below")
+
+
+def _test(value: object) -> list[object] | dict[str, float]:
+    """One spelling of a test: the list of its values, or its range."""
+    if isinstance(value, Mapping):
+        return _range(value)
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if not 0 < len(values) <= _MOST:
+        raise ValueError(f"found {len(values)} values; expected 1 to {_MOST}")
+    return [_scalar(one) for one in values]
+
+
+def _scalar(value: object) -> object:
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, int | float) and abs(value) < float("inf"):
+        return float(value) + 0.0
+    raise ValueError(f"{_EXPECTED}, found {shown(value)}")
+
+
+def _range(value: Mapping[Any, object]) -> dict[str, float]:
+    ends: dict[str, float] = {}
+    for key, end in value.items():
+        number = isinstance(end, int | float) and not isinstance(end, bool) and abs(end) < float("inf")
+        if key not in _ENDS or not number:
+            raise ValueError(f"{_EXPECTED}, found {shown(key)}: {shown(end)}")
+        ends[key] = float(end) + 0.0  # type: ignore[arg-type]
+    if not ends or ends.get("from", -np.inf) >= ends.get("below", np.inf):
+        raise ValueError(f"{_EXPECTED}, from being less than below; found {ends or 'an empty mapping'}")
+    return ends
+
+
+def _no_length(when: dict[str, Any]) -> dict[str, Any]:
+    if LENGTH in when:
+        raise ValueError(f"{LENGTH} is a candidate's; here stand conditions of a request")
+    return when
+
+
+Test = Annotated[Any, PlainValidator(_test)]
+Condition = Annotated[dict[Name, Test], Field(min_length=1)]
+"""Of a request, and of a candidate's length by the name `video_len_s`."""
+RequestCondition = Annotated[Condition, AfterValidator(_no_length)]
+
+
+def holds(when: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
+    """Whether all tests hold of a request, the one of the length apart."""
+    return all(
+        name in request and _passes(test, request[name]) for name, test in when.items() if name != LENGTH
+    )
+
+
+def _passes(test: Any, value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(test, dict):
+        return number and bool(test.get("from", -np.inf) <= value < test.get("below", np.inf))
+    return any(
+        one == value and isinstance(one, bool) == isinstance(value, bool)  # True == 1.0 elsewhere
+        for one in test
+    )
+
+
+def lengths_that_hold(when: Mapping[str, Any], video_len_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether the test of the length holds, [N]; of an unknown length none does."""
+    test = when.get(LENGTH)
+    if test is None:
+        return np.ones(len(video_len_s), np.bool_)
+    if isinstance(test, dict):
+        inside = (video_len_s >= test.get("from", -np.inf)) & (video_len_s < test.get("below", np.inf))
+        return np.asarray(inside, np.bool_)
+    return np.isin(video_len_s, [one for one in test if isinstance(one, float)])
