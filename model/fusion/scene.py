@@ -137,17 +137,18 @@ class SceneConfig(Frozen):
         return self.with_parameters(dict(zip(means, drawn[0].tolist(), strict=True)))
 
     def parameters(self) -> dict[str, float]:
-        """What exploring disturbs, by name and in its order.
+        """What exploring disturbs, in the order of the names, however the config was written.
 
         Weights of tasks that count as `vtr`, that of the length as `video_len`, logarithms of smoothings as
         `log_smoothing.vtr`.
         """
         length = self.video_len.weight if self.video_len.kind != "none" else 0.0
-        return {
+        found = {
             **{task: weight for task, weight in self.weights.items() if weight},
             **({VIDEO_LEN: length} if length else {}),
             **{f"{_SMOOTHING}{task}": math.log(value) for task, value in self.smoothings.items()},
         }
+        return dict(sorted(found.items()))
 
     def with_parameters(self, values: Mapping[str, float]) -> Self:
         """The same scene with other values of `parameters`."""
