@@ -5,6 +5,7 @@ Commands load what they need when they are called, so that `fulcrum serve` runs 
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -38,12 +39,22 @@ for command in (
     app.command()(command)
 
 
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What a disk may say in the middle of any command."""
+
+
 def main() -> None:
     """Run the command line: bad input is one line on stderr and exit status 1."""
     try:
         app(prog_name="fulcrum")
     except FulcrumError as error:
         progress.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _STORAGE:
+            raise
+        says = f"{error}: the command ended before its time; see to the disk and run it again"
+        progress.print(f"[bold red]error:[/] {escape(says)}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         progress.print("interrupted")

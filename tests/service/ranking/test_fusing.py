@@ -1,4 +1,4 @@
-"""Which weights a request is answered with: its segment's, drawn ones, and what the answer and the log say."""
+"""Which weights a request is answered with: its segment's or drawn ones; what the answer and the log say."""
 
 from __future__ import annotations
 

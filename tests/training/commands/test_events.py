@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import orjson
 import pytest
 from typer.testing import CliRunner
@@ -21,7 +25,11 @@ LATE_MS = START_MS + 30 * 86_400_000
 
 @pytest.fixture
 def events(tmp_path):
-    log = make_log(60)
+    return _written(tmp_path, 60)
+
+
+def _written(tmp_path, exposures):
+    log = make_log(exposures)
     folder = write_folder(tmp_path / "events")
     write_exposures(folder, log.exposures)
     write_events(folder, log.events)
@@ -80,3 +88,19 @@ def test_expire_takes_one_of_a_time_and_a_number_of_days(events, words):
 
     assert isinstance(result.exception, FulcrumError)
     assert "expected one of --before TIME and --keep-days N" in str(result.exception)
+
+
+@pytest.mark.slow
+def test_a_disk_that_takes_no_more_is_one_line_and_the_joined_log_stands(tmp_path):
+    events, out = _written(tmp_path, 3_000), tmp_path / "joined"
+    command = Path(sys.executable).with_name("fulcrum")
+    fulcrum("join", events, "--out", out)
+    stood = {path: path.read_bytes() for path in out.rglob("*.parquet")}
+    full = f"ulimit -f 33; exec {command} events join {events} --out {tmp_path / 'other'}"
+    done = subprocess.run(["bash", "-c", full], capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()[-1:]
+    assert "Traceback" not in done.stderr
+    assert line.startswith("error: ")
+    assert "run it again" in line
+    assert {path: path.read_bytes() for path in out.rglob("*.parquet")} == stood
