@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 
+import structlog
+
 from model.bundle import Bundle
 from model.errors import FulcrumError
 from model.redis_url import RedisUrl
@@ -31,6 +33,8 @@ from service.ranking.ranker import Ranker
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.traces import Traces
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,9 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
         sink = open_exposures(settings.events, settings.exposure_precision)
         bounds = Bounds(settings.events_interval_ms / 1000.0)
         exposures = ExposureWriter(sink, bounds, metrics.exposures)
+        bundle = control.snapshot().active.bundle
+        if bundle.manifest.events is None:
+            log.warning("no_feedback_is_taken", bundle=str(bundle.path), missing="events: in its recipe")
         feedback = FeedbackIntake(open_feedback_sink(settings.events, metrics.feedback), metrics.feedback)
     records = None if exposures is None else _exposures(settings)
     ranker = Ranker(control, execution, admission, records, settings.events_salt.get_secret_value())

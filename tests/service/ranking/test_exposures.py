@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from model.events import EventFolder
 from model.events.exposures import unit_hash
@@ -246,3 +247,10 @@ def test_the_id_alone_decides_what_is_kept_and_rows_are_a_part_of_candidates():
     assert np.mean(chosen, axis=0) == pytest.approx([0.05, 0.01], abs=0.008)  # five standard deviations
     assert {Sampling(0.0, 1.0).of(one) for one in ids} == {(False, False)}
     assert {Sampling(1.0, 1.0).of(one) for one in ids} == {(True, True)}
+
+
+def test_the_log_says_at_the_start_that_a_bundle_declares_no_kinds_of_feedback(serve, watched, tmp_path):
+    for place, (bundle, warned) in enumerate([({}, True), ({"bundle": watched.bundle}, False)]):
+        with capture_logs() as lines, serve(events=tmp_path / str(place), **bundle):
+            pass
+        assert any(line["event"] == "no_feedback_is_taken" for line in lines) is warned
