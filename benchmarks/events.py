@@ -2,6 +2,8 @@
 
     python -m benchmarks.events exposures    a ranking with events on over one with events off, in pairs
     python -m benchmarks.events memory       private memory of a worker, without and with events
+    python -m benchmarks.events away         the same ratio while folder or broker is away, what is lost,
+                                             and whether it heals
 
 Bundle and users are those of `make bench`; all candidates of all answers are kept, the dearest there is.
 """
@@ -10,14 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import httpx
 import numpy as np
 import numpy.typing as npt
 import typer
+from prometheus_client.parser import text_string_to_metric_families
 from rich.table import Table
 
 from benchmarks.load import Callers, Line
@@ -101,10 +107,106 @@ def memory(requests: int = typer.Option(2_000, help="Before the look.")) -> None
     console.print(table)
 
 
+@app.command()
+def away(
+    minutes: float = typer.Option(10.0, help="For which the sink is away."),
+    requests: int = typer.Option(100, help="Of a turn."),
+    broker: str = typer.Option(
+        "", help="HOST:PORT:PID of a Kafka broker to be stopped, in place of a folder."
+    ),
+) -> None:
+    """Print the same ratio while nothing can be written, and what became of the records."""
+    with contextlib.ExitStack() as stack:
+        sink = _Sink(Path(stack.enter_context(TemporaryDirectory())), broker)
+        services = {on: stack.enter_context(_service(on, sink=sink.url)) for on in (False, True)}
+        lines = {on: stack.enter_context(Line(service.url)) for on, service in services.items()}
+        body, took, rates = requests_of(200), {False: [], True: []}, []  # type: ignore[var-annotated]
+        for on in (False, True):
+            _turn(lines[on], body, requests)
+        sink.leave()
+        stack.callback(sink.come_back)
+        end, answered = time.monotonic() + minutes * 60, requests
+        while time.monotonic() < end:
+            for on in (False, True) if len(rates) % 2 else (True, False):
+                took[on].append(_turn(lines[on], body, requests))
+            answered += requests
+            rates.append(private_bytes(services[True].process.pid) / 2**20)
+        said = httpx.get(f"{services[True].url}/readyz").json()["events"]
+        sink.come_back()
+        for _ in range(60):
+            time.sleep(0.5)
+            _turn(lines[True], body, 1)
+            answered += 1
+            if httpx.get(f"{services[True].url}/readyz").json()["events"] == "written":
+                break
+        time.sleep(5.0)
+        state = httpx.get(f"{services[True].url}/readyz").json()["events"]
+        metrics = httpx.get(f"{services[True].url}/metrics").text
+    written, lost = (_sum(metrics, f"fulcrum_exposures_{name}_total") for name in ("written", "dropped"))
+    table = Table(
+        "percentile", "off, ms", "away, ms", "away over off", "95 %", title=f"{len(rates)} pairs of turns"
+    )
+    for percentile in BOUNDS:
+        off, on = (
+            np.array([np.percentile(turn, percentile) for turn in took[kind]]) for kind in (False, True)
+        )
+        low, high = _interval(on / off)
+        table.add_row(
+            f"p{percentile}",
+            *(f"{np.median(ms) * 1e3:.2f}" for ms in (off, on)),
+            f"{np.median(on / off):.3f}",
+            f"{low:.3f} to {high:.3f}",
+        )
+    console.print(
+        f"away: /readyz said {said!r}; back: {state!r}; private MiB {rates[0]:.1f} to {rates[-1]:.1f}"
+    )
+    console.print(f"answered {answered:,}, written {written:,.0f}, counted as lost {lost:,.0f}")
+    broken: Broken = []
+    if state != "written":
+        broken.append(f"the sink did not heal: {state}")
+    if written + lost != answered:
+        broken.append(f"{answered - written - lost:,.0f} records are neither written nor counted as lost")
+    finish(table, broken)
+
+
+class _Sink:
+    """A folder, or a broker's process, that goes away and comes back."""
+
+    def __init__(self, home: Path, broker: str) -> None:
+        self._folder = home / "events"
+        host, port, pid = broker.split(":") if broker else ("", "", "0")
+        self._pid = int(pid)
+        self.url = f"kafka://{host}:{port}/away?enable.idempotence=false" if broker else str(self._folder)
+
+    def leave(self) -> None:
+        if self._pid:
+            os.kill(self._pid, signal.SIGSTOP)
+        else:
+            self._folder.rename(self._folder.with_name("elsewhere"))
+            self._folder.write_text("in the way")
+
+    def come_back(self) -> None:
+        if self._pid:
+            os.kill(self._pid, signal.SIGCONT)
+        elif self._folder.is_file():
+            self._folder.unlink()
+            self._folder.with_name("elsewhere").rename(self._folder)
+
+
+def _sum(metrics: str, name: str) -> float:
+    """Over all labels."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if sample.name == name
+    )
+
+
 @contextlib.contextmanager
-def _service(on: bool, workers: int = 1) -> Iterator[ServiceProcess]:
+def _service(on: bool, workers: int = 1, sink: str | None = None) -> Iterator[ServiceProcess]:
     with TemporaryDirectory() as folder:
-        events = {"events": Path(folder) / "events", "exposure_candidates": 1.0} if on else {}
+        events = {"events": sink or Path(folder) / "events", "exposure_candidates": 1.0} if on else {}
         with running_service(features=str(HOME / "features"), workers=workers, **events) as service:
             yield service
 
