@@ -84,7 +84,8 @@ def _catalogue(consumer: Any, url: KafkaUrl, folder: EventFolder, problems: list
         found[message.key().decode()] = message.value()
     if "catalogue" not in found:
         raise FulcrumError(
-            f"{url}: {topic} holds no catalogue; a service started with --events {url} writes one"
+            f"{url}: {topic} holds no catalogue; a service with --events {url} writes one, "
+            "of a bundle whose recipe declares `events:`"
         )
     folder.configs.mkdir(parents=True, exist_ok=True)
     for key, value in found.items():
