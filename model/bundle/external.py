@@ -1,7 +1,8 @@
-"""External data: which files beside an ONNX graph hold its weights. Reads its structure, not the weights.
+"""External data: which files beside an ONNX graph hold its weights; and whether the graph has loops.
 
-The service has no onnx, and onnxruntime opens whatever file a graph names: so the few fields of the protobuf
-format that lead to such a name are followed here, and all others are passed over.
+Reads its structure, not the weights. The service has no onnx, and onnxruntime opens whatever file a graph
+names: so the few fields of the protobuf format that lead to such a name are followed here, and all others are
+passed over.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 _ENTRY = "StringStringEntryProto"
+_INNER_GRAPH = "GraphProto of a node"
+_GRAPH: Mapping[int, str] = {1: "NodeProto", 5: "TensorProto", 15: "SparseTensorProto"}
 _FIELDS: Mapping[str, Mapping[int, str]] = {
     "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
     "TrainingInfoProto": {1: "GraphProto", 2: "GraphProto"},
     "FunctionProto": {7: "NodeProto", 11: "AttributeProto"},
-    "GraphProto": {1: "NodeProto", 5: "TensorProto", 15: "SparseTensorProto"},
+    "GraphProto": _GRAPH,
+    _INNER_GRAPH: _GRAPH,
     "NodeProto": {5: "AttributeProto"},
     "AttributeProto": {
         5: "TensorProto",
-        6: "GraphProto",
+        6: _INNER_GRAPH,
         10: "TensorProto",
-        11: "GraphProto",
+        11: _INNER_GRAPH,
         22: "SparseTensorProto",
         23: "SparseTensorProto",
     },
@@ -44,9 +48,7 @@ def external_files(file: BinaryIO) -> set[str]:
         OSError: it cannot be read.
     """
     found = set()
-    messages = [("ModelProto", 0, os.fstat(file.fileno()).st_size)]
-    while messages:
-        kind, start, end = messages.pop()
+    for kind, start, end in _messages(file):
         if kind == _ENTRY:
             text = {
                 number: _text(file, begin, stop)
@@ -55,14 +57,30 @@ def external_files(file: BinaryIO) -> set[str]:
             }
             if text.get(_KEY) == "location":
                 found.add(text.get(_VALUE, ""))
-            continue
-        inner = _FIELDS[kind]
+    return found
+
+
+def has_inner_graphs(file: BinaryIO) -> bool:
+    """Whether a node of an ONNX graph runs a graph of its own, as Loop, Scan and If do.
+
+    Raises:
+        ValueError, OSError: as `external_files`.
+    """
+    return any(kind == _INNER_GRAPH for kind, _, _ in _messages(file))
+
+
+def _messages(file: BinaryIO) -> Iterator[tuple[str, int, int]]:
+    """All messages of a file as far as `_FIELDS` leads: kind, begin and end."""
+    messages = [("ModelProto", 0, file.seek(0, os.SEEK_END))]
+    while messages:
+        kind, start, end = messages.pop()
+        yield kind, start, end
+        inner = _FIELDS.get(kind, {})
         messages += [
             (inner[number], begin, stop)
-            for number, begin, stop in _fields(file, start, end)
+            for number, begin, stop in (_fields(file, start, end) if inner else ())
             if number in inner
         ]
-    return found
 
 
 def _fields(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, int]]:

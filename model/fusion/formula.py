@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import listed
+from model.fusion.conditions import LENGTH
 from model.fusion.config import Scene
 from model.fusion.errors import FusionError
 from model.fusion.formulas.learned import LearnedFormula, Scorer
@@ -57,11 +58,16 @@ class LengthPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """Every term. From 0, tasks' terms in order, then video_len's, add up to `fused.order` exactly."""
+    """Every term. From 0, tasks' terms in order, then video_len's, add up to `fused.order` exactly.
+
+    Where a network scores, terms are differences of its float32 scores: with `base` they add up to
+    `fused.order`, exactly unless scores on the way differ by 2^29 times.
+    """
 
     tasks: dict[str, TaskPart]
     video_len: LengthPart
     fused: Fused
+    base: Floats | None = None  # [N], a network's score where all p are 0 and the length is unknown
 
 
 def score(
@@ -90,8 +96,8 @@ def score(
     """
     lengths = _checked_lengths(scene, predictions, video_len_s)  # [N]
     if isinstance(scene, LearnedFormula):
-        values = np.asarray(_run(scene, scorer)(_inputs(scene, predictions, lengths)), np.float64)
-        return Fused(values, None)
+        inputs = scene.columns(_calibrated(scene, predictions, lengths), lengths)  # [N, K]
+        return Fused(np.asarray(_run(scene, scorer)(inputs), np.float64), None)
     terms = scene.terms(_calibrated(scene, predictions, lengths), lengths, lists)
     return _fused(scene, _summands(terms), lengths.shape)
 
@@ -106,10 +112,12 @@ def explain(
 ) -> Explanation:
     """The same numbers as `score`, bit for bit, with the terms that they sum; arguments and errors, too."""
     lengths = _checked_lengths(scene, predictions, video_len_s)  # [N]
-    if isinstance(scene, LearnedFormula):
-        _run(scene, scorer)
     calibrated = _calibrated(scene, predictions, lengths)
-    terms = scene.terms(calibrated, lengths, lists)
+    if isinstance(scene, LearnedFormula):
+        base, terms, fused = _attributed(scene, _run(scene, scorer), calibrated, lengths)
+    else:
+        base, terms = None, scene.terms(calibrated, lengths, lists)
+        fused = _fused(scene, _summands(terms), lengths.shape)
     nothing = np.zeros(lengths.shape)
     calibrates = scene.calibration or {}
     tasks = {
@@ -124,9 +132,7 @@ def explain(
     }
     f = duration_factor(scene.video_len, lengths)
     term = nothing if terms.video_len is None else terms.video_len
-    return Explanation(
-        tasks, LengthPart(f, scene.video_len.weight, term), _fused(scene, _summands(terms), lengths.shape)
-    )
+    return Explanation(tasks, LengthPart(f, scene.video_len.weight, term), fused, base)
 
 
 def _checked_lengths(
@@ -156,10 +162,26 @@ def _calibrated(
     }
 
 
-def _inputs(
-    scene: LearnedFormula, predictions: Mapping[str, NDArray[np.floating]], lengths: Floats
-) -> NDArray[np.float32]:
-    return scene.columns(_calibrated(scene, predictions, lengths), lengths)
+def _attributed(
+    scene: LearnedFormula, scorer: Scorer, calibrated: Mapping[str, Floats], lengths: Floats
+) -> tuple[Floats, Terms, Fused]:
+    """A network's score where all p are 0, and what it gains as one input after the other takes its value.
+
+    In the scene's order; what two inputs do together goes to the later one. The last is the score itself.
+    """
+    full = scene.columns(calibrated, lengths)  # [N, K]
+    shown = np.tile(
+        np.array([np.nan if name == LENGTH else 0.0 for name in scene.inputs], np.float32), (len(full), 1)
+    )
+    base = before = np.asarray(scorer(shown), np.float64)  # [N]
+    gains: dict[str, Floats] = {}
+    for place, name in enumerate(scene.inputs):
+        shown[:, place] = full[:, place]
+        now = np.asarray(scorer(shown), np.float64)
+        gains[name] = now - before
+        before = now
+    length = gains.pop(LENGTH, None)
+    return base, Terms({task: gains[task] for task in calibrated}, length), Fused(before, None)
 
 
 def _run(scene: LearnedFormula, scorer: Scorer | None) -> Scorer:

@@ -53,6 +53,12 @@ class LengthContribution(Strict):
     term: float
 
 
+class BaseContribution(Strict):
+    """A network's score where all predictions are 0, the length unknown; other terms are what it gains."""
+
+    term: float
+
+
 class _Placed(Strict):
     id: str
     rank: int
@@ -68,8 +74,8 @@ class RankedItem(ItemFields, _Placed):
     log_score: float | None = Field(
         default=None, description="With explain: the sum of the terms in `log_power`; null elsewhere."
     )
-    terms: dict[str, TaskContribution | LengthContribution] | None = Field(
-        default=None, description="With explain: by task, and video_len."
+    terms: dict[str, TaskContribution | LengthContribution | BaseContribution] | None = Field(
+        default=None, description="With explain: by task, and video_len; with a network, base before them."
     )
 
 

@@ -15,11 +15,15 @@ import structlog
 
 from model.fusion import check_tasks
 from service.control.fusion.file import FusionFile, FusionState, Reload
+from service.control.fusion.networks import Networks
 from service.control.snapshot import ActiveBundle, Snapshot
 from service.processes.fleet import Fleet
 from service.processes.memory import trim
 
 _POLL_S = 0.1
+_LEAVE_S = 2.0
+"""Seconds that the trial of a network has to end at a stop; it changes nothing any more."""
+
 _TRIM_S = 5.0
 """Seconds between two times at which free memory goes back to the system: about a millisecond each."""
 
@@ -50,11 +54,17 @@ class Control:
         self._keep = fleet.place.fusion if fusion and fleet.place else None
         self._on_reload = on_reload
         self._fleet = fleet
+        self._networks = Networks(fleet.folder)
         self._fusion = self._watched(active)
         self._snapshot = Snapshot(active, self._fusion.state.active)
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, name="fusion", daemon=True)
+        # Apart, as a network that comes with a config may be tried for seconds.
+        self._watchers = [
+            threading.Thread(target=self._watch, args=(turn,), name=name, daemon=True)
+            for name, turn in (("fusion", self._poll), ("features", self._refresh))
+        ]
+        self._trim_at = 0.0
         self._tell()
 
     def snapshot(self) -> Snapshot:
@@ -96,38 +106,48 @@ class Control:
         self._tell()
 
     def start(self) -> None:
-        """Begin to watch the fusion file."""
-        self._watcher.start()
+        """Begin to watch the fusion file and what is published."""
+        for watcher in self._watchers:
+            watcher.start()
 
     def stop(self) -> None:
         """Watch no longer."""
         self._stopped.set()
-        if self._watcher.is_alive():
-            self._watcher.join()
+        for watcher in self._watchers:
+            if watcher.is_alive():
+                watcher.join(_LEAVE_S)
 
     def _watched(self, active: ActiveBundle) -> FusionFile:
         path = self._path or active.bundle.fusion_path
-        return FusionFile(path, active.bundle.task_names, self._on_reload, self._keep)
+        return FusionFile(path, active.bundle.task_names, self._on_reload, self._keep, self._networks)
 
-    def _watch(self) -> None:
-        trim_at = 0.0
+    def _watch(self, turn: Callable[[], None]) -> None:
         while not self._stopped.wait(_POLL_S):
             try:
-                self._poll()
-                if time.monotonic() >= trim_at:
-                    trim_at = time.monotonic() + _TRIM_S
-                    trim()
+                turn()
             except Exception:  # a full disk must not end the watching
                 log.exception("fusion_watch_failed")
 
     def _poll(self) -> None:
+        file = self._fusion
+        found = file.look()
+        if found is None:
+            return
         with self._lock:
-            self._fusion.poll()
+            if file is not self._fusion:
+                return
+            file.take(found)
             active = self._snapshot.active
-            if self._fusion.state.active is not self._snapshot.fusion:
-                self._snapshot = Snapshot(active, self._fusion.state.active)
-        active.store.seek()
+            if file.state.active is not self._snapshot.fusion:
+                self._snapshot = Snapshot(active, file.state.active)
         self._tell()
+
+    def _refresh(self) -> None:
+        self._snapshot.active.store.seek()
+        self._tell()
+        if time.monotonic() >= self._trim_at:
+            self._trim_at = time.monotonic() + _TRIM_S
+            trim()
 
     def _tell(self) -> None:
         snapshot, rejected = self._snapshot, self._fusion.state.rejected

@@ -4,7 +4,8 @@ Beside that memory (service/processes/board.py) there is a run directory, made f
 what is too large or is opened by name. The service goes on without it, only with more memory and more work:
 
     weights/             networks that all workers map (service/inference/shared_weights.py)
-    trial-*              what became of trial loads (service/control/bundles/trial.py)
+    trial-*              what became of trial loads (service/processes/trials.py)
+    network-*            networks of learned formulas that served (service/control/fusion/networks.py)
     *.lock               whose turn it is
 
 A single worker has neither: it is the fleet. Knows neither bundles nor HTTP.

@@ -135,7 +135,8 @@ def fuse(
     if not isinstance(law.scene, LearnedFormula):
         return _ordered(query, law, fusion, predictions, video_len_s)
     network = fusion.scorers.get(law.scene.sha256)
-    if network is not None and not allows(network.expected_s(len(video_len_s))):
+    runs = len(law.scene.inputs) + 1 if query.explain else 1
+    if network is not None and not allows(network.expected_s(len(video_len_s)) * runs):
         failure = "fusion_model_deadline"
     else:
         try:

@@ -85,7 +85,9 @@ def unscored_items(query: Query, scored: npt.NDArray[np.int64], before: int) -> 
 
 def _terms(explanation: Explanation, place: int, video_len_s: float) -> dict[str, dict[str, float | None]]:
     """The terms of one candidate, in the order in which they sum."""
-    terms: dict[str, dict[str, float | None]] = {
+    base = explanation.base
+    terms: dict[str, dict[str, float | None]] = {} if base is None else {"base": {"term": float(base[place])}}
+    terms |= {
         task: {"p": float(part.p[place]), "weight": part.weight, "term": float(part.term[place])}
         for task, part in explanation.tasks.items()
     }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from model.fusion.conditions import LENGTH
-from model.fusion.lengths import Floats
+from model.fusion.lengths import Floats, LengthKind
 from model.fusion.names import Name
 from model.fusion.noise import Explore
 from model.fusion.scene import SceneConfig, Terms
@@ -59,6 +59,13 @@ class LearnedFormula(SceneConfig):
         if explore is not None:
             raise ValueError("a learned formula has no weights to explore; leave it out")
         return explore
+
+    @field_validator("video_len")
+    @classmethod
+    def _no_factor(cls, video_len: LengthKind) -> LengthKind:
+        if video_len.kind != "none":
+            raise ValueError(f"a learned formula takes the length as an input, {LENGTH}; leave it out here")
+        return video_len
 
     @property
     def tasks(self) -> Sequence[str]:

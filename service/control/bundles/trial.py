@@ -1,62 +1,29 @@
 """Trial: load a bundle in a process of its own first. What would crash or hang this one is refused instead.
 
 A network is a program of a sort: checksums say that nobody damaged it on the way, not that it is harmless. So
-nothing but its manifest is read in a worker before a trial passed. What a trial says of the content is
-remembered; that a trial failed (no memory, no time, a full disk) is not, as the next one may pass.
+nothing but its manifest is read in a worker before a trial passed (service/processes/trials.py).
 
     python -m service.control.bundles.trial BUNDLE PROVIDER VARIANT SECONDS BYTES
-
-prints what is wrong, and exits with 1 where the content is at fault, with 2 where it may pass.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import math
-import os
-import resource
-import signal
-import subprocess
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import orjson
-
 from model.bundle import load_bundle
 from model.errors import FulcrumError
-from model.files import read_file, replace_file
 from service.control.bundles.catalog import Model
 from service.control.bundles.loading import UnfitError
 from service.inference.engine import Engine, EngineOptions
 from service.inference.providers import Provider, ProviderError, choose
-from service.processes.fleet import in_turn
+from service.processes.trials import FAILED, LEAST_BYTES, UNFIT, Outcomes, bound_memory, bound_time, tried
 
 _TIMEOUT_S, _LONGEST_S = 60.0, 600.0
 _BYTES_PER_S = 50e6
 """A trial may take that long, and longer for what must be read: a slow disk is no fault of a bundle's."""
-
-_LEAST_BYTES = 512 << 20
-_UNFIT, _FAILED = 1, 2
-_MOST_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What became of a trial.
-
-    Attributes:
-        reason: what is wrong; nothing if nothing is.
-        final: whether it is of the content, so that another trial would find the same.
-        at: when it ended, of `time.time`.
-    """
-
-    reason: str
-    final: bool
-    at: float
 
 
 class Trials:
@@ -70,13 +37,12 @@ class Trials:
     """
 
     def __init__(
-        self, provider: Provider, variant: str, folder: Path | None, memory_bytes: int = _LEAST_BYTES
+        self, provider: Provider, variant: str, folder: Path | None, memory_bytes: int = LEAST_BYTES
     ) -> None:
         self._provider = provider
         self._variant = variant
-        self._folder = folder
-        self._memory_bytes = max(memory_bytes, _LEAST_BYTES)
-        self._outcomes: dict[str, _Outcome] = {}
+        self._memory_bytes = max(memory_bytes, LEAST_BYTES)
+        self._outcomes = Outcomes(folder)
 
     def run(self, model: Model) -> None:
         """Load the bundle elsewhere.
@@ -86,74 +52,30 @@ class Trials:
             FulcrumError: the trial failed; another may pass.
         """
         content = hashlib.sha256(f"{model.path} {model.signature}".encode()).hexdigest()[:32]
-        outcome = self._outcomes.get(content) or self._shared(model, f"trial-{content}")
-        if outcome.final:
-            self._outcomes[content] = outcome
+        outcome = self._outcomes.of(content, lambda: self._try(model))
         if outcome.reason:
             raise UnfitError(outcome.reason) if outcome.final else FulcrumError(outcome.reason)
 
-    def _shared(self, model: Model, name: str) -> _Outcome:
-        """The outcome of whichever worker tried first; a failed trial's only for who waited for it."""
-        if self._folder is None:
-            return self._try(model)
-        began, file = time.time(), self._folder / name
-        with in_turn(self._folder, name):
-            with contextlib.suppress(OSError, ValueError, TypeError):
-                outcome = _Outcome(**orjson.loads(read_file(file, _MOST_BYTES)))
-                if outcome.final or outcome.at >= began:
-                    return outcome
-            outcome = self._try(model)
-            with contextlib.suppress(OSError):  # without a folder, each worker tries for itself
-                replace_file(file, orjson.dumps(outcome))
-            return outcome
-
-    def _try(self, model: Model) -> _Outcome:
+    def _try(self, model: Model) -> tuple[str, bool]:
         held = sum(size for _, _, size, _ in model.signature)
         seconds = min(_TIMEOUT_S + held / _BYTES_PER_S, _LONGEST_S)
-        reason, final = _tried(model.path, self._provider, self._variant, seconds, self._memory_bytes + held)
-        return _Outcome(reason, final, time.time())
+        return _tried(model.path, self._provider, self._variant, seconds, self._memory_bytes + held)
 
 
 def _tried(path: Path, provider: Provider, variant: str, seconds: float, memory: int) -> tuple[str, bool]:
-    """What is wrong with the bundle, nothing if nothing is; and whether its content is at fault."""
-    command = [sys.executable, "-m", __name__, str(path), provider, variant, str(seconds), str(memory)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    try:
-        done = subprocess.run(  # noqa: S603
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds
-        )
-    except subprocess.TimeoutExpired:
-        return f"bundle {path}: a trial load took more than {seconds:.0f} s", False
-    except OSError as error:
-        return f"bundle {path}: a trial load could not begin ({error.strerror})", False
-    if done.returncode == 0:
-        return "", True
-    said = done.stdout.decode(errors="replace").strip()
-    if done.returncode in (_UNFIT, _FAILED) and said:
-        return said, done.returncode == _UNFIT
-    if done.returncode < 0:
-        return f"bundle {path}: a trial load was ended by {signal.Signals(-done.returncode).name}", False
-    last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-    return f"bundle {path}: a trial load failed ({last or f'exit code {done.returncode}'})", False
+    return tried(__name__, [str(path), provider, variant], seconds, memory, f"bundle {path}: ")
 
 
 def _main(path: str, provider: str, variant: str, seconds: str, memory: str) -> int:
-    signal.alarm(math.ceil(float(seconds)))  # the parent may have ended by then
-    os.nice(5)
+    bound_time(float(seconds))
     try:
         if choose(cast(Provider, provider)).device == "cpu":  # CUDA maps more than there is
-            _bound_memory(int(memory))
+            bound_memory(int(memory))
         Engine.load(load_bundle(Path(path)), EngineOptions(cast(Provider, provider), variant=variant))
     except FulcrumError as error:
         sys.stdout.write(f"{error}\n")
-        return _FAILED if _may_pass(error) else _UNFIT
+        return FAILED if _may_pass(error) else UNFIT
     return 0
-
-
-def _bound_memory(more: int) -> None:
-    """Let this process map so many bytes beyond those that it has mapped by now."""
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + more, mapped + more))
 
 
 def _may_pass(error: BaseException | None) -> bool:

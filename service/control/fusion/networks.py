@@ -1,0 +1,104 @@
+"""Networks: those of a config's learned formulas, opened once they passed a trial in a process of their own.
+
+A network is known by its checksum: one that is open is not tried or opened again, whatever else of the config
+changes, and its outcome holds for all workers. Their bytes are kept in the run directory, for a worker that
+starts while the file beside the config is another. Decides nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import orjson
+import structlog
+
+from model.files import replace_file
+from model.fusion import FusionConfig, FusionError, LearnedFormula
+from model.fusion.network_file import read_network
+from model.learned_fusion import LearnedNetwork
+from service.processes.trials import LEAST_BYTES, Outcomes, tried
+
+_TRIAL = "service.control.fusion.trial"
+_TIMEOUT_S = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class TrialError(FusionError):
+    """A trial failed for reasons that may pass."""
+
+
+class Networks:
+    """Opens networks.
+
+    Args:
+        folder: the run directory; None without other workers.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._outcomes = Outcomes(folder)
+        self._open: WeakValueDictionary[str, LearnedNetwork] = WeakValueDictionary()
+
+    def of(self, config: FusionConfig, folder: Path, kept: bool = False) -> dict[str, LearnedNetwork]:
+        """The networks of a config, by checksum.
+
+        Args:
+            config: names them.
+            folder: where their files lie.
+            kept: whether the config served before, in another worker: then what lies in the folder no longer
+                is taken from the run directory, and what lies nowhere is left out.
+
+        Raises:
+            TrialError: a trial failed; another may pass.
+            FusionError: a network cannot be used; names scene and file.
+        """
+        found: dict[str, LearnedNetwork] = {}
+        for name, scene in config.scenes.items():
+            if not isinstance(scene, LearnedFormula):
+                continue
+            try:
+                found[scene.sha256] = self._of(scene, folder, kept)
+            except FusionError as error:
+                told = type(error)(f"scenes.{name}: network {scene.file}: {error}")
+                if not kept:
+                    raise told from error
+                log.error("fusion_network_missing", error=str(told))
+        return found
+
+    def _of(self, scene: LearnedFormula, folder: Path, kept: bool) -> LearnedNetwork:
+        content = self._read(scene, folder, kept)
+        self._try(scene, content)
+        network = self._open.get(scene.sha256)
+        if network is None:
+            network = LearnedNetwork(content, len(scene.inputs))
+            self._open[scene.sha256] = network
+            if self._folder is not None:
+                with contextlib.suppress(OSError):
+                    replace_file(self._folder / _copy(scene), content)
+        return network
+
+    def _read(self, scene: LearnedFormula, folder: Path, kept: bool) -> bytes:
+        try:
+            return read_network(scene, folder)
+        except FusionError:
+            if kept and self._folder is not None:
+                with contextlib.suppress(FusionError):
+                    return read_network(scene.model_copy(update={"file": _copy(scene)}), self._folder)
+            raise
+
+    def _try(self, scene: LearnedFormula, content: bytes) -> None:
+        inputs = orjson.dumps(scene.inputs).decode()
+        key = hashlib.sha256(f"{scene.sha256} {inputs}".encode()).hexdigest()[:32]
+        outcome = self._outcomes.of(
+            key, lambda: tried(_TRIAL, [inputs], _TIMEOUT_S, LEAST_BYTES, given=content)
+        )
+        if outcome.reason:
+            raise (FusionError if outcome.final else TrialError)(outcome.reason)
+
+
+def _copy(scene: LearnedFormula) -> str:
+    return f"network-{scene.sha256}"
