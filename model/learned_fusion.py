@@ -27,9 +27,8 @@ MOST_S_PER_1000 = 0.05
 
 _MANY, _FEW, _TIMES = 1000, 1, 5
 """Candidates of the runs from which the pace is measured, and how often each is run."""
-_STEP = float(np.finfo(np.float32).eps)
-_ROUNDING = 8 * _STEP
-"""Of a score: what is within it is no drop and no difference."""
+_ROUNDING = 1e-6
+"""Of a score, eight steps of a float32: what is within it is no drop and no difference."""
 _LEAST_P = 1e-6
 _ALONE = 64
 _LONGEST_S = 1e9
@@ -217,7 +216,8 @@ def _check_monotone(network: Scorer, inputs: Sequence[str], random: np.random.Ge
     tasks = [column for column, name in enumerate(inputs) if name != LENGTH]
     columns = np.resize(tasks, RAISES)
     places = np.arange(RAISES)
-    low = before[places, columns] * (random.uniform(size=RAISES) > 0.05)  # some from 0
+    # Some from 0; none from so near to 1 that what it gains is less than rounding.
+    low = np.minimum(before[places, columns] * (random.uniform(size=RAISES) > 0.05), 0.999)
     raised = np.choose(
         random.integers(0, 4, RAISES),
         [
@@ -233,7 +233,7 @@ def _check_monotone(network: Scorer, inputs: Sequence[str], random: np.random.Ge
     scores, raised_scores = (network(rows).astype(np.float64) for rows in (before, after))
     # Sums on the way to a score near 0 are as large as other scores are, and so are their last digits.
     usual = float(np.median(np.abs(scores)))
-    rounding = _ROUNDING * np.maximum(np.abs(scores), np.abs(raised_scores)) + 2 * _STEP * usual
+    rounding = _ROUNDING * np.maximum(np.maximum(np.abs(scores), np.abs(raised_scores)), usual)
     drops = scores - raised_scores - rounding
     if drops.max() > 0.0:
         row = int(np.argmax(drops))
@@ -246,7 +246,7 @@ def _check_monotone(network: Scorer, inputs: Sequence[str], random: np.random.Ge
         shown = ", ".join(f"{name} {value:.6g}" for name, value in others[:_MOST_SHOWN])
         raise FusionError(
             f"not monotone: {inputs[column]} raised from {before[row, column]:.6g} to "
-            f"{after[row, column]:.6g} lowers the score from {scores[row]:.6g} to {raised_scores[row]:.6g}"
+            f"{after[row, column]:.6g} lowers the score from {scores[row]:.9g} to {raised_scores[row]:.9g}"
             f"{f' (with {shown})' if shown else ''}; expected no prediction to lower it when it rises"
         )
 

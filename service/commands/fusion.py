@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,10 +22,15 @@ def fusion_validate(
         Path | None, typer.Option("--bundle", help="Check the task names against this bundle.")
     ] = None,
 ) -> None:
-    """Say whether a fusion config is sound, and its version."""
+    """Say whether a fusion config is sound, and its version.
+
+    Networks of learned formulas are tried as the service tries them, where onnxruntime is installed.
+    """
     from model.fusion import version
 
     config = _fusion(file, bundle)
+    for line in _networks(config, file):
+        answer.print(line, soft_wrap=True, markup=False)
     answer.print(f"valid  {version(config)}  scenes: {', '.join(config.scenes)}", soft_wrap=True)
 
 
@@ -57,6 +63,42 @@ def fusion_show(
         )
         table.add_row("video_len", f"{length.get('weight', 0):g}", f"log f: {length['kind']}  {settings}")
         answer.print(table)
+
+
+def _networks(config: Any, file: Path) -> list[str]:
+    """What became of each network that the config names.
+
+    Raises:
+        FusionError: one of them cannot be used.
+    """
+    from model.fusion import FusionError, LearnedFormula
+    from model.fusion.network_file import read_network
+
+    learned = {name: scene for name, scene in config.scenes.items() if isinstance(scene, LearnedFormula)}
+    for name, scene in learned.items():
+        try:
+            read_network(scene, file.parent)
+        except FusionError as error:
+            where = f"{file}: fusion config: scenes.{name}: network {scene.file}"
+            raise FusionError(f"{where}: {error}") from None
+    if not learned:
+        return []
+    if find_spec("onnxruntime") is None:
+        return [
+            "networks: checksums are right; not tried, as onnxruntime is not installed "
+            "(pip install 'fulcrum[service]')"
+        ]
+    from service.control.fusion.networks import Networks
+
+    try:
+        networks = Networks().of(config, file.parent)
+    except FusionError as error:
+        raise type(error)(f"{file}: fusion config: {error}") from None
+    paces = {name: networks[scene.sha256].expected_s(1000) for name, scene in learned.items()}
+    return [
+        f"network of {name}: {learned[name].file} is monotone; 1,000 candidates take {1000 * pace:.2f} ms"
+        for name, pace in paces.items()
+    ]
 
 
 def _fusion(file: Path, bundle: Path | None) -> Any:
