@@ -22,7 +22,7 @@ from model.learned_fusion import LearnedNetwork
 from service.processes.trials import LEAST_BYTES, Outcomes, tried
 
 _TRIAL = "service.control.fusion.trial"
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 30.0
 
 log = structlog.get_logger(__name__)
 

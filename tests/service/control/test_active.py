@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from types import SimpleNamespace
 
@@ -10,8 +11,10 @@ import yaml
 
 from model.fusion import FusionError
 from service.control.active import Control
+from service.control.fusion.networks import Networks
 from service.control.snapshot import ActiveBundle
 from service.processes.fleet import Fleet
+from tests.support.learned_networks import learned_config
 
 
 class Store:
@@ -115,6 +118,36 @@ def test_watching_takes_good_edits_refuses_bad_ones_and_finds_new_features(tmp_p
     finally:
         control.stop()
     assert reloads == ["loaded", "rejected"]
+
+
+def test_a_network_that_is_tried_holds_up_neither_a_swap_nor_new_features(tmp_path, bundle, monkeypatch):
+    tried, goes_on = threading.Event(), threading.Event()
+
+    def of(networks, config, folder, kept=False):
+        if "learned" in config.scenes:
+            tried.set()
+            goes_on.wait(10.0)
+        return {}
+
+    monkeypatch.setattr(Networks, "of", of)
+    file, active = write(tmp_path / "fusion.yaml", vtr=3.0), bundle()
+    control = Control(active, file, Fleet())
+    control.start()
+    try:
+        file.write_text(yaml.safe_dump(learned_config(b"")))
+        assert tried.wait(10.0)
+        active.store.next = "20260101T000000-abc"
+        eventually(lambda: active.store.generation == "20260101T000000-abc")
+        control.swap(bundle("sha256:b", "vtr"))
+        assert weights(control) == {"vtr": 3.0}
+        goes_on.set()
+        # What was found meanwhile is judged by the bundle that serves now, which has no `vcr`.
+        eventually(lambda: control.fusion.rejected is not None)
+        assert "vcr" in control.fusion.rejected.error or "shr" in control.fusion.rejected.error
+        assert control.snapshot().active.bundle.version == "sha256:b"
+    finally:
+        goes_on.set()
+        control.stop()
 
 
 def test_a_watch_that_fails_once_goes_on(tmp_path, bundle, monkeypatch):
