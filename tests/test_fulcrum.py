@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 import fulcrum
+from tests.support.learned_networks import monotone, write_learned
 
 COMMANDS = [
     (),
@@ -302,6 +304,27 @@ def test_a_bad_fusion_config_is_refused_by_every_command_that_takes_one(run, tra
         assert last.startswith("error: ")
         assert part in last
         assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_fusion_validate_tries_networks_and_names_the_checksum_that_is_right(
+    run, trained, tmp_path, monkeypatch
+):
+    file, network = tmp_path / "fusion.yaml", monotone()
+    write_learned(file, network)
+    code, out, _ = run("fusion", "validate", file)
+    assert code == 0
+    assert "network of learned: score.onnx is monotone; 1,000 candidates take " in out
+    with monkeypatch.context() as patched:
+        patched.setattr("service.commands.fusion.find_spec", lambda name: None)
+        code, out, _ = run("fusion", "validate", file)
+    assert code == 0
+    assert "not tried, as onnxruntime is not installed" in out
+    digest = hashlib.sha256(network).hexdigest()
+    file.write_text(file.read_text().replace(digest, "f" * 64))
+    refused(run("fusion", "validate", file), "scenes.learned: network score.onnx", f"its sha256 is {digest}")
+    write_learned(file, monotone(flaw="drop"))
+    refused(run("fusion", "validate", file), "scenes.learned: network score.onnx: not monotone: shr raised")
 
 
 def test_fusion_show_fills_defaults_in_and_lists_the_tasks_left_out(run, trained, tmp_path):
