@@ -9,14 +9,16 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from model.bundle.external import external_files, has_inner_graphs
-from model.fusion import FusionError, Scorer
+from model.fusion import FusionError, LearnedFormula, SceneConfig, Scorer
 from model.fusion.conditions import LENGTH
+from model.fusion.network_file import read_network
 
 Floats = NDArray[np.float32]
 
@@ -110,6 +112,24 @@ class LearnedNetwork:
             if sum(took) > _TIMES * MOST_S_PER_1000:
                 break  # slow beyond doubt
         return min(took)
+
+
+def scorer_of(scene: SceneConfig, folder: Path) -> LearnedNetwork | None:
+    """What `score` needs of a scene that a network scores, opened but not proven; None of any other.
+
+    Args:
+        scene: of a config.
+        folder: of the config.
+
+    Raises:
+        FusionError: the network's file is not the one that the scene names, or cannot be opened.
+    """
+    if not isinstance(scene, LearnedFormula):
+        return None
+    try:
+        return LearnedNetwork(read_network(scene, folder), len(scene.inputs))
+    except FusionError as error:
+        raise FusionError(f"network {scene.file}: {error}") from error
 
 
 def prove(network: LearnedNetwork, inputs: Sequence[str], seed: int) -> None:

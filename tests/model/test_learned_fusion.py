@@ -42,6 +42,38 @@ def test_a_monotone_network_is_proven_and_scores_each_row_by_itself(flaw):
     assert network(given[:0]).shape == (0,)
 
 
+def stumps(count: int) -> bytes:
+    """A sum of trees of one split each, as gradient boosting with monotone constraints makes them."""
+    random, graph = np.random.default_rng(9), Graph()
+    trees = np.repeat(np.arange(count), 3)
+    leaves = [(tree, place) for tree in range(count) for place in (1, 2)]
+    steps = random.uniform(size=(count, 2)).cumsum(axis=1)
+    score = graph(
+        "TreeEnsembleRegressor",
+        ["x"],
+        domain="ai.onnx.ml",
+        nodes_treeids=trees.tolist(),
+        nodes_nodeids=[0, 1, 2] * count,
+        nodes_featureids=np.repeat(random.integers(0, len(INPUTS), count), 3).tolist(),
+        nodes_values=np.repeat(random.uniform(size=count), 3).tolist(),
+        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"] * count,
+        nodes_truenodeids=[1, 0, 0] * count,
+        nodes_falsenodeids=[2, 0, 0] * count,
+        nodes_missing_value_tracks_true=[1, 0, 0] * count,
+        target_treeids=[tree for tree, _ in leaves],
+        target_nodeids=[place for _, place in leaves],
+        target_ids=[0] * len(leaves),
+        target_weights=steps.ravel().tolist(),
+        n_targets=1,
+    )
+    return graph.finish(score)
+
+
+def test_trees_that_only_rise_are_proven():
+    network = proven(stumps(50))
+    assert len(np.unique(network(rows(100)))) > 10
+
+
 def test_more_candidates_are_expected_to_take_longer():
     network = LearnedNetwork(monotone(width=256), len(INPUTS))
     assert 0.0 < network.expected_s(1) < network.expected_s(1000) < network.expected_s(10_000)

@@ -46,7 +46,8 @@ class Graph:
         inputs = [helper.make_tensor_value_info("x", given, [rows, columns])]
         outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in (score, *more)]
         graph = helper.make_graph(self._nodes, "score", inputs, outputs, self._weights)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
         return bytes(model.SerializeToString())
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from model.errors import FulcrumError
 from model.fusion import DEFAULT_SCENE, FusionConfig, check_tasks, load_fusion, score, version
+from model.learned_fusion import scorer_of
 from training.evaluation.judged import Judged, Predictions
 from training.metrics.ndcg import GroupedNdcg
 from training.metrics.reward import check_reward, default_reward, rewards
@@ -55,6 +56,7 @@ class FusedOrder:
 
     def __init__(self, judged: Judged, fused: FusedScore, config: FusionConfig) -> None:
         self.scene = config.scenes[fused.scene]
+        self._scorer = scorer_of(self.scene, fused.file.parent)
         self._config = {"version": version(config), "source": str(fused.file), "scene": fused.scene}
         self._judged = judged
         self._reward = fused.reward or default_reward(judged.schema)
@@ -70,8 +72,10 @@ class FusedOrder:
         self.ndcg = GroupedNdcg(worth[self._known], groups, users, k=_RANKS)
 
     def score(self, predictions: Predictions) -> npt.NDArray[np.float64]:
-        """The log-score of each judged row."""
-        return score(self.scene, predictions, self._judged.video_len_s).order
+        """What orders the judged rows [N], each within its group."""
+        judged = self._judged
+        lists = judged.encoded.group
+        return score(self.scene, predictions, judged.video_len_s, lists=lists, scorer=self._scorer).order
 
     def of(self, scores: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
         """NDCG of an order of the judged rows in each group."""

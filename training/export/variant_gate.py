@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.fusion import Scene, score, top_k
+from model.fusion import Scene, Scorer, score, top_k
 from model.schema import TaskSpec
 from training.evaluation.judged import Predictions
 from training.metrics.comparison import compare_task
@@ -175,7 +175,9 @@ def _log_odds(p: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return np.log(clipped) - np.log1p(-clipped)
 
 
-def judge_orders(scene: Scene, requests: Iterable[Request]) -> tuple[Check, float]:
+def judge_orders(
+    scene: Scene, requests: Iterable[Request], scorer: Scorer | None = None
+) -> tuple[Check, float]:
     """The regret of the variant's best `K`: the share of the float32 score that they lack.
 
     Returns:
@@ -183,9 +185,9 @@ def judge_orders(scene: Scene, requests: Iterable[Request]) -> tuple[Check, floa
     """
     regrets, overlaps = [], []
     for request in requests:
-        fused = score(scene, request.exact, request.video_len_s)
+        fused = score(scene, request.exact, request.video_len_s, scorer=scorer)
         exact = fused.order
-        variant = score(scene, request.variant, request.video_len_s).order
+        variant = score(scene, request.variant, request.video_len_s, scorer=scorer).order
         worth = np.exp(exact - exact.max()) if scene.in_logs else exact - exact.min()
         ours, best = top_k(variant, K), top_k(exact, K)
         regrets.append(1.0 - worth[ours].sum() / worth[best].sum())

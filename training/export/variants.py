@@ -37,6 +37,7 @@ from model.cores import available_cores
 from model.errors import FulcrumError
 from model.files import check_folder, fresh_folder
 from model.fusion import DEFAULT_SCENE, load_fusion
+from model.learned_fusion import scorer_of
 from training.datasets import read_source
 from training.evaluation.predicting import predict_log
 from training.export.quantization import INT8, check_quantizable, observe, open_graph, quantize
@@ -150,7 +151,7 @@ def _judge(
     for inputs, seconds in drawn:
         ranked.append(Request(exact.predict(inputs), variant.predict(inputs), seconds))
         observer(Advanced("ranking", len(ranked), len(drawn), "requests"))
-    regret, overlap = judge_orders(scene, ranked)
+    regret, overlap = judge_orders(scene, ranked, scorer_of(scene, bundle.path))
     pairs = [(before, after), *((request.exact, request.variant) for request in ranked)]
     tolerance = {
         task: max(float(np.max(np.abs(other[task] - own[task]))) for own, other in pairs)

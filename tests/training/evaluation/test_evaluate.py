@@ -20,6 +20,7 @@ from model.bundle import load_bundle
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
 from model.errors import FulcrumError
+from tests.support.learned_networks import Graph, write_learned
 from training.commands.evaluation_tables import details, summary
 from training.datasets import read_source
 from training.evaluation import predicting
@@ -236,6 +237,18 @@ def test_a_fusion_config_is_judged_by_the_order_of_its_score(trained, bundle, ev
     assert found["version"].startswith("sha256:")
     with pytest.raises(FulcrumError, match=r"scene 'home': .*has the scenes default, feed"):
         evaluate_bundle(bundle, trained.data, Judgement(FusedScore(config, "home")))
+
+
+def test_a_learned_formula_is_judged_by_its_networks_scores(trained, bundle, evaluation, tmp_path):
+    graph, config = Graph(), tmp_path / "fusion.yaml"
+    column = graph("Gather", ["x", graph.constant([1], np.int64)], axis=1)
+    network = graph.finish(graph("Mul", [column, graph.constant(3.0)]), columns=2)
+    write_learned(config, network, inputs=["shr", "vtr"])
+    found = evaluate_bundle(bundle, trained.data, Judgement(FusedScore(config, "learned"))).report["fusion"]
+    assert found["auc_of_score"]["vtr"]["auc"] == pytest.approx(evaluation.report["tasks"]["vtr"]["auc"])
+    (tmp_path / "score.onnx").write_bytes(b"another")
+    with pytest.raises(FulcrumError, match=r"network score\.onnx: its sha256 is"):
+        evaluate_bundle(bundle, trained.data, Judgement(FusedScore(config, "learned")))
 
 
 def test_a_fusion_config_of_other_tasks_is_refused(trained, bundle, tmp_path):
