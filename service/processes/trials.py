@@ -8,9 +8,7 @@ wrong, and exits with `UNFIT` where the content is at fault, with `FAILED` where
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -22,11 +20,11 @@ from pathlib import Path
 import orjson
 
 from model.files import read_file, replace_file
+from service.processes.bounds import FAILED, UNFIT
 from service.processes.fleet import in_turn
 
 LEAST_BYTES = 512 << 20
 """Memory that a trial may map at least."""
-UNFIT, FAILED = 1, 2
 _MOST_BYTES = 64 * 1024
 
 
@@ -90,7 +88,7 @@ def tried(
     """Run a trial: what is wrong, nothing if nothing is; and whether the content is at fault.
 
     Args:
-        module: its command, which calls `bounded` with its last two words.
+        module: its command, which keeps to the bounds in its last two words (service/processes/bounds.py).
         words: of its command line; seconds and memory follow.
         seconds: that it may take.
         memory: bytes that it may map beyond what it has mapped by then.
@@ -116,15 +114,3 @@ def tried(
         return f"{title}a trial load was ended by {signal.Signals(-done.returncode).name}", False
     last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
     return f"{title}a trial load failed ({last or f'exit code {done.returncode}'})", False
-
-
-def bound_time(seconds: float) -> None:
-    """End this process after so many seconds: its parent may have ended by then. Others come first."""
-    signal.alarm(math.ceil(seconds))
-    os.nice(5)
-
-
-def bound_memory(more: int) -> None:
-    """Let this process map so many bytes beyond those that it has mapped by now."""
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + more, mapped + more))

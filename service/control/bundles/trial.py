@@ -19,7 +19,8 @@ from service.control.bundles.catalog import Model
 from service.control.bundles.loading import UnfitError
 from service.inference.engine import Engine, EngineOptions
 from service.inference.providers import Provider, ProviderError, choose
-from service.processes.trials import FAILED, LEAST_BYTES, UNFIT, Outcomes, bound_memory, bound_time, tried
+from service.processes.bounds import FAILED, UNFIT, bound_memory, bound_time
+from service.processes.trials import LEAST_BYTES, Outcomes, tried
 
 _TIMEOUT_S, _LONGEST_S = 60.0, 600.0
 _BYTES_PER_S = 50e6

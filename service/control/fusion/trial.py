@@ -14,7 +14,7 @@ import orjson
 
 from model.fusion import FusionError
 from model.learned_fusion import LearnedNetwork, PaceError, prove
-from service.processes.trials import FAILED, UNFIT, bound_memory, bound_time
+from service.processes.bounds import FAILED, UNFIT, bound_memory, bound_time
 
 
 def _main(inputs: str, seconds: str, memory: str) -> int:

@@ -120,6 +120,16 @@ def test_watching_takes_good_edits_refuses_bad_ones_and_finds_new_features(tmp_p
     assert reloads == ["loaded", "rejected"]
 
 
+def test_networks_of_a_bundles_own_config_lie_in_the_bundles_folder(bundle, monkeypatch):
+    folders = []
+    monkeypatch.setattr(
+        Networks, "of", lambda networks, config, folder, kept=False: folders.append(folder) or {}
+    )
+    first, second = bundle(), bundle("sha256:b")
+    Control(first, None, Fleet()).swap(second)
+    assert folders == [first.bundle.fusion_path.parent, second.bundle.fusion_path.parent]
+
+
 def test_a_network_that_is_tried_holds_up_neither_a_swap_nor_new_features(tmp_path, bundle, monkeypatch):
     tried, goes_on = threading.Event(), threading.Event()
 

@@ -80,9 +80,11 @@ def fallen_back(learned, failure: str, **body) -> None:
 
 
 def test_without_time_for_the_network_its_fallback_ranks(learned, monkeypatch):
-    monkeypatch.setattr(LearnedNetwork, "expected_s", lambda network, candidates: 3600.0)
+    """Explaining takes the network once more for each of its five inputs."""
+    monkeypatch.setattr(LearnedNetwork, "expected_s", lambda network, candidates: 15.0)
     fallen_back(learned, "fusion_model_deadline", timeout_ms=60_000)
-    assert learned.rank(scene="learned", candidate_ids=IDS)["degraded"] == []
+    for in_time in ({"timeout_ms": 60_000}, {"explain": True}):
+        assert learned.rank(scene="learned", candidate_ids=IDS, **in_time)["degraded"] == []
 
 
 def test_a_network_that_fails_on_a_candidate_leaves_the_request_to_its_fallback(serve):
