@@ -285,7 +285,7 @@ def test_fusion_validate_prints_the_version(run, trained, tmp_path):
     [
         ("schema_version: 1\nscenes: {default: {tasks: {vtx: {weight: 1}}}}", "vtx"),
         ("schema_version: 2\nscenes: {default: {}}", "2"),
-        ("schema_version: 1\nscenes: {default: {formula: weighted_sum}}", "weighted_sum"),
+        ("schema_version: 1\nscenes: {default: {formula: weighted_mean}}", "weighted_mean"),
         ("scenes: [", "YAML"),
         ("", "empty"),
     ],
