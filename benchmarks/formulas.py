@@ -53,6 +53,7 @@ def scenes(network: Path) -> dict[str, Any]:
     }
     return {
         "default": product(),
+        "model": learned,
         "weighted_sum": {"formula": "weighted_sum", "tasks": prices, "video_len": LENGTH},
         "rank_ensemble": {
             "formula": "rank_ensemble",

@@ -127,6 +127,11 @@ class Bundle:
         return [task.name for task in self.manifest.tasks]
 
     @property
+    def request_features(self) -> list[str]:
+        """Features that a request may say of its user and its context."""
+        return [feature.name for feature in self.schema.features if feature.side != "item"]
+
+    @property
     def network_path(self) -> Path:
         """The ONNX file."""
         return self.path / NETWORK

@@ -6,7 +6,7 @@ Does not know which tasks a bundle has (`check_tasks` is told), how scores are c
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -102,6 +102,20 @@ def check_tasks(config: FusionConfig, task_names: Sequence[str], source: str | P
                 raise FusionError(
                     f"{_titled(source)}unknown task {shown(task)} in {where}; "
                     f"the bundle has {listed(task_names)}"
+                )
+
+
+def check_conditions(
+    config: FusionConfig, features: Collection[str], source: str | Path | None = None
+) -> None:
+    """Raise FusionError if a condition looks at what is not among `features`, which a request may say."""
+    for scene_name, scene in config.scenes.items():
+        for name in sorted(scene.names_of_conditions()):
+            if name not in features:
+                where = dotted(("scenes", scene_name))
+                raise FusionError(
+                    f"{_titled(source)}a condition in {where} looks at {shown(name)}; "
+                    f"a request may say {listed(features)}"
                 )
 
 

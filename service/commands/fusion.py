@@ -103,9 +103,11 @@ def _networks(config: Any, file: Path) -> list[str]:
 
 def _fusion(file: Path, bundle: Path | None) -> Any:
     from model.bundle import load_bundle
-    from model.fusion import check_tasks, load_fusion
+    from model.fusion import check_conditions, check_tasks, load_fusion
 
     config = load_fusion(file)
     if bundle is not None:
-        check_tasks(config, load_bundle(bundle).task_names)
+        loaded = load_bundle(bundle)
+        check_tasks(config, loaded.task_names, source=file)
+        check_conditions(config, loaded.request_features, source=file)
     return config

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from model.fusion import check_tasks
+from model.fusion import check_conditions, check_tasks
 from service.control.fusion.file import FusionFile, FusionState, Reload
 from service.control.fusion.networks import Networks
 from service.control.snapshot import ActiveBundle, Snapshot
@@ -95,9 +95,10 @@ class Control:
         with self._lock:
             if own is None:
                 self.check(active.bundle.task_names)
+                check_conditions(self.fusion.active.config, active.bundle.request_features, self._path)
             commit()
             if own is None:
-                self._fusion.fit(active.bundle.task_names)
+                self._fusion.fit(active.bundle.task_names, active.bundle.request_features)
             else:
                 self._fusion = own
             previous = self._snapshot.active.bundle.version
@@ -119,7 +120,10 @@ class Control:
 
     def _watched(self, active: ActiveBundle) -> FusionFile:
         path = self._path or active.bundle.fusion_path
-        return FusionFile(path, active.bundle.task_names, self._on_reload, self._keep, self._networks)
+        bundle = active.bundle
+        return FusionFile(
+            path, bundle.task_names, self._on_reload, self._keep, self._networks, bundle.request_features
+        )
 
     def _watch(self, turn: Callable[[], None]) -> None:
         while not self._stopped.wait(_POLL_S):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from model.fusion import (
     FusionError,
     LearnedFormula,
     Scorer,
+    check_conditions,
     check_tasks,
     parse_fusion,
     version,
@@ -141,6 +142,7 @@ class FusionFile:
         on_reload: told of each judged change.
         keep: where the last good content is kept for a worker that starts while the file holds a bad one.
         networks: opens those of learned formulas.
+        features: that a request may say of its user and context; None where that is not known.
 
     Raises:
         FusionError: the file cannot be used now, and no older config is kept.
@@ -153,9 +155,10 @@ class FusionFile:
         on_reload: Callable[[Reload], None] | None = None,
         keep: Keep | None = None,
         networks: Networks | None = None,
+        features: Collection[str] | None = None,
     ) -> None:
         self._path = path
-        self._tasks = list(tasks)
+        self._tasks, self._features = list(tasks), features
         self._on_reload = on_reload
         self._keep = keep
         self._networks = networks or Networks()
@@ -180,14 +183,14 @@ class FusionFile:
         """The present state; take it once for each piece of work."""
         return self._state
 
-    def fit(self, tasks: Sequence[str]) -> None:
-        """Judge by another bundle's tasks from now on.
+    def fit(self, tasks: Sequence[str], features: Collection[str] | None = None) -> None:
+        """Judge by another bundle's tasks and features from now on.
 
         Raises:
-            FusionError: the config in force names a task that is not among them; nothing has changed.
+            FusionError: the config in force names one that is not among them; nothing has changed.
         """
-        check_tasks(self._state.active.config, tasks, source=self._state.active.source)
-        self._tasks = list(tasks)
+        _check(self._state.active, tasks, features)
+        self._tasks, self._features = list(tasks), features
         if self._state.rejected is not None:
             self._judged = None  # what was refused may fit now
 
@@ -238,7 +241,7 @@ class FusionFile:
         """What was found, if it can be used with the bundle's tasks; it is kept then."""
         if found.active is None:
             raise found.error or FusionError("nothing was found")
-        check_tasks(found.active.config, self._tasks, source=found.active.source)
+        _check(found.active, self._tasks, self._features)
         if self._keep is not None and found.look.content is not None:
             self._keep.write(found.look.content)
         return found.active
@@ -297,3 +300,9 @@ def _again_at(error: Exception | None) -> float:
 def _rejection(look: _Look, error: Exception) -> RejectedFusion:
     digest = None if look.content is None else hashlib.sha256(look.content).hexdigest()
     return RejectedFusion(str(error) or repr(error), now(), digest)
+
+
+def _check(active: ActiveFusion, tasks: Sequence[str], features: Collection[str] | None) -> None:
+    check_tasks(active.config, tasks, source=active.source)
+    if features is not None:
+        check_conditions(active.config, features, source=active.source)

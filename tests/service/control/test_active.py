@@ -42,7 +42,7 @@ def bundle(tmp_path):
     def bundle(version="sha256:a", *tasks):
         names = list(tasks) or ["vtr", "shr"]
         own = write(tmp_path / f"{version}.yaml", **dict.fromkeys(names, 1.0))
-        made = SimpleNamespace(version=version, task_names=names, fusion_path=own)
+        made = SimpleNamespace(version=version, task_names=names, request_features=[], fusion_path=own)
         return ActiveBundle(made, SimpleNamespace(), Store())
 
     return bundle

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from model.errors import FulcrumError
-from model.fusion import explain, parse_fusion, version
+from model.fusion import FusionError, explain, parse_fusion, version
 from service.control.fusion.file import FusionFile
 
 TASKS = ["vtr", "vcr", "shr", "cmr"]
@@ -249,3 +249,15 @@ def assert_made_by(answer: dict[str, Any], weight: float) -> None:
     assert fused.log_score.tolist() == [item["log_score"] for item in items]
     assert fused.score.tolist() == [item["score"] for item in items]
     assert {item["terms"]["vtr"]["weight"] for item in items} == {weight}
+
+
+def test_a_condition_on_what_no_request_may_say_is_refused_by_name(tmp_path):
+    file = tmp_path / "fusion.yaml"
+    segments = "segments: [{name: evening, when: {our: 18}, tasks: {vtr: {weight: 2}}}]"
+    file.write_text(f"schema_version: 1\nscenes: {{default: {{tasks: {{vtr: {{weight: 1}}}}, {segments}}}}}")
+    with pytest.raises(FusionError, match="scenes.default looks at 'our'; a request may say tab, hour"):
+        FusionFile(file, TASKS, features=["tab", "hour"])
+    watched = FusionFile(file, TASKS, features=["our"])
+    with pytest.raises(FusionError, match="looks at 'our'"):
+        watched.fit(TASKS, ["tab", "hour"])
+    assert watched.state.rejected is None
