@@ -41,8 +41,8 @@ def tables(found: Sequence[TaskMaps], *, detail: bool = False) -> Iterator[Rende
         "task",
         "where",
         "observed",
-        "predicted less it [95 %]",
-        "with the map",
+        "bias [95 %]",
+        "bias with the map",
         title="means, on held-out users",
     )
     for task, judged in every:

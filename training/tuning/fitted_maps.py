@@ -20,6 +20,8 @@ MOST_POINTS = 50
 """Of an isotonic map."""
 _EDGE = 1e-12
 _LEAST_SLOPE = 0.01
+_FLAT = 1e-3
+_ROUNDING = 1e-9
 _STEPS = 100
 
 
@@ -87,8 +89,9 @@ def fit_isotonic(p: Floats, targets: Floats) -> Isotonic:
 
     That is centered isotonic regression (Oron and Flournoy 2017), which has no flat parts.
 
-    Bins have about as many rows and predicted events each; those that fall are pooled. A line through the
-    origin stands before the first and after the last, so that no two predictions become equal.
+    Bins have about as many rows and predicted events each; those that fall are pooled. Before the first centre
+    and after the last stands a line through the origin, or one all but flat where bins were pooled, so that
+    predictions that differ stay different.
     """
     order = np.argsort(p, kind="stable")
     p, targets = p[order], targets[order]
@@ -100,15 +103,32 @@ def fit_isotonic(p: Floats, targets: Floats) -> Isotonic:
     rows = np.diff(np.append(starts, len(p))).astype(np.float64)
     pools = pooled(rows, np.add.reduceat(p, starts), np.add.reduceat(targets, starts))
     centres = [(x / count, min(y / count, 1.0)) for count, x, y in pools]
-    points = [(0.0, 0.0)] if centres[0][0] > 0.0 else []
-    for x, y in centres:
+    low, high = centres[0], centres[-1]
+    ends = [(0.0, 0.0)]
+    if pools[0][0] > rows[0]:  # bins that did not rise: all but flat
+        ends.append((float(p[0]), low[1] * (1.0 - _FLAT)))
+    rest = []
+    if pools[-1][0] > rows[-1]:
+        rest.append((float(p[-1]), _nearly(high[1])))
+    rest.append((1.0, max(high[1] / max(high), _nearly(_nearly(high[1])))))
+    return Isotonic(points=_rising([*ends, *centres, *rest]))
+
+
+def _nearly(value: float) -> float:
+    """A little more."""
+    return value + _FLAT * min(value, 1.0 - value)
+
+
+def _rising(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Those that rise in both numbers from the one before."""
+    kept: list[tuple[float, float]] = []
+    for x, y in points:
         point = (_rounded(x), _rounded(y))
-        if not points or (point[0] > points[-1][0] and point[1] >= points[-1][1]):
-            points.append(point)
-    last, value = points[-1]
-    if 0.0 < last < 1.0:
-        points.append((1.0, max(value, min(1.0, _rounded(value / last)))))
-    return Isotonic(points=tuple(points))
+        if not kept or (point[0] > kept[-1][0] and point[1] > kept[-1][1]):
+            kept.append(point)
+        elif kept == [(0.0, 0.0)]:  # predictions of 0 have been seen, and what came of them
+            kept = [(0.0, point[1])]
+    return tuple(kept)
 
 
 def pooled(rows: Floats, p: Floats, targets: Floats) -> Sequence[tuple[float, float, float]]:
@@ -124,7 +144,7 @@ def pooled(rows: Floats, p: Floats, targets: Floats) -> Sequence[tuple[float, fl
     pools: list[tuple[float, float, float]] = []
     for bin_ in zip(rows.tolist(), p.tolist(), targets.tolist(), strict=True):
         pool: tuple[float, float, float] = bin_
-        while pools and pools[-1][2] * pool[0] >= pool[2] * pools[-1][0]:
+        while pools and pools[-1][2] * pool[0] >= pool[2] * pools[-1][0] * (1.0 - _ROUNDING):
             before = pools.pop()
             pool = (before[0] + pool[0], before[1] + pool[1], before[2] + pool[2])
         pools.append(pool)
