@@ -89,9 +89,9 @@ def fit_isotonic(p: Floats, targets: Floats) -> Isotonic:
 
     That is centered isotonic regression (Oron and Flournoy 2017), which has no flat parts.
 
-    Bins have about as many rows and predicted events each; those that fall are pooled. Before the first centre
-    and after the last stands a line through the origin, or one all but flat where bins were pooled, so that
-    predictions that differ stay different.
+    Bins have about as many rows and predicted events each; those that fall are pooled. Before the first
+    centre and after the last stands a line through the origin, or one all but flat where bins were pooled, so
+    that predictions that differ stay different.
     """
     order = np.argsort(p, kind="stable")
     p, targets = p[order], targets[order]

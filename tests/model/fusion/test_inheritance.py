@@ -119,7 +119,7 @@ LARGE = "{" + ", ".join(f"t{k}: {{price: 1}}" for k in range(2000)) + "}"
         ("  feed: {formula: rank_ensemble, base: default}\n", "scenes.feed.tasks: required, but absent"),
         (
             "  feed: {formula: rank_ensemble, base: default, combine: plus, tasks: {}}\n",
-            "scenes.feed.combine: unknown key; known keys are formula, video_len, calibration, explore, tasks",
+            "scenes.feed.combine: unknown key; known keys are formula, video_len, calibration, explore",
         ),
         ("  feed: {base: default, tasks: null}\n", "scenes.feed.tasks: expected a mapping, found null"),
         (
