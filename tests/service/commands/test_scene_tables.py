@@ -56,7 +56,7 @@ LINES = {
         "evening tab feed or friends, hour from 18 shr 20",
         "new is_new true vtr (1) * (2 p), video_len 0",
         "same hour 3 as the scene",
-        "explore: 5 % of units (user and week), noise 0.2, of vcr, shr, cmr, video_len",
+        "explore: 5 % of units (user and week), noise 0.2, of cmr, shr, vcr, video_len",
     ],
     "plus": ["video_len 0.5 f; f: log missing 1, scale_s 30", "shr 15 0.01 + 0.9 p"],
     "product": [
@@ -68,7 +68,7 @@ LINES = {
     "ranks": [
         "vtr 1 1 / (60 + rank of p)",
         "video_len 1 1 / (60 + rank of f); f: log missing 1, scale_s 30",
-        "explore: 0.0001 of units (request), noise 0.2, of vtr, video_len",
+        "explore: 0.0001 of units (request), noise 0.2, of video_len, vtr",
     ],
     "learned": [
         "vtr input 0: calibrated p",
