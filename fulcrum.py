@@ -14,7 +14,18 @@ from rich.markup import escape
 from model.errors import FulcrumError
 from model.terminal import progress
 from service.commands import fusion, rank, serve
-from training.commands import evaluate, events, publish, quantize, report, schema, search, simulate, train
+from training.commands import (
+    calibrate,
+    evaluate,
+    events,
+    publish,
+    quantize,
+    report,
+    schema,
+    search,
+    simulate,
+    train,
+)
 
 app = typer.Typer(
     help="Multi-task ranking for short video: train PLE, export it, serve it, tune the fusion.",
@@ -30,6 +41,7 @@ for command in (
     search.search,
     report.report,
     evaluate.evaluate,
+    calibrate.calibrate,
     quantize.quantize,
     publish.publish,
     serve.serve,

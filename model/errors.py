@@ -18,6 +18,8 @@ from pydantic_core import ErrorDetails
 _SHOWN = 60  # characters of a bad value or key worth repeating
 MOST_PROBLEMS = 20
 """Problems of one document worth translating."""
+MOST_NAMES = 50
+"""Names worth listing in a message."""
 
 Path = Sequence[str | int]
 Model = TypeVar("Model", bound=BaseModel)
@@ -272,8 +274,10 @@ def printable(name: str) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a message, in their own order."""
-    return ", ".join(map(printable, names)) or "none"
+    """Names for a message, in their own order: the first 50, and how many more there are."""
+    known = list(names)
+    more = [f"and {len(known) - MOST_NAMES} more"] if len(known) > MOST_NAMES else []
+    return ", ".join([*map(printable, known[:MOST_NAMES]), *more]) or "none"
 
 
 def shown(value: object) -> str:

@@ -332,7 +332,7 @@ def test_fusion_show_fills_defaults_in_and_lists_the_tasks_left_out(run, trained
     file.write_text(CONFIG)
     code, out, _ = run("fusion", "show", file, "--bundle", trained.bundle)
     assert code == 0
-    row = {line.split()[1]: line for line in out.splitlines() if len(line.split()) > 3}
+    row = {line.split()[0]: line for line in out.splitlines() if len(line.split()) > 2}
     assert "1.5" in row["vtr"]
     assert "log(clip(p, 1e-06, 1))" in row["vtr"]
     assert "+ 0.01" in row["shr"]

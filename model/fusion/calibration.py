@@ -7,7 +7,7 @@ a factor common to a task's predictions changes no order. Fitting is elsewhere.
 Shapes: N candidates, K points.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -17,9 +17,9 @@ from pydantic import Field, field_validator
 
 from model.frozen import Frozen
 from model.fusion.bounds import Number, Positive
-from model.fusion.conditions import Condition, holds, lengths_that_hold
+from model.fusion.conditions import LENGTH, Condition, holds, lengths_that_hold
+from model.fusion.lengths import Floats, linear_between
 
-Floats = NDArray[np.float64]
 _EDGE = 1e-12
 """Platt's log-odds are of p at least so far from 0 and 1."""
 
@@ -61,9 +61,11 @@ class Isotonic(Frozen):
 
     def apply(self, p: Floats) -> Floats:
         """Of predictions [N] -> [N]."""
-        x, y = np.array(self.points).T  # [K]
-        calibrated: Floats = np.interp(p, x, y)
-        return calibrated
+        y = np.array([q for _, q in self.points])  # [K]
+        calibrated, left = linear_between(self.points, p)
+        # Rounding may pass the point to the right, by the last digit, and the map is monotone.
+        bounded: Floats = np.minimum(calibrated, np.append(y[1:], y[-1])[left])
+        return bounded
 
 
 CalibrationMap = Annotated[Platt | Isotonic, Field(discriminator="kind")]
@@ -75,6 +77,11 @@ class CalibratedSegment(Frozen):
     when: Condition
     map: CalibrationMap
 
+    def of_lengths(self) -> "CalibratedSegment":
+        """The same for requests of which all else holds."""
+        lengths = {LENGTH: self.when[LENGTH]} if LENGTH in self.when else {}
+        return self.model_copy(update={"when": lengths})
+
 
 class TaskCalibration(Frozen):
     """A task's map, and others for some requests and lengths."""
@@ -84,19 +91,21 @@ class TaskCalibration(Frozen):
 
     def of_request(self, request: Mapping[str, Any]) -> "TaskCalibration":
         """What is left of it where a request is known: segments by length alone."""
-        left = tuple(one for one in self.segments if holds(one.when, request))
-        return self if left == self.segments else self.model_copy(update={"segments": left})
+        if not self.segments:
+            return self
+        left = tuple(one.of_lengths() for one in self.segments if holds(one.when, request))
+        return self.model_copy(update={"segments": left})
 
     def apply(self, p: NDArray[np.floating], video_len_s: Floats) -> Floats:
-        """Calibrated predictions [N] of predictions and lengths [N]; of NaN, NaN."""
+        """Calibrated predictions [N] of predictions and lengths [N]; of NaN, NaN.
+
+        A segment that still asks something of the request holds nowhere: `of_request` is what answers it.
+        """
         wide = np.asarray(p, np.float64)
         calibrated = self.map.apply(wide)
         for segment in reversed(self.segments):  # the first that holds is written last
+            if segment.when.keys() - {LENGTH}:
+                continue
             inside = lengths_that_hold(segment.when, video_len_s)
             calibrated = np.where(inside, segment.map.apply(wide), calibrated)
         return calibrated
-
-
-def names_of(segments: Sequence[CalibratedSegment]) -> set[str]:
-    """What their conditions name."""
-    return {name for segment in segments for name in segment.when}

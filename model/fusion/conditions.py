@@ -3,9 +3,11 @@
     when: {tab: discover, hour: {from: 18, below: 24}}
 
 holds where each named value is among those listed, or in the range. A value that is not known holds nothing.
+A test is kept in one spelling: its values once each and sorted, its numbers as floats.
 Knows no formulas and no maps. Shapes: N candidates.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -21,6 +23,7 @@ LENGTH = "video_len_s"
 
 _EXPECTED = "expected a value, a list of values, or a range {from: number, below: number}"
 _MOST = 100
+_LARGEST_WHOLE = 2**53
 _ENDS = ("from", "below")
 
 
@@ -31,27 +34,47 @@ def _test(value: object) -> list[object] | dict[str, float]:
     values = list(value) if isinstance(value, list | tuple) else [value]
     if not 0 < len(values) <= _MOST:
         raise ValueError(f"found {len(values)} values; expected 1 to {_MOST}")
-    return [_scalar(one) for one in values]
+    known = {(type(scalar).__name__, scalar) for scalar in map(_scalar, values)}  # since True == 1.0
+    return [scalar for _, scalar in sorted(known)]
 
 
 def _scalar(value: object) -> object:
     if isinstance(value, bool | str):
         return value
-    if isinstance(value, int | float) and abs(value) < float("inf"):
-        return float(value) + 0.0
-    raise ValueError(f"{_EXPECTED}, found {shown(value)}")
+    number = _number(value)
+    if number is None:
+        raise ValueError(f"{_EXPECTED}, found {shown(value)}")
+    return number
+
+
+def _number(value: object) -> float | None:
+    """The number, if it is one and finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, int) and abs(value) > _LARGEST_WHOLE:
+        raise ValueError(f"{shown(value)} is beyond 2^53, where whole numbers are no longer told apart")
+    return float(value) + 0.0 if math.isfinite(value) else None
 
 
 def _range(value: Mapping[Any, object]) -> dict[str, float]:
     ends: dict[str, float] = {}
     for key, end in value.items():
-        number = isinstance(end, int | float) and not isinstance(end, bool) and abs(end) < float("inf")
-        if key not in _ENDS or not number:
+        number = _number(end)
+        if key not in _ENDS or number is None:
             raise ValueError(f"{_EXPECTED}, found {shown(key)}: {shown(end)}")
-        ends[key] = float(end) + 0.0  # type: ignore[arg-type]
-    if not ends or ends.get("from", -np.inf) >= ends.get("below", np.inf):
-        raise ValueError(f"{_EXPECTED}, from being less than below; found {ends or 'an empty mapping'}")
+        ends[key] = number
+    if not ends:
+        raise ValueError(f"{_EXPECTED}, found an empty mapping")
+    if ends.get("from", -np.inf) >= ends.get("below", np.inf):
+        raise ValueError(f"from {ends['from']:g} is not less than below {ends['below']:g}; expected it to be")
     return ends
+
+
+def _lengths_are_numbers(when: dict[str, Any]) -> dict[str, Any]:
+    test = when.get(LENGTH, {})
+    if not isinstance(test, dict) and any(not isinstance(one, float) for one in test):
+        raise ValueError(f"{LENGTH} is a number of seconds, and is compared with numbers alone")
+    return when
 
 
 def _no_length(when: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +84,7 @@ def _no_length(when: dict[str, Any]) -> dict[str, Any]:
 
 
 Test = Annotated[Any, PlainValidator(_test)]
-Condition = Annotated[dict[Name, Test], Field(min_length=1)]
+Condition = Annotated[dict[Name, Test], Field(min_length=1), AfterValidator(_lengths_are_numbers)]
 """Of a request, and of a candidate's length by the name `video_len_s`."""
 RequestCondition = Annotated[Condition, AfterValidator(_no_length)]
 
@@ -91,4 +114,4 @@ def lengths_that_hold(when: Mapping[str, Any], video_len_s: NDArray[np.float64])
     if isinstance(test, dict):
         inside = (video_len_s >= test.get("from", -np.inf)) & (video_len_s < test.get("below", np.inf))
         return np.asarray(inside, np.bool_)
-    return np.isin(video_len_s, [one for one in test if isinstance(one, float)])
+    return np.isin(video_len_s, test)

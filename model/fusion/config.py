@@ -96,12 +96,17 @@ def default_fusion(task_names: Iterable[str]) -> FusionConfig:
 def check_tasks(config: FusionConfig, task_names: Sequence[str], source: str | Path | None = None) -> None:
     """Raise FusionError if a scene names a task that is not among `task_names`, the bundle's."""
     for scene_name, scene in config.scenes.items():
-        for task in [*scene.tasks, *(scene.calibration or ())]:
-            if task not in task_names:
-                where = dotted(("scenes", scene_name, "tasks"))
+        named: list[tuple[tuple[str, ...], Iterable[str]]] = [
+            (("inputs" if isinstance(scene, LearnedFormula) else "tasks",), scene.tasks),
+            (("calibration",), scene.calibration or ()),
+            *((("segments", each.name, "tasks"), each.tasks) for each in scene.segmented),
+        ]
+        for where, tasks in named:
+            unknown = next((task for task in tasks if task not in task_names), None)
+            if unknown is not None:
                 raise FusionError(
-                    f"{_titled(source)}unknown task {shown(task)} in {where}; "
-                    f"the bundle has {listed(task_names)}"
+                    f"{_titled(source)}unknown task {shown(unknown)} in "
+                    f"{dotted(('scenes', scene_name, *where))}; the bundle has {listed(task_names)}"
                 )
 
 

@@ -5,14 +5,14 @@ mapping of another kind replaces whole; a scene of another formula takes over ne
 After this a config says everything itself: its hash is that of its meaning, however it was written.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
-
-import orjson
 
 from model.errors import dotted, listed, shown
 from model.fusion.bounds import MAX_BYTES
 from model.fusion.errors import FusionError
+from model.fusion.scene import MOST_SEGMENTS
 
 _MOST_BYTES = 8 * MAX_BYTES
 _DEEPEST = 10
@@ -25,8 +25,8 @@ def resolved(document: Mapping[str, Any]) -> dict[str, Any]:
     What is not shaped like a config is left as it is, for who judges the whole.
 
     Raises:
-        FusionError: a base that there is not or that leads back to its scene, or a config that is too large
-            when written out.
+        FusionError: a base that there is not or that leads back to itself, too many segments, or a config
+            that is too large when written out.
     """
     scenes = document.get("scenes")
     if not isinstance(scenes, Mapping):
@@ -34,8 +34,8 @@ def resolved(document: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     size = 0
     for name in scenes:
-        found[name] = _with_segments(_scene(name, scenes))
-        size += len(orjson.dumps(found[name], option=orjson.OPT_NON_STR_KEYS))
+        found[name] = _with_segments(name, _scene(name, scenes))
+        size += len(json.dumps(found[name]))
         if size > _MOST_BYTES:
             raise FusionError(
                 f"scenes take more than {_MOST_BYTES // 1024} KiB with what they inherit; expected less"
@@ -53,7 +53,7 @@ def _scene(name: str, scenes: Mapping[str, Any]) -> Any:
         if not isinstance(base, str) or base not in scenes:
             raise FusionError(f"{where}: unknown scene {shown(base)}; there are {listed(scenes)}")
         if base in seen:
-            raise FusionError(f"{where}: {shown(base)} leads back to scene {shown(name)}; expected no circle")
+            raise FusionError(f"{where}: {shown(base)} leads back to itself; expected no circle")
         above = base
         seen.append(base)
         if len(seen) > _DEEPEST:
@@ -73,9 +73,12 @@ def _inherited(base: Mapping[str, Any], heir: Mapping[str, Any]) -> Mapping[str,
     return _merged(base, heir)
 
 
-def _with_segments(scene: Any) -> Any:
+def _with_segments(name: str, scene: Any) -> Any:
     if not isinstance(scene, Mapping) or not isinstance(scene.get("segments"), list):
         return scene
+    if (count := len(scene["segments"])) > MOST_SEGMENTS:  # here: written out, they may be huge
+        where = dotted(("scenes", name, "segments"))
+        raise FusionError(f"{where}: expected at most {MOST_SEGMENTS} values, found a list of {count}")
     taken = {"tasks": scene.get("tasks", {}), "video_len": scene.get("video_len", {"kind": "none"})}
     segments = [_merged(taken, one) if isinstance(one, Mapping) else one for one in scene["segments"]]
     return {**scene, "segments": segments}
@@ -87,6 +90,7 @@ def _merged(base: Mapping[str, Any], heir: Mapping[str, Any]) -> dict[str, Any]:
         before = base.get(key)
         merged[key] = value
         if isinstance(value, Mapping) and isinstance(before, Mapping):
-            kind = before.get("kind")
-            merged[key] = _merged(before, value) if value.get("kind", kind) == kind else value
+            kind = value.get("kind")  # a mapping where that is a task's name
+            other = isinstance(kind, str) and kind != before.get("kind")
+            merged[key] = value if other else _merged(before, value)
     return merged

@@ -90,13 +90,7 @@ class PiecewiseLength(LengthFactor):
         return points
 
     def curve(self, seconds: Floats) -> Floats:  # noqa: D102
-        # Not np.interp: its slope overflows between points very close together.
-        x, y = np.array(self.points).T  # [K]
-        gap, rise = np.append(np.diff(x), 1.0), np.append(np.diff(y), 0.0)  # [K]
-        inside = np.clip(seconds, x[0], x[-1])  # [N]
-        left = np.searchsorted(x, inside, side="right") - 1  # [N], 0 .. K-1
-        f: Floats = y[left] + (inside - x[left]) / gap[left] * rise[left]
-        return f
+        return linear_between(self.points, seconds)[0]
 
 
 class TableLength(LengthFactor):
@@ -159,6 +153,19 @@ def duration_factor(video_len: LengthFactor, video_len_s: Floats) -> Floats:
     with np.errstate(over="ignore"):
         f = video_len.curve(seconds)
     return np.maximum(np.where(unknown, video_len.missing, f), FLOOR)
+
+
+def linear_between(points: Sequence[tuple[float, float]], at: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Values [N] at places [N], linear between points [K] and flat beyond; and the point to the left of each.
+
+    Not np.interp: its slope overflows between points very close together.
+    """
+    x, y = np.array(points).T  # [K]
+    gap, rise = np.append(np.diff(x), 1.0), np.append(np.diff(y), 0.0)  # [K]
+    inside = np.clip(at, x[0], x[-1])  # [N]
+    left = np.searchsorted(x, inside, side="right") - 1  # [N], 0 .. K-1
+    values: Floats = y[left] + (inside - x[left]) / gap[left] * rise[left]
+    return values, left
 
 
 def _refuse_unordered(values: Sequence[float], what: str) -> None:

@@ -8,10 +8,11 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 
 from model.frozen import Frozen
 from model.fusion.bounds import Weight
@@ -28,6 +29,10 @@ _SMOOTHING = "log_smoothing."
 TermT = TypeVar("TermT", bound=Frozen)
 MOST_SEGMENTS = 100
 """Of a scene."""
+
+
+def _or_none(calibration: dict[str, TaskCalibration] | None) -> dict[str, TaskCalibration] | None:
+    return calibration or None  # one meaning has one hash
 
 
 class Weighted(Protocol):
@@ -85,7 +90,7 @@ class SceneConfig(Frozen):
 
     formula: str
     video_len: LengthKind = NoLength()
-    calibration: dict[Name, TaskCalibration] | None = None
+    calibration: Annotated[dict[Name, TaskCalibration] | None, AfterValidator(_or_none)] = None
     """By task: applied before the formula."""
     explore: Explore | None = None
 
@@ -180,9 +185,9 @@ class SceneConfig(Frozen):
 
 
 def unlike_names(segments: Sequence[Segment[Any]] | None) -> Sequence[Segment[Any]] | None:
-    """The segments, if no two have one name."""
+    """The segments, if no two have one name; None for no segments."""
     names = [segment.name for segment in segments or ()]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"two segments are named {twice}; expected a name for each")
-    return segments
+    return segments or None

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from model.terminal import answer
 
@@ -44,25 +43,14 @@ def fusion_show(
     """Show a fusion config with its defaults filled in: what each term of the score is."""
     from model.bundle import load_bundle
     from model.fusion import version
+    from service.commands.scene_tables import scene_tables
 
     config = _fusion(file, bundle)
     tasks = load_bundle(bundle).task_names if bundle is not None else []
     answer.print(f"[bold]{escape(str(file))}[/]  {version(config)}", highlight=False, soft_wrap=True)
     for name, scene in config.scenes.items():
-        table = Table("term", "weight", "of", title=f"scene {name}: {scene.formula}", title_justify="left")
-        for task, term in scene.tasks.items():
-            low, high = term.clip
-            smoothed = f" + {term.smoothing:g}" if term.smoothing else ""
-            table.add_row(task, f"{term.weight:g}", f"log(clip(p, {low:g}, {high:g}){smoothed})")
-        for task in tasks:
-            if task not in scene.tasks:
-                table.add_row(task, "0", "left out of the config")
-        length = scene.video_len.model_dump()
-        settings = ", ".join(
-            f"{key} {value}" for key, value in length.items() if key not in {"kind", "weight"}
-        )
-        table.add_row("video_len", f"{length.get('weight', 0):g}", f"log f: {length['kind']}  {settings}")
-        answer.print(table)
+        for part in scene_tables(name, scene, tasks):
+            answer.print(part, highlight=False)
 
 
 def _networks(config: Any, file: Path) -> list[str]:

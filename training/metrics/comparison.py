@@ -92,6 +92,17 @@ def _area(
     return Difference(us, them, interval, higher_is_better=True)
 
 
+def compare_losses(ours: Draws, theirs: Draws, users: Ints, *rows: Rows) -> Difference:
+    """A mean loss of two models, from each row's.
+
+    Args:
+        ours, theirs: losses, [n].
+        users: resampled, [n].
+        rows: sets of rows that it rests on, such as both classes, as masks or positions.
+    """
+    return _loss(ours, theirs, Resamples(users), *rows)
+
+
 def _loss(ours: Draws, theirs: Draws, resamples: Resamples, *rows: Rows) -> Difference:
     """A mean loss of both models from each row's, [n]."""
     us, them = (float(each.mean()) if len(each) else float("nan") for each in (ours, theirs))

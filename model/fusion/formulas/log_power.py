@@ -18,6 +18,9 @@ from model.fusion.lengths import Floats, duration_factor
 from model.fusion.names import Name
 from model.fusion.scene import MOST_SEGMENTS, SceneConfig, Segment, Term, Terms, unlike_names
 
+_LARGEST_LOG = 700.0
+"""Of a smoothing; noise upon a very small one may draw more, which has no exponential."""
+
 
 class TaskTerm(Term):
     """How one predicted behaviour p enters: `weight * log(clip(p) + smoothing)`."""
@@ -30,7 +33,7 @@ class TaskTerm(Term):
     """Lowest and highest p, 0 < low < high <= 1."""
 
     def disturbed(self, weight: float | None, log_smoothing: float | None) -> Self:  # noqa: D102 (the class above says it)
-        smoothing = self.smoothing if log_smoothing is None else math.exp(log_smoothing)
+        smoothing = self.smoothing if log_smoothing is None else math.exp(min(log_smoothing, _LARGEST_LOG))
         heavy = self.weight if weight is None else weight
         return self.model_copy(update={"weight": heavy, "smoothing": smoothing})
 

@@ -80,18 +80,23 @@ class WeightedSum(SceneConfig):
             np.isnan(video_len_s), self.missing_s, np.minimum(np.fmax(video_len_s, 0.0), self.longest_s)
         )
         tasks: dict[str, Floats] = {}
-        for task, prediction in p.items():
-            term = self.tasks[task]
-            price = term.price + term.price_per_s * seconds if term.price_per_s else term.price
-            tasks[task] = price * (term.a + term.b * prediction)
         weight, length = self.video_len.weight, None
-        if weight and self.video_len.kind != "none":
-            f = duration_factor(self.video_len, video_len_s)
-            if self.combine == "plus":
-                length = weight * f
-            else:
-                with np.errstate(over="ignore"):
-                    factor = np.power(f, weight)
+        with np.errstate(over="ignore"):  # what overflows is bounded next
+            for task, prediction in p.items():
+                term = self.tasks[task]
+                price = _bounded(term.price + term.price_per_s * seconds) if term.price_per_s else term.price
+                tasks[task] = price * (term.a + term.b * prediction)
+            if weight and self.video_len.kind != "none":
+                f = duration_factor(self.video_len, video_len_s)
+                if self.combine == "plus":
+                    length = _bounded(weight * f)
+                else:
+                    factor = _bounded(np.power(f, weight))
                     tasks = {task: value * factor for task, value in tasks.items()}
-        bounded = {task: np.clip(value, -_LARGEST, _LARGEST) + 0.0 for task, value in tasks.items()}
-        return Terms(bounded, None if length is None else np.clip(length, -_LARGEST, _LARGEST) + 0.0)
+        return Terms({task: _bounded(value) for task, value in tasks.items()}, length)
+
+
+def _bounded(values: Floats) -> Floats:
+    """No larger than can be summed, and no -0.0."""
+    bounded: Floats = np.clip(values, -_LARGEST, _LARGEST) + 0.0
+    return bounded

@@ -1,0 +1,1 @@
+"""Tuning: from a log to a fusion config."""
