@@ -1,6 +1,7 @@
 """The noise law: weights of an explored request, drawn so that their density is known exactly.
 
-A weight mu becomes mu + s * max(|mu|, .2) * z with z ~ N(0, 1); the logarithm of a smoothing likewise. Which
+A weight mu becomes mu + s * max(|mu|, .2) * z with z ~ N(0, 1), the logarithm of a smoothing likewise; a
+price, whose unit is somebody's own, becomes mu + s * |mu| * z. Which
 requests are explored, and their z, depend on 64 bits alone, `unit_hash`: who has the hash of a record draws
 the same again. z comes from SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
 generators") and Box and Muller's transform.
@@ -9,7 +10,6 @@ Shapes: R requests, K weights.
 """
 
 import math
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import numpy as np
@@ -49,28 +49,22 @@ class Explore(Frozen):
         """Whether units are explored: of hashes [R] -> [R]."""
         return _uniform(unit_hash, 0) < self.share
 
-    def deviations(self, mu: Floats) -> Floats:
-        """Standard deviations of weights [K] -> [K]."""
-        return self.noise * np.maximum(np.abs(mu), LEAST)
+    def deviations(self, mu: Floats, least: float | Floats = LEAST) -> Floats:
+        """Standard deviations of weights [K] -> [K]; `least` is the size of a weight that counts at least."""
+        return self.noise * np.maximum(np.abs(mu), least)
 
-    def draw(self, mu: Floats, unit_hash: Hashes) -> Floats:
+    def draw(self, mu: Floats, unit_hash: Hashes, least: float | Floats = LEAST) -> Floats:
         """Weights of explored units: of means [K] and hashes [R] -> [R, K]."""
-        return mu + self.deviations(mu) * standard_normals(unit_hash, len(mu))
+        return mu + self.deviations(mu, least) * standard_normals(unit_hash, len(mu))
 
-    def z_of(self, mu: Floats, weights: Floats) -> Floats:
+    def z_of(self, mu: Floats, weights: Floats, least: float | Floats = LEAST) -> Floats:
         """Weights [R, K] in standard deviations from their means [K]."""
-        return np.asarray((weights - mu) / self.deviations(mu), np.float64)
+        return np.asarray((weights - mu) / self.deviations(mu, least), np.float64)
 
 
 def week_of(time_ms: int) -> int:
     """The week, from Monday 0 h UTC on, counted from 1970."""
     return (time_ms - _MONDAY_MS) // _WEEK_MS + 1
-
-
-def drawn_parameters(explore: Explore, means: Mapping[str, float], unit_hash: int) -> dict[str, float]:
-    """Weights of one explored unit by name; their order counts."""
-    mu = np.array(list(means.values()), np.float64)
-    return dict(zip(means, explore.draw(mu, np.array([unit_hash], np.uint64))[0].tolist(), strict=True))
 
 
 def standard_normals(unit_hash: Hashes, count: int) -> Floats:

@@ -20,7 +20,7 @@ from model.fusion.calibration import TaskCalibration
 from model.fusion.conditions import LENGTH, RequestCondition, holds
 from model.fusion.lengths import Floats, LengthKind, NoLength
 from model.fusion.names import Name
-from model.fusion.noise import Explore
+from model.fusion.noise import LEAST, Explore
 
 VIDEO_LEN = "video_len"
 """The term that is no task."""
@@ -87,6 +87,8 @@ class SceneConfig(Frozen):
     """Whether the terms sum to a logarithm, which is what the order goes by; `score` is its exponential."""
     looks_at_the_list: ClassVar[bool] = False
     """Whether a candidate's terms depend on the other candidates, too."""
+    prices: ClassVar[bool] = False
+    """Whether tasks' weights are prices, in a unit of their own."""
 
     formula: str
     video_len: LengthKind = NoLength()
@@ -137,8 +139,8 @@ class SceneConfig(Frozen):
         """The scene with the weights of an explored unit; None where it is not explored."""
         if self.explore is None or not self.explore.takes(unit_hash):
             return None
-        means = self.parameters()
-        drawn = self.explore.draw(np.array(list(means.values())), np.array([unit_hash], np.uint64))
+        means, least = self.parameters(), self.least()
+        drawn = self.explore.draw(np.array(list(means.values())), np.array([unit_hash], np.uint64), least)
         return self.with_parameters(dict(zip(means, drawn[0].tolist(), strict=True)))
 
     def parameters(self) -> dict[str, float]:
@@ -154,6 +156,12 @@ class SceneConfig(Frozen):
             **{f"{_SMOOTHING}{task}": math.log(value) for task, value in self.smoothings.items()},
         }
         return dict(sorted(found.items()))
+
+    def least(self) -> Floats:
+        """By parameter: the size that counts at least where it is disturbed, see `noise.LEAST`; [K]."""
+        return np.array(
+            [0.0 if name in self._weighted and self.prices else LEAST for name in self.parameters()]
+        )
 
     def with_parameters(self, values: Mapping[str, float]) -> Self:
         """The same scene with other values of `parameters`."""

@@ -10,7 +10,7 @@ term holds the factor, and the length's is 0. Shapes: N candidates.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,8 @@ class PricedTask(Frozen):
 
 class WeightedSum(SceneConfig):
     """The weighted sum of calibrated predictions."""
+
+    prices: ClassVar[bool] = True
 
     formula: Literal["weighted_sum"] = "weighted_sum"
     tasks: dict[Name, PricedTask]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from model.events.exposures import unit_hash
 from model.fusion import Explore, LogPower, PricedTask, TaskTerm, WeightedSum
 from model.fusion.lengths import LogLength
-from model.fusion.noise import _uniform, drawn_parameters, standard_normals, week_of
+from model.fusion.noise import _uniform, standard_normals, week_of
 
 MANY = 200_000
 HASHES = np.random.default_rng(5).integers(0, 2**64, MANY, dtype=np.uint64)
@@ -55,8 +55,7 @@ def test_one_unit_alone_draws_what_it_draws_among_others():
     mu = np.array([1.0, -0.5, 0.0])
     together = LAW.draw(mu, HASHES[:50])
     for place, one in enumerate(HASHES[:50].tolist()):
-        alone = drawn_parameters(LAW, dict(zip("abc", mu.tolist(), strict=True)), one)
-        assert list(alone.values()) == together[place].tolist()
+        assert LAW.draw(mu, np.array([one], np.uint64))[0].tolist() == together[place].tolist()
         assert LAW.takes(one) == bool(LAW.take(HASHES[place : place + 1])[0])
 
 
@@ -113,7 +112,9 @@ def test_a_scene_draws_its_weights_the_lengths_and_logarithms_of_smoothings():
     assert scene.parameters() == means
     drawn = scene.explored(12345)
     assert drawn is not None
-    for name, value in drawn_parameters(LAW, dict(sorted(means.items())), 12345).items():
+    names = sorted(means)
+    values = LAW.draw(np.array([means[name] for name in names]), np.array([12345], np.uint64))[0].tolist()
+    for name, value in zip(names, values, strict=True):
         assert drawn.parameters()[name] == pytest.approx(value, rel=1e-15)
     assert drawn.tasks["cmr"] == scene.tasks["cmr"]
     assert drawn.tasks["vtr"].clip == scene.tasks["vtr"].clip
@@ -154,3 +155,20 @@ def test_layers_of_one_unit_are_independent():
         for scene in ("feed", "discover")
     ]
     assert abs(np.corrcoef(z[0][:, 0], z[1][:, 0])[0, 1]) < 4 / math.sqrt(4000)
+
+
+def test_prices_spread_relative_to_themselves_alone_and_per_second_by_the_same_factor():
+    scene = WeightedSum(
+        tasks={"vcr": PricedTask(price=0.01, price_per_s=3.0), "shr": PricedTask(price_per_s=0.02)},
+        video_len=LogLength(scale_s=30.0, weight=0.1),
+        explore=Explore(share=1.0, noise=0.2),
+    )
+    factors, lengths = [], []
+    for one in HASHES[:2_000].tolist():
+        drawn = scene.explored(one)
+        assert drawn is not None
+        factors.append((drawn.tasks["vcr"].price / 0.01, drawn.tasks["shr"].price_per_s / 0.02))
+        assert drawn.tasks["vcr"].price_per_s / 3.0 == pytest.approx(factors[-1][0])
+        lengths.append(drawn.video_len.weight)
+    assert np.std(factors, axis=0) == pytest.approx([0.2, 0.2], rel=0.1)
+    assert np.std(lengths) == pytest.approx(0.2 * 0.2, rel=0.1), "an elasticity near 0 spreads like a fifth"

@@ -255,7 +255,7 @@ def test_a_condition_on_what_no_request_may_say_is_refused_by_name(tmp_path):
     file = tmp_path / "fusion.yaml"
     segments = "segments: [{name: evening, when: {our: 18}, tasks: {vtr: {weight: 2}}}]"
     file.write_text(f"schema_version: 1\nscenes: {{default: {{tasks: {{vtr: {{weight: 1}}}}, {segments}}}}}")
-    with pytest.raises(FusionError, match="scenes.default looks at 'our'; a request may say tab, hour"):
+    with pytest.raises(FusionError, match=r"scenes\.default looks at 'our'; a request may say tab, hour"):
         FusionFile(file, TASKS, features=["tab", "hour"])
     watched = FusionFile(file, TASKS, features=["our"])
     with pytest.raises(FusionError, match="looks at 'our'"):
