@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.errors import FulcrumError
+from model.errors import FulcrumError, listed
 from model.fusion import DEFAULT_SCENE, FusionConfig, check_tasks, load_fusion, score, version
 from model.learned_fusion import scorer_of
 from training.evaluation.judged import Judged, Predictions
@@ -39,8 +39,8 @@ class FusedScore:
         """The config, which has the scene.
 
         Raises:
-            FulcrumError: it cannot be used, lacks the scene or weights a task that is not among `tasks`, or
-                the reward is no expression over their labels.
+            FulcrumError: it cannot be used, lacks the scene or weights a task that is not among `tasks`, the
+                scene has conditions on requests, or the reward is no expression over their labels.
         """
         if self.reward is not None:
             check_reward(self.reward, tasks)
@@ -48,6 +48,12 @@ class FusedScore:
         check_tasks(config, tasks)
         if self.scene not in config.scenes:
             raise FulcrumError(f"scene {self.scene!r}: {self.file} has the scenes {', '.join(config.scenes)}")
+        named = config.scenes[self.scene].names_of_conditions()
+        if named:
+            raise FulcrumError(
+                f"scene {self.scene!r} of {self.file} has conditions on {listed(sorted(named))}, and one order is "
+                "judged here; name a scene without, or see `fulcrum fusion diff`, which knows requests"
+            )
         return config
 
 

@@ -184,13 +184,15 @@ def judge_orders(
         The check, and the mean overlap of the best `K`.
     """
     regrets, overlaps = [], []
+    scene, _ = scene.of_request({})
     for request in requests:
         fused = score(scene, request.exact, request.video_len_s, scorer=scorer)
         exact = fused.order
         variant = score(scene, request.variant, request.video_len_s, scorer=scorer).order
         worth = np.exp(exact - exact.max()) if scene.in_logs else exact - exact.min()
         ours, best = top_k(variant, K), top_k(exact, K)
-        regrets.append(1.0 - worth[ours].sum() / worth[best].sum())
+        most = worth[best].sum()
+        regrets.append(1.0 - worth[ours].sum() / most if most else 0.0)
         overlaps.append(len(np.intersect1d(ours, best)) / len(best))
     mean = float(np.mean(regrets))
     half = _half_width(regrets)

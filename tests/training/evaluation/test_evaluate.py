@@ -237,6 +237,12 @@ def test_a_fusion_config_is_judged_by_the_order_of_its_score(trained, bundle, ev
     assert found["version"].startswith("sha256:")
     with pytest.raises(FulcrumError, match=r"scene 'home': .*has the scenes default, feed"):
         evaluate_bundle(bundle, trained.data, Judgement(FusedScore(config, "home")))
+    segments = "segments: [{name: one, when: {tab: a}, tasks: {vtr: {weight: 1.0}}}]"
+    config.write_text(
+        f"schema_version: 1\nscenes: {{default: {{tasks: {{vtr: {{weight: 2.0}}}}, {segments}}}}}"
+    )
+    with pytest.raises(FulcrumError, match=r"scene 'default' .* has conditions on tab"):
+        evaluate_bundle(bundle, trained.data, Judgement(FusedScore(config)))
 
 
 def test_a_learned_formula_is_judged_by_its_networks_scores(trained, bundle, evaluation, tmp_path):
