@@ -51,8 +51,8 @@ class FusedScore:
         named = config.scenes[self.scene].names_of_conditions()
         if named:
             raise FulcrumError(
-                f"scene {self.scene!r} of {self.file} has conditions on {listed(sorted(named))}, and one order is "
-                "judged here; name a scene without, or see `fulcrum fusion diff`, which knows requests"
+                f"scene {self.scene!r} of {self.file} has conditions on {listed(sorted(named))}; "
+                "one order is judged here: name a scene without, or see `fulcrum fusion diff`, which knows requests"
             )
         return config
 
