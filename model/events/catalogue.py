@@ -30,6 +30,7 @@ ROW_COLUMNS = (
     "explored",
     "degraded",
     "mature",
+    "context_json",
     "day",
 )
 """Columns of the joined log that are there whatever the catalogue says."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import polars as pl
 from pyarrow import ipc
 
@@ -182,6 +183,7 @@ def naive_join(log: EventLog, as_of_ms: int, catalogue: EventCatalogue = CATALOG
                 "arms": list(one.arms),
                 "explored": one.explored,
                 "degraded": list(one.degraded),
+                "context_json": orjson.dumps(one.context).decode(),
                 "mature": one.time_ms + catalogue.longest_window_s * 1000 <= as_of_ms,
                 **{f"w_{term}": weight for term, weight in one.weights.items()},
             }

@@ -74,6 +74,7 @@ class Columns:
             "explored": pl.Boolean(),
             "degraded": _TEXTS,
             "mature": pl.Boolean(),
+            "context_json": text,
             **{f"w_{term}": pl.Float64() for term in self.terms},
             **{f"p_{task}": pl.Float32() for task in self.tasks},
             **{self.name(feature): _KINDS[kind] for feature, kind in self.context.items()},
@@ -100,13 +101,15 @@ class Columns:
         rows = layout(self.tasks).empty_table() if rows is None else rows
         tasks = [task for task in self.tasks if f"p_{task}" in rows.column_names]
         weights = [f"w_{term}" for term in self.terms if f"w_{term}" in rows.column_names]
-        frame = pl.DataFrame(pl.from_arrow(rows.select([*_LOGGED, *weights])))
+        logged = [name for name in _LOGGED if name != "context_json"]
+        frame = pl.DataFrame(pl.from_arrow(rows.select([*logged, *weights])))
         predictions = {task: _predictions(rows[f"p_{task}"]) for task in tasks}
         nothing = pl.lit(None)
         lists = nothing.cast(pl.List(pl.Float32))
         with_all = frame.with_columns(
             *(nothing.cast(pl.Float64).alias(f"w_{t}") for t in self.terms if f"w_{t}" not in weights),
             *(predictions.get(task, lists).alias(f"p_{task}") for task in self.tasks),
+            pl.Series("context_json", pl.from_arrow(rows["context"]), pl.String),
             *self._features(rows["context"]),
         )
         return with_all.select(
@@ -145,6 +148,7 @@ _LOGGED = (
     "arms",
     "explored",
     "degraded",
+    "context_json",
     "items",
     "item_len_s",
     "candidates",

@@ -46,7 +46,7 @@ FIRST_COLUMNS = [
         "explored",
         "degraded",
     ),
-    *("mature", "w_vtr", "w_vcr", "w_video_len", "p_vtr", "p_vcr", "hour", "tab"),
+    *("mature", "context_json", "w_vtr", "w_vcr", "w_video_len", "p_vtr", "p_vcr", "hour", "tab"),
     *("play_time_ms", "is_click", "shared", "watched"),
 ]
 
