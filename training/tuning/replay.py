@@ -1,0 +1,164 @@
+"""Replay: the order that the service would have given by a fusion config, for many requests at once.
+
+The same formula (`model.fusion.score`), called once for all requests whose weights are the same. Weights of
+explored requests are drawn again from their unit's hash. Knows neither files nor what orders are worth.
+
+Shapes: R requests, N candidates of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from model.errors import FulcrumError, listed
+from model.fusion import DEFAULT_SCENE, FusionConfig, LearnedFormula, Scene, Scorer, score
+from training.events.columns import context_of
+from training.tuning.requests import Floats, Ints, Requests, Texts
+
+_VIDEO_LEN = "video_len"
+_Rows = slice | Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Replayed:
+    """What a config makes of requests.
+
+    Attributes:
+        requests: these.
+        value: what the order goes by, the highest first, NaN without a score [N].
+        segment: whose weights they are, None for the scene's own [R].
+        explored: whether they were drawn [R].
+        weights: as applied, by term [R].
+        calibrated: predictions of the tasks that the config calibrates for any of these requests [N].
+    """
+
+    requests: Requests
+    value: Floats
+    segment: Texts
+    explored: npt.NDArray[np.bool_]
+    weights: Mapping[str, Floats]
+    calibrated: Mapping[str, Floats]
+
+    @cached_property
+    def order(self) -> Ints:
+        """Candidates, request after request, best first [N]. Ties keep the order of the input."""
+        of_request = np.repeat(np.arange(len(self.requests)), self.requests.sizes)
+        return np.lexsort((-self.value, of_request))  # NaN last
+
+
+class Replay:
+    """A config that requests are replayed under.
+
+    Args:
+        config: the fusion config.
+        tasks: that there are predictions of.
+        source: what the config is called in errors.
+        scorers: networks of learned formulas, by the checksum of their files.
+
+    Attributes:
+        needs: tasks that it weighs or calibrates.
+
+    Raises:
+        FulcrumError: it weighs a task without predictions, or lacks a network.
+    """
+
+    def __init__(
+        self,
+        config: FusionConfig,
+        tasks: Sequence[str],
+        source: str = "fusion config",
+        scorers: Mapping[str, Scorer] | None = None,
+    ) -> None:
+        self.config, self._tasks, self._scorers = config, tasks, scorers or {}
+        self.needs: set[str] = set()
+        for name, scene in config.scenes.items():
+            for task in (*scene.tasks, *(scene.calibration or ())):
+                if task not in tasks:
+                    raise FulcrumError(
+                        f"{source}: scene {name} has the task {task!r}, which there are no predictions of; "
+                        f"there is {listed(tasks)}"
+                    )
+                self.needs.add(task)
+            if isinstance(scene, LearnedFormula) and scene.sha256 not in self._scorers:
+                raise FulcrumError(f"{source}: the network {scene.file} of scene {name} is not at hand")
+
+    def of(self, requests: Requests) -> Replayed:
+        """Score the candidates of these requests.
+
+        Raises:
+            FusionError: a network failed.
+        """
+        count, candidates = len(requests), len(requests.item)
+        value = np.full(candidates, np.nan)
+        segment = np.full(count, None, np.object_)
+        explored = np.zeros(count, np.bool_)
+        weights = {term: np.zeros(count) for term in (*self._tasks, _VIDEO_LEN)}
+        calibrated: dict[str, Floats] = {}
+        scored, sizes = requests.scored, requests.sizes
+        for rows, scene, name, drawn in self._laws(requests):
+            segment[rows], explored[rows] = name, drawn
+            for task, weight in scene.weights.items():
+                weights[task][rows] = weight
+            weights[_VIDEO_LEN][rows] = scene.video_len.weight
+            at = _candidates(requests, rows, scored)
+            p = {task: values[at] for task, values in requests.predictions.items()}
+            lengths = requests.video_len_s[at]
+            lists = np.repeat(np.arange(count), sizes)[at] if scene.looks_at_the_list else None
+            scorer = self._scorers.get(scene.sha256) if isinstance(scene, LearnedFormula) else None
+            value[at] = score(scene, p, lengths, lists=lists, scorer=scorer).order
+            for task, maps in (scene.calibration or {}).items():
+                found = calibrated.setdefault(task, requests.predictions[task].astype(np.float64))
+                found[at] = maps.apply(p[task], lengths)
+        return Replayed(requests, value, segment, explored, weights, calibrated)
+
+    def _laws(self, requests: Requests) -> Iterator[tuple[_Rows, Scene, str | None, bool]]:
+        """Rows with the same weights: the scene as it holds for them, their segment, and if it was drawn."""
+        for rows, scene, segment in self._groups(requests):
+            if scene.explore is None:
+                yield rows, scene, segment, False
+                continue
+            numbers = np.arange(len(requests))[rows]
+            drawn = scene.explore.take(requests.unit_hash[numbers]) & ~requests.fixed[numbers]
+            if not drawn.all():
+                yield (rows if not drawn.any() else numbers[~drawn]), scene, segment, False
+            for row in numbers[drawn]:
+                own = scene.explored(int(requests.unit_hash[row]))
+                assert own is not None
+                yield np.array([row]), own, segment, True
+
+    def _groups(self, requests: Requests) -> Iterator[tuple[_Rows, Scene, str | None]]:
+        """Rows of one scene of which all conditions' values are the same."""
+        said: dict[str, Mapping[str, Any]] = {}
+        groups: dict[tuple[str, bytes], list[int]] = {}
+        names = {name: sorted(scene.names_of_conditions()) for name, scene in self.config.scenes.items()}
+        for row, (asked, text) in enumerate(zip(requests.scene, requests.said, strict=True)):
+            scene = asked if asked in self.config.scenes else DEFAULT_SCENE
+            values = b""
+            if names[scene]:
+                if text not in said:
+                    said[text] = context_of(text)
+                values = orjson.dumps([said[text].get(name) for name in names[scene]])
+            groups.setdefault((scene, values), []).append(row)
+        for (name, _), rows in groups.items():
+            request = said.get(requests.said[rows[0]], {})
+            scene_, segment = self.config.scenes[name].of_request(request)
+            whole = len(rows) == len(requests)
+            yield (slice(None) if whole else np.array(rows, np.int64)), scene_, segment
+
+
+def _candidates(requests: Requests, rows: _Rows, scored: npt.NDArray[np.bool_]) -> _Rows:
+    """Scored candidates of these requests, in their order."""
+    if isinstance(rows, slice):
+        return rows if scored.all() else np.flatnonzero(scored)
+    sizes = requests.sizes[rows]
+    first = np.repeat(requests.start[rows] - np.append(0, np.cumsum(sizes)[:-1]), sizes)
+    at = first + np.arange(sizes.sum())
+    inside: Ints = at[scored[at]]
+    return inside
