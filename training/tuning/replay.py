@@ -102,20 +102,22 @@ class Replay:
         weights = {term: np.zeros(count) for term in (*self._tasks, _VIDEO_LEN)}
         calibrated: dict[str, Floats] = {}
         scored, sizes = requests.scored, requests.sizes
+        of_request = np.repeat(np.arange(count), sizes)
         for rows, scene, name, drawn in self._laws(requests):
             segment[rows], explored[rows] = name, drawn
             for task, weight in scene.weights.items():
                 weights[task][rows] = weight
             weights[_VIDEO_LEN][rows] = scene.video_len.weight
-            at = _candidates(requests, rows, scored)
+            at = _candidates(requests.start, rows, scored)
             p = {task: values[at] for task, values in requests.predictions.items()}
             lengths = requests.video_len_s[at]
-            lists = np.repeat(np.arange(count), sizes)[at] if scene.looks_at_the_list else None
+            lists = of_request[at] if scene.looks_at_the_list else None
             scorer = self._scorers.get(scene.sha256) if isinstance(scene, LearnedFormula) else None
             value[at] = score(scene, p, lengths, lists=lists, scorer=scorer).order
             for task, maps in (scene.calibration or {}).items():
-                found = calibrated.setdefault(task, requests.predictions[task].astype(np.float64))
-                found[at] = maps.apply(p[task], lengths)
+                if task not in calibrated:
+                    calibrated[task] = requests.predictions[task].astype(np.float64)
+                calibrated[task][at] = maps.apply(p[task], lengths)
         return Replayed(requests, value, segment, explored, weights, calibrated)
 
     def _laws(self, requests: Requests) -> Iterator[tuple[_Rows, Scene, str | None, bool]]:
@@ -126,12 +128,18 @@ class Replay:
                 continue
             numbers = np.arange(len(requests))[rows]
             drawn = scene.explore.take(requests.unit_hash[numbers]) & ~requests.fixed[numbers]
+            if not drawn.any():
+                yield rows, scene, segment, False
+                continue
             if not drawn.all():
-                yield (rows if not drawn.any() else numbers[~drawn]), scene, segment, False
-            for row in numbers[drawn]:
-                own = scene.explored(int(requests.unit_hash[row]))
-                assert own is not None
-                yield np.array([row]), own, segment, True
+                yield numbers[~drawn], scene, segment, False
+            means, numbers = scene.parameters(), numbers[drawn]
+            units, unit = np.unique(requests.unit_hash[numbers], return_inverse=True)
+            weights = scene.explore.draw(np.array(list(means.values())), units).tolist()
+            by_unit = np.split(numbers[np.argsort(unit, kind="stable")], np.cumsum(np.bincount(unit))[:-1])
+            for own, rows_of_unit in zip(weights, by_unit, strict=True):
+                parameters = dict(zip(means, own, strict=True))
+                yield rows_of_unit, scene.with_parameters(parameters), segment, True
 
     def _groups(self, requests: Requests) -> Iterator[tuple[_Rows, Scene, str | None]]:
         """Rows of one scene of which all conditions' values are the same."""
@@ -153,12 +161,13 @@ class Replay:
             yield (slice(None) if whole else np.array(rows, np.int64)), scene_, segment
 
 
-def _candidates(requests: Requests, rows: _Rows, scored: npt.NDArray[np.bool_]) -> _Rows:
+def _candidates(start: Ints, rows: _Rows, scored: npt.NDArray[np.bool_]) -> _Rows:
     """Scored candidates of these requests, in their order."""
     if isinstance(rows, slice):
         return rows if scored.all() else np.flatnonzero(scored)
-    sizes = requests.sizes[rows]
-    first = np.repeat(requests.start[rows] - np.append(0, np.cumsum(sizes)[:-1]), sizes)
-    at = first + np.arange(sizes.sum())
+    first = start[rows]
+    sizes = start[rows + 1] - first
+    before = np.cumsum(sizes) - sizes
+    at = np.repeat(first - before, sizes) + np.arange(sizes.sum())
     inside: Ints = at[scored[at]]
     return inside

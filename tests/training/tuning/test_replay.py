@@ -1,0 +1,194 @@
+"""Replay of a joined log: pieces, scenes, explored weights, networks, what lacks, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+import pytest
+
+from model.errors import FulcrumError
+from model.fusion import parse_fusion, score, top_k, version
+from tests.support.event_log import START_MS, make_log, write_events, write_exposures, write_folder
+from training.events.join import join_events
+from training.tuning.joined_log import JoinedLog
+from training.tuning.replay import Replay
+
+LATE_MS = START_MS + 30 * 86_400_000
+BOTH = {"vtr", "vcr"}
+
+
+def joined(tmp_path, log):
+    folder = write_folder(tmp_path / "events")
+    write_exposures(folder, log.exposures)
+    write_events(folder, log.events)
+    join_events(folder.path, tmp_path / "out", LATE_MS)
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def log():
+    """60 exposures over three hours, 15 of them with 12 candidates."""
+    log = make_log(60)
+    for number, one in enumerate(log.exposures):
+        if one.candidates is not None and number % 3 == 0:
+            for p in one.candidates.predictions.values():
+                p[::4] = np.nan
+    return log
+
+
+def config(text):
+    return parse_fusion(f"schema_version: 1\nscenes:\n  default: {text}")
+
+
+PLAIN = config("{tasks: {vtr: {weight: 1.0}, vcr: {weight: 0.5}}, video_len: {kind: log, scale_s: 30}}")
+RANKS = config("{formula: rank_ensemble, tasks: {vtr: {weight: 1.0}, vcr: {weight: 0.5}}}")
+
+
+@pytest.mark.parametrize("tested", [PLAIN, RANKS], ids=["log_power", "rank_ensemble"])
+@pytest.mark.parametrize("rows", [1, 30, 1_000])
+def test_each_request_is_ordered_as_it_is_alone_and_unscored_ones_come_last(tmp_path, log, tested, rows):
+    read = JoinedLog(joined(tmp_path, log))
+    exposures = {one.exposure_id: one for one in log.exposures}
+    seen = 0
+    for batch in read.batches(BOTH, rows=rows):
+        found = Replay(tested, read.tasks).of(batch)
+        for row, identity in enumerate(batch.ids):
+            logged = exposures[identity].candidates
+            inside = np.flatnonzero(~np.isnan(logged.predictions["vtr"]))
+            p = {task: p[inside] for task, p in logged.predictions.items()}
+            best = inside[top_k(score(tested.scenes["default"], p, logged.video_len_s[inside]).order, 99)]
+            places = [*best, *np.setdiff1d(np.arange(12), inside)]
+            part = slice(batch.start[row], batch.start[row + 1])
+            items = [read.items.names[item] for item in batch.item[found.order[part]]]
+            assert items == [logged.ids[at] for at in places]
+            shown = batch.shown[batch.shown_start[row] : batch.shown_start[row + 1]]
+            assert [read.items.names[item] for item in shown] == list(exposures[identity].items)
+            seen += 1
+    assert seen == read.counts["requests"] == 15
+    assert read.exposures == 60
+
+
+def test_a_scene_is_read_alone_and_one_that_nothing_was_ranked_by_is_refused(tmp_path, log):
+    log.exposures[:] = [
+        dataclasses.replace(one, scene="feed" if number % 8 == 0 else "other")
+        for number, one in enumerate(log.exposures)
+    ]
+    out = joined(tmp_path, log)
+    found = list(JoinedLog(out, "feed").batches(BOTH))
+    assert {scene for batch in found for scene in batch.scene} == {"feed"}
+    assert sum(map(len, found)) == 8
+    with pytest.raises(FulcrumError, match="--scene home: no request of the log .* feed, other"):
+        JoinedLog(out, "home")
+
+
+def test_conditions_see_values_as_they_were_logged(tmp_path, log):
+    """In the column `hour`, 20 and "20" are one text."""
+    log.exposures[:] = [
+        dataclasses.replace(one, context={"hour": [20, "20", True, 20.5, None][number % 5]})
+        for number, one in enumerate(log.exposures)
+    ]
+    tested = config(
+        "{tasks: {vtr: {weight: 1}}, segments: [{name: late, when: {hour: {from: 20}}}, "
+        "{name: text, when: {hour: '20'}}, {name: flag, when: {hour: true}}]}"
+    )
+    read = JoinedLog(joined(tmp_path, log))
+    number = {one.exposure_id: number for number, one in enumerate(log.exposures)}
+    for batch in read.batches(BOTH):
+        expected = [["late", "text", "flag", "late", None][number[identity] % 5] for identity in batch.ids]
+        assert Replay(tested, read.tasks).of(batch).segment.tolist() == expected
+
+
+def test_explored_weights_are_those_of_each_unit_to_the_bit(tmp_path, log):
+    tested = config(
+        "{tasks: {vtr: {weight: 1.0, smoothing: 0.1}, vcr: {weight: 0.5}}, explore: {share: 0.5, noise: 0.3}}"
+    )
+    scene = tested.scenes["default"]
+    read = JoinedLog(joined(tmp_path, log))
+    drawn = 0
+    for batch in read.batches(BOTH):
+        units = batch.unit_hash.copy()
+        units[1::2] = units[:-1:2]  # two requests of one unit
+        batch = dataclasses.replace(batch, unit_hash=units)
+        found = Replay(tested, read.tasks).of(batch)
+        for row, unit in enumerate(units):
+            own = scene.explored(int(unit))
+            assert found.explored[row] == (own is not None)
+            assert found.weights["vtr"][row] == (own or scene).tasks["vtr"].weight
+            part = slice(batch.start[row], batch.start[row + 1])
+            p = {task: values[part] for task, values in batch.predictions.items()}
+            alone = score(own or scene, p, batch.video_len_s[part]).order
+            np.testing.assert_array_equal(found.value[part], alone)
+        drawn += np.count_nonzero(found.explored)
+        stayed = dataclasses.replace(batch, fixed=np.ones(len(batch), bool))
+        assert not Replay(tested, read.tasks).of(stayed).explored.any()
+    assert 0 < drawn < 15
+
+
+def test_draws_of_many_units_are_those_of_each_alone():
+    explore = config("{tasks: {vtr: {weight: 1}}, explore: {share: 1, noise: 0.2}}").scenes["default"].explore
+    units = np.random.default_rng(0).integers(0, 2**64 - 1, 3_000, np.uint64)
+    mu = np.array([1.0, 0.5, -0.3, 0.2, -2.0])
+    alone = np.concatenate([explore.draw(mu, units[[at]]) for at in range(len(units))])
+    np.testing.assert_array_equal(explore.draw(mu, units), alone)
+
+
+def test_a_learned_formula_is_scored_by_the_network_that_the_caller_gives(tmp_path, log):
+    sha = "ab" * 32
+    tested = parse_fusion(
+        f"schema_version: 1\nscenes:\n  default: {{tasks: {{vtr: {{weight: 1}}}}}}\n"
+        f"  feed: {{formula: model, file: a.onnx, sha256: {sha}, inputs: [vcr, vtr], fallback: default}}"
+    )
+    read = JoinedLog(joined(tmp_path, log))
+    replay = Replay(tested, read.tasks, scorers={sha: lambda inputs: inputs[:, 0]})
+    for batch in read.batches(BOTH):
+        np.testing.assert_array_equal(replay.of(batch).value, batch.predictions["vcr"].astype(np.float64))
+    with pytest.raises(FulcrumError, match=r"mine: the network a.onnx of scene feed is not at hand"):
+        Replay(tested, read.tasks, "mine")
+
+
+def test_requests_of_a_bundle_that_lacks_a_task_are_left_out_and_counted(tmp_path):
+    folder = write_folder(tmp_path / "events", ("vtr", "vcr", "shr"))
+    write_exposures(folder, make_log(20).exposures)
+    write_exposures(folder, make_log(40, 1, tasks=("vtr", "vcr", "shr")).exposures, ("vtr", "vcr", "shr"))
+    write_events(folder, [])
+    join_events(folder.path, tmp_path / "out", LATE_MS)
+    read = JoinedLog(tmp_path / "out")
+    assert sum(map(len, read.batches({"shr"}))) == 10
+    assert read.counts["lacking"] == 5
+
+
+def test_the_newest_config_is_that_of_the_newest_exposure(tmp_path, log):
+    versions = [version(PLAIN), version(RANKS)]
+    log.exposures[:] = [
+        dataclasses.replace(one, fusion_version=versions[number >= 40])
+        for number, one in enumerate(log.exposures)
+    ]
+    out = joined(tmp_path, log)
+    from model.fusion import canonical_json
+
+    for one in (PLAIN, RANKS):
+        path = out / "configs" / f"{version(one).removeprefix('sha256:')}.json"
+        path.write_bytes(canonical_json(one))
+    read = JoinedLog(out)
+    assert read.versions == {versions[0]: 40, versions[1]: 20}
+    assert read.newest() == RANKS
+    path.unlink()
+    with pytest.raises(FulcrumError, match="names this fusion config, and it is not there"):
+        read.newest()
+
+
+def test_what_cannot_be_replayed_is_refused_in_one_line(tmp_path, log):
+    with pytest.raises(FulcrumError, match="no candidates/day.* expected what `fulcrum events join"):
+        JoinedLog(tmp_path)
+    with pytest.raises(FulcrumError, match="scene default has the task 'shr', .*; there is vtr, vcr"):
+        Replay(config("{tasks: {shr: {weight: 1}}}"), ("vtr", "vcr"))
+    log.exposures[:] = [dataclasses.replace(one, candidates=None) for one in log.exposures]
+    out = joined(tmp_path, log)
+    with pytest.raises(FulcrumError, match="none of 60 exposures holds its candidates; .*CANDIDATES above 0"):
+        JoinedLog(out)
+    old = next(out.glob("impressions/*/*.parquet"))
+    pl.read_parquet(old).drop("context_json").write_parquet(old)
+    with pytest.raises(FulcrumError, match="joined by an earlier version.*run `fulcrum events join` again"):
+        JoinedLog(out)
