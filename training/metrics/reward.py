@@ -5,7 +5,7 @@ Polars SQL, as in a recipe. Knows labels and lengths, neither predictions nor or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -45,10 +45,29 @@ def check_reward(text: str, labels: Sequence[str]) -> pl.Expr:
 
 def rewards(
     text: str,
-    labels: dict[str, npt.NDArray[np.float64]],
+    labels: Mapping[str, npt.NDArray[np.float64]],
     video_len_s: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    """The reward of each row, float64 [rows]; NaN where a label that it needs is unknown.
+    """The reward of each row, as `values_of` gives it.
+
+    Raises:
+        FulcrumError: no expression, an unknown name, or a reward below 0 or infinite.
+    """
+    found = values_of(text, labels, video_len_s)
+    strange = found[(found < 0) | np.isinf(found)]
+    if len(strange):
+        raise FulcrumError(
+            f"reward {text!r}: expected 0 or more, found {strange[0]:g} in {len(strange)} rows"
+        )
+    return found
+
+
+def values_of(
+    text: str,
+    labels: Mapping[str, npt.NDArray[np.float64]],
+    video_len_s: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """The expression's value of each row, float64 [rows]; NaN where a label that it needs is unknown.
 
     Args:
         text: the expression; it may name labels and `video_len_s`.
@@ -56,10 +75,10 @@ def rewards(
         video_len_s: NaN where unknown.
 
     Raises:
-        FulcrumError: no expression, an unknown name, or a reward below 0 or infinite.
+        FulcrumError: no expression, or an unknown name.
     """
     expression = check_reward(text, list(labels))
-    frame = pl.DataFrame({_LENGTH: video_len_s} | labels).fill_nan(None)
+    frame = pl.DataFrame({_LENGTH: video_len_s} | dict(labels)).fill_nan(None)
     try:
         values = frame.select(value=expression.cast(pl.Float64))["value"]
     except pl.exceptions.PolarsError as error:
@@ -68,13 +87,7 @@ def rewards(
         values = values.new_from_index(0, frame.height)
     if len(values) != frame.height:
         raise FulcrumError(f"reward {text!r}: expected a number for each row, found {len(values)} numbers")
-    found = values.fill_null(np.nan).to_numpy()
-    strange = found[(found < 0) | np.isinf(found)]
-    if len(strange):
-        raise FulcrumError(
-            f"reward {text!r}: expected 0 or more, found {strange[0]:g} in {len(strange)} rows"
-        )
-    return found
+    return values.fill_null(np.nan).to_numpy()
 
 
 def _first(error: Exception) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,6 +67,7 @@ class JoinedLog:
         ]
         self.items, self.users = Numbers(), Numbers()
         self.counts: Counter[str] = Counter()
+        self._highest = np.zeros(0, np.int64)
         self.exposures, self.versions = self._look()
         self._of_file = [pq.read_metadata(path).num_rows for path in self._files]
         if not sum(self._of_file):
@@ -93,7 +95,7 @@ class JoinedLog:
         Raises:
             FulcrumError: the log lacks it, or it is another one.
         """
-        path = self.folder / "configs" / f"{name.removeprefix('sha256:')}.json"
+        path = self._config(name)
         if not path.is_file():
             raise FulcrumError(
                 f"{path}: the log names this fusion config, and it is not there; join again from events that "
@@ -103,6 +105,10 @@ class JoinedLog:
         if version(config) != name:
             raise FulcrumError(f"{path}: this is config {version(config)}; expected the one its name says")
         return config
+
+    def configs(self) -> list[FusionConfig]:
+        """All that ranked, as far as the log has them."""
+        return [self.config(name) for name in self.versions if self._config(name).is_file()]
 
     def batches(self, needed: set[str], observer: Observer = silent, rows: int = ROWS) -> Iterator[Requests]:
         """All requests that were logged with their candidates, in the order of time.
@@ -125,6 +131,14 @@ class JoinedLog:
                         yield kept
                 self.counts["rows"] += frame.height
                 observer(Advanced("replaying", self.counts["rows"], self.candidates, "candidates"))
+
+    def _config(self, name: str) -> Path:
+        return self.folder / "configs" / f"{name.removeprefix('sha256:')}.json"
+
+    def shown(self, top: int) -> npt.NDArray[np.bool_]:
+        """Items, by number, that an answer read so far had among its first `top`."""
+        highest = np.pad(self._highest, (0, len(self.items) - len(self._highest)), constant_values=top + 1)
+        return highest <= top
 
     def _impressions(self, candidates: Path) -> Path:
         return self.folder / "impressions" / candidates.parent.name / candidates.name
@@ -177,12 +191,17 @@ class JoinedLog:
 
     def _requests(self, path: Path) -> pl.DataFrame:
         """A row per exposure of an hour, with the numbers of the items it showed."""
-        shown = self._of_scene(self._impressions(path)).select(*_OF_REQUESTS, *self._terms, "item_id")
+        shown = self._of_scene(self._impressions(path)).select(*_OF_REQUESTS, *self._terms, "item_id", "position")
         # Rows lie in the order of exposures and positions.
         frame = shown.collect()
-        frame = frame.with_columns(item=pl.Series(self.items.of(frame["item_id"])))
+        item = self.items.of(frame["item_id"])
+        self._highest = np.pad(
+            self._highest, (0, len(self.items) - len(self._highest)), constant_values=np.iinfo(np.int64).max
+        )
+        np.minimum.at(self._highest, item, frame["position"].to_numpy())
+        frame = frame.with_columns(item=pl.Series(item))
         grouped = frame.group_by("exposure_id", maintain_order=True)
-        return grouped.agg(pl.exclude("item", "item_id").first(), pl.col("item"))
+        return grouped.agg(pl.exclude("item", "item_id", "position").first(), pl.col("item"))
 
     def _batch(self, frame: pl.DataFrame, requests: pl.DataFrame) -> Requests | None:
         """Candidates with their requests; None where no request is of the scene."""
