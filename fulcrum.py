@@ -18,6 +18,7 @@ from training.commands import (
     calibrate,
     evaluate,
     events,
+    fusion_diff,
     publish,
     quantize,
     report,
@@ -33,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+fusion.app.command("diff")(fusion_diff.diff)
 app.add_typer(schema.app, name="schema")
 app.add_typer(fusion.app, name="fusion")
 app.add_typer(events.app, name="events")

@@ -19,7 +19,7 @@ import polars as pl
 import typer
 from rich.table import Table
 
-from benchmarks.rig import Broken, console, finish
+from benchmarks.rig import Broken, finish
 from model.events import EventCatalogue, FeedbackKind
 from model.fusion import parse_fusion
 from tests.support.event_log import START_MS, exposure_id

@@ -142,8 +142,8 @@ def diff_of_data(
         observer: called with progress.
 
     Raises:
-        FulcrumError: neither config has the scene, a config or the reward does not fit the bundle's tasks, the
-            data does not fit its schema, or no group has two rows.
+        FulcrumError: neither config has the scene, a config or the reward does not fit the bundle's tasks,
+            the data does not fit its schema, or no group has two rows.
     """
     known = dict.fromkeys(name for side in sides for name in side.config.scenes)
     if scene not in known:

@@ -12,6 +12,7 @@ import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import polars as pl
 
 from model.fusion.comparison import compare_orders
 from training.events.columns import context_of
-from training.metrics.resampling import ANY, UNIT, Draws, Ends, Resamples
+from training.metrics.resampling import UNIT, Draws, Ends, Resamples
 from training.metrics.reward import check_reward, values_of
 from training.tuning.replay import Replayed
 from training.tuning.requests import Floats, Ints, Numbers, Requests
@@ -222,7 +223,7 @@ class Differences:
 
     def _exposure(self) -> list[dict[str, Any]]:
         names = [f"below {LENGTHS_S[0]:g} s"]
-        names += [f"{low:g} to {high:g} s" for low, high in zip(LENGTHS_S, LENGTHS_S[1:], strict=False)]
+        names += [f"{low:g} to {high:g} s" for low, high in pairwise(LENGTHS_S)]
         names += [f"{LENGTHS_S[-1]:g} s and more", "unknown"]
         shares = self._lengths / np.maximum(self._lengths.sum(axis=1, keepdims=True), 1)
         return [

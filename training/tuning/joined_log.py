@@ -191,7 +191,9 @@ class JoinedLog:
 
     def _requests(self, path: Path) -> pl.DataFrame:
         """A row per exposure of an hour, with the numbers of the items it showed."""
-        shown = self._of_scene(self._impressions(path)).select(*_OF_REQUESTS, *self._terms, "item_id", "position")
+        shown = self._of_scene(self._impressions(path)).select(
+            *_OF_REQUESTS, *self._terms, "item_id", "position"
+        )
         # Rows lie in the order of exposures and positions.
         frame = shown.collect()
         item = self.items.of(frame["item_id"])

@@ -45,9 +45,7 @@ class JudgedRequests:
         FulcrumError: the data does not fit the bundle's schema, or no group has two rows.
     """
 
-    def __init__(
-        self, bundle: Bundle, folder: Path | None, scene: str, observer: Observer = silent
-    ) -> None:
+    def __init__(self, bundle: Bundle, folder: Path | None, scene: str, observer: Observer = silent) -> None:
         schema = bundle.schema
         source = read_source(schema, folder)
         same = source.fingerprint == bundle.manifest.data.get("fingerprint")
@@ -57,9 +55,7 @@ class JudgedRequests:
         self.items = Numbers()
         self.group = schema.data.group or schema.data.user
         if schema.data.group is None:
-            observer(
-                Warned("the recipe names no data.group: all rows of a user are taken for one request")
-            )
+            observer(Warned("the recipe names no data.group: all rows of a user are taken for one request"))
         # Rows of a group behind each other, in the order of the log; groups in that of their first rows.
         _, first, number, size = np.unique(
             log.group[rows], return_index=True, return_inverse=True, return_counts=True

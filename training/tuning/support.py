@@ -104,21 +104,17 @@ def _formulas(
             yield Verdict(
                 "formula",
                 True,
-                f"scene {name}: {formula} never ranked here, {', '.join(before)} did; its orders are certain, "
-                "what viewers do with them takes an experiment",
+                f"scene {name}: {formula} never ranked here, {', '.join(before)} did; its orders are certain, what "
+                " viewers do with them takes an experiment",
                 {"scene": name, "formula": formula, "logged": before},
             )
 
 
-def _shifts(
-    after: FusionConfig, logged: Sequence[FusionConfig], scenes: Sequence[str]
-) -> Iterator[Verdict]:
+def _shifts(after: FusionConfig, logged: Sequence[FusionConfig], scenes: Sequence[str]) -> Iterator[Verdict]:
     """How far weights are from those that exploring disturbed, in its standard deviations."""
     for name in scenes:
         scene = after.scene(name)[0]
-        explored = [
-            config.scene(name)[0] for config in logged if config.scene(name)[0].explore is not None
-        ]
+        explored = [config.scene(name)[0] for config in logged if config.scene(name)[0].explore is not None]
         if not explored:
             yield Verdict(
                 "shift",

@@ -79,7 +79,7 @@ def test_a_scene_is_read_alone_and_one_that_nothing_was_ranked_by_is_refused(tmp
     found = list(JoinedLog(out, "feed").batches(BOTH))
     assert {scene for batch in found for scene in batch.scene} == {"feed"}
     assert sum(map(len, found)) == 8
-    with pytest.raises(FulcrumError, match="--scene home: no request of the log .* feed, other"):
+    with pytest.raises(FulcrumError, match=r"--scene home: no request of the log .* feed, other"):
         JoinedLog(out, "home")
 
 
@@ -180,15 +180,17 @@ def test_the_newest_config_is_that_of_the_newest_exposure(tmp_path, log):
 
 
 def test_what_cannot_be_replayed_is_refused_in_one_line(tmp_path, log):
-    with pytest.raises(FulcrumError, match="no candidates/day.* expected what `fulcrum events join"):
+    with pytest.raises(FulcrumError, match=r"no candidates/day.* expected what `fulcrum events join"):
         JoinedLog(tmp_path)
-    with pytest.raises(FulcrumError, match="scene default has the task 'shr', .*; there is vtr, vcr"):
+    with pytest.raises(FulcrumError, match=r"scene default has the task 'shr', .*; there is vtr, vcr"):
         Replay(config("{tasks: {shr: {weight: 1}}}"), ("vtr", "vcr"))
     log.exposures[:] = [dataclasses.replace(one, candidates=None) for one in log.exposures]
     out = joined(tmp_path, log)
-    with pytest.raises(FulcrumError, match="none of 60 exposures holds its candidates; .*CANDIDATES above 0"):
+    with pytest.raises(
+        FulcrumError, match=r"none of 60 exposures holds its candidates; .*CANDIDATES above 0"
+    ):
         JoinedLog(out)
     old = next(out.glob("impressions/*/*.parquet"))
     pl.read_parquet(old).drop("context_json").write_parquet(old)
-    with pytest.raises(FulcrumError, match="joined by an earlier version.*run `fulcrum events join` again"):
+    with pytest.raises(FulcrumError, match=r"joined by an earlier version.*run `fulcrum events join` again"):
         JoinedLog(out)
