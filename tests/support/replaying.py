@@ -103,7 +103,8 @@ def answered(url: str, bodies: Sequence[Mapping[str, Any]], callers: int = 4) ->
 def replayed_wrong(out: Path, answers: Mapping[str, Sequence[str]]) -> tuple[int, int, int]:
     """Of a joined log: answers that were replayed, those of another order, those of other weights."""
     log = JoinedLog(out)
-    replay = Replay(parse_fusion(CONFIG), log.tasks)
+    assert log.newest() == parse_fusion(CONFIG)
+    replay = Replay(log.newest(), log.tasks)  # as the log holds it: in another order
     seen = wrong = other_weights = 0
     for batch in log.batches(replay.needs, rows=5_000):
         found = replay.of(batch)

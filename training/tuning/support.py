@@ -104,8 +104,8 @@ def _formulas(
             yield Verdict(
                 "formula",
                 True,
-                f"scene {name}: {formula} never ranked here, {', '.join(before)} did; its orders are certain, what "
-                " viewers do with them takes an experiment",
+                f"scene {name}: {formula} never ranked here, {', '.join(before)} did; its orders are "
+                "certain, what viewers do with them takes an experiment",
                 {"scene": name, "formula": formula, "logged": before},
             )
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("workers", "count"), [(2, 400), pytest.param(4, 10_000, marks=pytest.mark.long)], ids=["2", "4"]
+    ("workers", "count"), [(2, 300), pytest.param(4, 10_000, marks=pytest.mark.long)], ids=["2", "4"]
 )
 def test_answers_of_several_workers_are_replayed_exactly(watched, tmp_path, workers, count):
     fusion, events, out = tmp_path / "fusion.yaml", tmp_path / "events", tmp_path / "out"
