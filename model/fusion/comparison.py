@@ -167,15 +167,15 @@ def _tau_b(one: Ints, other: Ints, counts: NDArray[np.bool_]) -> Floats:
 
     Those that do not count are made equal, and last in both orders: they are in no discordant pair.
     """
-    count = one.shape[1]
-    one, other = (np.where(counts, each, count) for each in (one, other))
+    count, last = one.shape[1], int(max(one.max(initial=0), other.max(initial=0))) + 1
+    one, other = (np.where(counts, each, last) for each in (one, other))
     by_both = np.lexsort((other, one), axis=1)
     first, second = (np.take_along_axis(each, by_both, axis=1) for each in (one, other))
     number = np.count_nonzero(counts, axis=1)
     left_out = _pairs(count - number)
     pairs = _pairs(number)
     tied, tied_other, tied_in_both = (
-        _tied_pairs(each) - left_out for each in (first, np.sort(other, axis=1), first * (count + 1) + second)
+        _tied_pairs(each) - left_out for each in (first, np.sort(other, axis=1), first * (last + 1) + second)
     )
     concordance = pairs - tied - tied_other + tied_in_both - 2 * _inversions(second)
     with np.errstate(invalid="ignore"):
