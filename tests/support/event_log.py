@@ -117,7 +117,7 @@ def write_folder(
     """An empty folder of events."""
     folder = EventFolder(path)
     folder.write_catalogue(tasks, catalogue)
-    folder.configs.mkdir()
+    folder.configs.mkdir(exist_ok=True)
     folder.config(CONFIG).write_bytes(b"{}")
     return folder
 

@@ -71,8 +71,12 @@ def head(found: Mapping[str, Any]) -> Iterator[str]:
         if found["answers"]:
             of = found["answers"]
             yield f"of {of['answers']:,} answers that A or B gave, replay gives {of['equal']:,} again"
+            if of["equal"] < of["answers"]:
+                yield "(where predictions were kept as int16, or replay ran on another processor)"
     else:
         yield f"{what}; groups of {source['group']}, scene {source['scene']}"
+    if found["before"]["explores"] != found["after"]["explores"]:
+        yield "one of both explores where the other does not: its noise is part of what changes"
 
 
 def changes(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -43,8 +43,13 @@ class Side:
 
     def report(self) -> dict[str, Any]:
         """What it is."""
-        formulas = {name: scene.formula for name, scene in self.config.scenes.items()}
-        return {"name": self.name, "version": version(self.config), "formulas": formulas}
+        scenes = self.config.scenes.items()
+        return {
+            "name": self.name,
+            "version": version(self.config),
+            "formulas": {name: scene.formula for name, scene in scenes},
+            "explores": [name for name, scene in scenes if scene.explore is not None],
+        }
 
 
 @dataclass(frozen=True)

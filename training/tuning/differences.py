@@ -33,6 +33,8 @@ REWARD = "reward"
 _MOST_VALUES = 12
 """Of a context feature that is shown value by value."""
 _MOVERS = 10
+_SAME = 1e-9
+"""Of rank-biased overlap, less than which no order changes one from 1."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,7 @@ class Differences:
         for row in np.argsort(found["rbo"], kind="stable")[:most]:
             change = 1.0 - float(found["rbo"][row])
             full = len(self._examples) >= most
-            if change <= 0.0 or (full and change <= self._examples[0][0]):
+            if change <= _SAME or (full and change <= self._examples[0][0]):
                 break
             entry = (change, str(requests.ids[row]), self._example(requests, found, items, int(row)))
             (heapq.heappushpop if full else heapq.heappush)(self._examples, entry)

@@ -10,21 +10,11 @@ import pytest
 
 from model.errors import FulcrumError
 from model.fusion import parse_fusion, score, top_k, version
-from tests.support.event_log import START_MS, make_log, write_events, write_exposures, write_folder
-from training.events.join import join_events
+from tests.support.event_log import make_log, write_exposures, write_folder
 from training.tuning.joined_log import JoinedLog
 from training.tuning.replay import Replay
 
-LATE_MS = START_MS + 30 * 86_400_000
 BOTH = {"vtr", "vcr"}
-
-
-def joined(tmp_path, log):
-    folder = write_folder(tmp_path / "events")
-    write_exposures(folder, log.exposures)
-    write_events(folder, log.events)
-    join_events(folder.path, tmp_path / "out", LATE_MS)
-    return tmp_path / "out"
 
 
 @pytest.fixture
@@ -48,8 +38,8 @@ RANKS = config("{formula: rank_ensemble, tasks: {vtr: {weight: 1.0}, vcr: {weigh
 
 @pytest.mark.parametrize("tested", [PLAIN, RANKS], ids=["log_power", "rank_ensemble"])
 @pytest.mark.parametrize("rows", [1, 30, 1_000])
-def test_each_request_is_ordered_as_it_is_alone_and_unscored_ones_come_last(tmp_path, log, tested, rows):
-    read = JoinedLog(joined(tmp_path, log))
+def test_each_request_is_ordered_as_it_is_alone_and_unscored_ones_come_last(joined, log, tested, rows):
+    read = JoinedLog(joined(log))
     exposures = {one.exposure_id: one for one in log.exposures}
     seen = 0
     for batch in read.batches(BOTH, rows=rows):
@@ -70,12 +60,12 @@ def test_each_request_is_ordered_as_it_is_alone_and_unscored_ones_come_last(tmp_
     assert read.exposures == 60
 
 
-def test_a_scene_is_read_alone_and_one_that_nothing_was_ranked_by_is_refused(tmp_path, log):
+def test_a_scene_is_read_alone_and_one_that_nothing_was_ranked_by_is_refused(joined, log):
     log.exposures[:] = [
         dataclasses.replace(one, scene="feed" if number % 8 == 0 else "other")
         for number, one in enumerate(log.exposures)
     ]
-    out = joined(tmp_path, log)
+    out = joined(log)
     found = list(JoinedLog(out, "feed").batches(BOTH))
     assert {scene for batch in found for scene in batch.scene} == {"feed"}
     assert sum(map(len, found)) == 8
@@ -83,7 +73,7 @@ def test_a_scene_is_read_alone_and_one_that_nothing_was_ranked_by_is_refused(tmp
         JoinedLog(out, "home")
 
 
-def test_conditions_see_values_as_they_were_logged(tmp_path, log):
+def test_conditions_see_values_as_they_were_logged(joined, log):
     """In the column `hour`, 20 and "20" are one text."""
     log.exposures[:] = [
         dataclasses.replace(one, context={"hour": [20, "20", True, 20.5, None][number % 5]})
@@ -93,19 +83,19 @@ def test_conditions_see_values_as_they_were_logged(tmp_path, log):
         "{tasks: {vtr: {weight: 1}}, segments: [{name: late, when: {hour: {from: 20}}}, "
         "{name: text, when: {hour: '20'}}, {name: flag, when: {hour: true}}]}"
     )
-    read = JoinedLog(joined(tmp_path, log))
+    read = JoinedLog(joined(log))
     number = {one.exposure_id: number for number, one in enumerate(log.exposures)}
     for batch in read.batches(BOTH):
         expected = [["late", "text", "flag", "late", None][number[identity] % 5] for identity in batch.ids]
         assert Replay(tested, read.tasks).of(batch).segment.tolist() == expected
 
 
-def test_explored_weights_are_those_of_each_unit_to_the_bit(tmp_path, log):
+def test_explored_weights_are_those_of_each_unit_to_the_bit(joined, log):
     tested = config(
         "{tasks: {vtr: {weight: 1.0, smoothing: 0.1}, vcr: {weight: 0.5}}, explore: {share: 0.5, noise: 0.3}}"
     )
     scene = tested.scenes["default"]
-    read = JoinedLog(joined(tmp_path, log))
+    read = JoinedLog(joined(log))
     drawn = 0
     for batch in read.batches(BOTH):
         units = batch.unit_hash.copy()
@@ -134,13 +124,13 @@ def test_draws_of_many_units_are_those_of_each_alone():
     np.testing.assert_array_equal(explore.draw(mu, units), alone)
 
 
-def test_a_learned_formula_is_scored_by_the_network_that_the_caller_gives(tmp_path, log):
+def test_a_learned_formula_is_scored_by_the_network_that_the_caller_gives(joined, log):
     sha = "ab" * 32
     tested = parse_fusion(
         f"schema_version: 1\nscenes:\n  default: {{tasks: {{vtr: {{weight: 1}}}}}}\n"
         f"  feed: {{formula: model, file: a.onnx, sha256: {sha}, inputs: [vcr, vtr], fallback: default}}"
     )
-    read = JoinedLog(joined(tmp_path, log))
+    read = JoinedLog(joined(log))
     replay = Replay(tested, read.tasks, scorers={sha: lambda inputs: inputs[:, 0]})
     for batch in read.batches(BOTH):
         np.testing.assert_array_equal(replay.of(batch).value, batch.predictions["vcr"].astype(np.float64))
@@ -148,44 +138,36 @@ def test_a_learned_formula_is_scored_by_the_network_that_the_caller_gives(tmp_pa
         Replay(tested, read.tasks, "mine")
 
 
-def test_requests_of_a_bundle_that_lacks_a_task_are_left_out_and_counted(tmp_path):
-    folder = write_folder(tmp_path / "events", ("vtr", "vcr", "shr"))
-    write_exposures(folder, make_log(20).exposures)
-    write_exposures(folder, make_log(40, 1, tasks=("vtr", "vcr", "shr")).exposures, ("vtr", "vcr", "shr"))
-    write_events(folder, [])
-    join_events(folder.path, tmp_path / "out", LATE_MS)
-    read = JoinedLog(tmp_path / "out")
+def test_requests_of_a_bundle_that_lacks_a_task_are_left_out_and_counted(joined, tmp_path):
+    tasks = ("vtr", "vcr", "shr")
+    write_exposures(write_folder(tmp_path / "out-events", tasks), make_log(20).exposures)
+    read = JoinedLog(joined(make_log(40, 1, tasks=tasks), tasks=tasks))
     assert sum(map(len, read.batches({"shr"}))) == 10
     assert read.counts["lacking"] == 5
 
 
-def test_the_newest_config_is_that_of_the_newest_exposure(tmp_path, log):
+def test_the_newest_config_is_that_of_the_newest_exposure(joined, log):
     versions = [version(PLAIN), version(RANKS)]
     log.exposures[:] = [
         dataclasses.replace(one, fusion_version=versions[number >= 40])
         for number, one in enumerate(log.exposures)
     ]
-    out = joined(tmp_path, log)
-    from model.fusion import canonical_json
-
-    for one in (PLAIN, RANKS):
-        path = out / "configs" / f"{version(one).removeprefix('sha256:')}.json"
-        path.write_bytes(canonical_json(one))
+    out = joined(log, PLAIN, RANKS)
     read = JoinedLog(out)
     assert read.versions == {versions[0]: 40, versions[1]: 20}
     assert read.newest() == RANKS
-    path.unlink()
+    (out / "configs" / f"{versions[1].removeprefix('sha256:')}.json").unlink()
     with pytest.raises(FulcrumError, match="names this fusion config, and it is not there"):
         read.newest()
 
 
-def test_what_cannot_be_replayed_is_refused_in_one_line(tmp_path, log):
+def test_what_cannot_be_replayed_is_refused_in_one_line(joined, log, tmp_path):
     with pytest.raises(FulcrumError, match=r"no candidates/day.* expected what `fulcrum events join"):
         JoinedLog(tmp_path)
     with pytest.raises(FulcrumError, match=r"scene default has the task 'shr', .*; there is vtr, vcr"):
         Replay(config("{tasks: {shr: {weight: 1}}}"), ("vtr", "vcr"))
     log.exposures[:] = [dataclasses.replace(one, candidates=None) for one in log.exposures]
-    out = joined(tmp_path, log)
+    out = joined(log)
     with pytest.raises(
         FulcrumError, match=r"none of 60 exposures holds its candidates; .*CANDIDATES above 0"
     ):

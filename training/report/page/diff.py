@@ -68,7 +68,7 @@ def render(found: Mapping[str, Any]) -> str:
     environment.filters.update(share=_share, signed=_signed, figure=_figure)
     most = max((max(one["before"], one["after"]) for one in found["lengths"]), default=1.0)
     return environment.get_template("diff.html.j2").render(
-        found=found, picture=picture(found), most=most or 1.0, users_least=10
+        found=found, picture=picture(found), most=most or 1.0
     )
 
 
@@ -97,8 +97,7 @@ def picture(found: Mapping[str, Any]) -> Picture:
         )
         for at, (name, of) in enumerate(rows)
     ]
-    ticks = [(across(at * step) or 0.0, f"{at * step:+.3g}".rstrip()) for at in range(first, last + 1)]
-    ticks = [(x, f"{float(text):+.1%}" if float(text) else "0") for x, text in ticks]
+    ticks = [(across(at * step) or 0.0, _tick(at * step)) for at in range(first, last + 1)]
     return Picture(lines, across(0.0) or 0.0, _WIDTH, _ROW * len(lines) + 24, ticks)
 
 
@@ -106,6 +105,11 @@ def _step(span: float) -> float:
     """A round number that goes two to five times into a span."""
     power = 10.0 ** math.floor(math.log10(span))
     return next(power * part for part in (0.2, 0.5, 1.0, 2.0) if span / (power * part) <= 5.0)
+
+
+def _tick(value: float) -> str:
+    text = f"{100 * value:+.3g}".replace("-", MINUS)
+    return f"{text}%" if abs(value) > 1e-12 else "0"
 
 
 def _verdict(interval: Sequence[float | None]) -> str:
