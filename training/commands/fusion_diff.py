@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -88,7 +88,11 @@ def diff(
             from model.fusion import DEFAULT_SCENE, load_fusion
 
             loaded = load_bundle(bundle)
-            sides = tuple(_side(name, lambda: load_fusion(loaded.fusion_path)) for name in (a, b))
+
+            def own() -> FusionConfig:
+                return load_fusion(loaded.fusion_path)
+
+            sides = _side(a, own), _side(b, own)
             found = diff_of_data(loaded, data, scene or DEFAULT_SCENE, sides, wanted, observer)
     if report is not None:
         from training.report.page.diff import write_diff_page
@@ -113,12 +117,12 @@ def _check(log: Path | None, data: Path | None, bundle: Path | None, report: Pat
             raise FulcrumError(f"--report {report}: this is a folder; name a file")
 
 
-def _side(name: str, current: Any) -> Side:
+def _side(name: str, current: Callable[[], FusionConfig]) -> Side:
     from model.fusion import load_fusion
     from training.tuning.diff import Side
 
     if name == CURRENT:
-        config: FusionConfig = current()
+        config = current()
         return Side(name, config, _scorers(config, None))
     path = Path(name)
     config = load_fusion(path)

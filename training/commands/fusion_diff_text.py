@@ -89,7 +89,7 @@ def changes(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 def rates(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """By task, and the reward: under A, under B, change, its interval, whose calibration."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, of in (*found["rates"].items(), ("reward", found["reward"])):
         by = CALIBRATED_BY[of["calibrated_by"]] if "calibrated_by" in of else ""
         change = signed(of["relative"]), interval(of["relative_interval"], signed)

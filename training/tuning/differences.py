@@ -250,7 +250,7 @@ class Differences:
         self, feature: str, of: Ints, names: Sequence[str], columns: Mapping[str, npt.NDArray[Any]]
     ) -> list[dict[str, Any]]:
         def sums(name: str) -> Floats:
-            return np.bincount(of, columns[name], len(names))
+            return np.bincount(of, columns[name], len(names)).astype(np.float64)
 
         requests = np.bincount(of, minlength=len(names))
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -295,7 +295,7 @@ class Differences:
         return {
             "request": str(requests.ids[row]),
             "scene": str(requests.scene[row]),
-            "context": dict(context_of(requests.said[row])),
+            "context": {k: v for k, v in context_of(requests.said[row]).items() if v is not None},
             "candidates": int(requests.sizes[row]),
             "tau_b": float(found["tau_b"][row]),
             "rbo": float(found["rbo"][row]),

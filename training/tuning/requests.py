@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +83,7 @@ class Requests:
             return self
         candidates = np.repeat(rows, self.sizes)
         shown = np.repeat(rows, np.diff(self.shown_start))
-        changed = {
+        changed: dict[str, Any] = {
             "start": _starts(self.sizes[rows]),
             "shown_start": _starts(np.diff(self.shown_start)[rows]),
             "shown": self.shown[shown],
@@ -91,7 +92,7 @@ class Requests:
             "predictions": {task: p[candidates] for task, p in self.predictions.items()},
             "weights": {term: weight[rows] for term, weight in self.weights.items()},
         }
-        others = {
+        others: dict[str, Any] = {
             each.name: getattr(self, each.name)[rows] for each in fields(self) if each.name not in changed
         }
         return Requests(**changed, **others)

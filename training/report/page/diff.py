@@ -91,7 +91,8 @@ def picture(found: Mapping[str, Any]) -> Picture:
             name,
             _ROW * (at + 0.5),
             across(of["relative"]),
-            *(across(end) for end in of["relative_interval"]),
+            across(of["relative_interval"][0]),
+            across(of["relative_interval"][1]),
             _signed(of["relative"]),
             _verdict(of["relative_interval"]),
         )

@@ -1,0 +1,136 @@
+"""`fulcrum fusion diff`: what is printed and written, and what is refused in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+
+import orjson
+import pytest
+
+import fulcrum
+from model.fusion import canonical_json, parse_fusion, version
+from tests.support.event_log import START_MS, make_log, write_events, write_exposures, write_folder
+from training.events.join import join_events
+
+LOGGED = "scenes: {default: {tasks: {vtr: {weight: 1.0}, vcr: {weight: 0.5}}}}"
+OTHER = "scenes: {default: {tasks: {vtr: {weight: 0.2}, vcr: {weight: 1.5}}}}"
+SUM = "scenes: {default: {formula: weighted_sum, tasks: {vtr: {price: 1.0}}}}"
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """A joined log of 120 exposures, 30 of them with candidates, whose items' names are long and strange."""
+    root = tmp_path_factory.mktemp("log")
+    logged = parse_fusion(f"schema_version: 1\n{LOGGED}")
+    log = make_log(120)
+    for number, one in enumerate(log.exposures):
+        names = {item: f"<b>{item}</b>" + "x" * 90 for item in one.candidates.ids} if one.candidates else {}
+        candidates = one.candidates and dataclasses.replace(one.candidates, ids=list(names.values()))
+        log.exposures[number] = dataclasses.replace(
+            one,
+            items=[names.get(item, item) for item in one.items],
+            candidates=candidates,
+            fusion_version=version(logged),
+        )
+    folder = write_folder(root / "events")
+    folder.config(version(logged)).write_bytes(canonical_json(logged))
+    write_exposures(folder, log.exposures)
+    write_events(folder, [])
+    join_events(folder.path, root / "out", START_MS + 30 * 86_400_000)
+    return root / "out"
+
+
+@pytest.fixture
+def diff(monkeypatch, capsys, tmp_path):
+    """Run the command in a folder with configs: exit status, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in {"other": OTHER, "sum": SUM}.items():
+        (tmp_path / f"{name}.yaml").write_text(f"schema_version: 1\n{text}")
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["fulcrum", "fusion", "diff", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            fulcrum.main()
+        return (stopped.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
+def test_the_text_fits_80_columns(diff, out, monkeypatch):
+    monkeypatch.setattr("model.terminal.answer._width", 200)
+    code, text, err = diff("current", "other.yaml", "--log", out)
+    assert code == 0
+    assert "Replaying 360 candidates" in err
+    assert max(map(len, text.splitlines())) <= 80
+    for part in ("another item comes first", "reward", "mean rank", "15 to 30 s", "tab 1", "request 019b"):
+        assert part in text
+    assert "25.0% of 120 logged requests" in text.replace("\n", " ")
+    assert "nan" not in text
+
+
+def test_json_holds_all_of_it(diff, out):
+    code, text, _ = diff("current", "sum.yaml", "--log", out, "--json", "--examples", 1, "--top", 3)
+    found = orjson.loads(text)
+    assert code == 0
+    assert found["before"]["formulas"] == {"default": "log_power"}
+    assert found["top"] == 3
+    assert len(found["examples"]) == 1
+    assert found["out_of_support"]
+    assert {one["kind"] for one in found["support"] if one["outside"]} >= {"formula"}
+
+
+def test_the_page_stands_alone_and_shows_names_as_they_are(diff, out, tmp_path):
+    assert diff("current", "sum.yaml", "--log", out, "--report", "diff.html")[0] == 0
+    page = (tmp_path / "diff.html").read_text()
+    assert "&lt;b&gt;v" in page
+    assert "<b>v" not in page
+    assert "Out of support." in page
+    assert not re.search(r"https?://|src=|url\(|<script|@import", page)
+    assert "prefers-color-scheme: dark" in page
+    assert "None" not in page
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ([], "give --log OUT, or --bundle BUNDLE with --data DIR; found neither"),
+        (["--log", "LOG", "--bundle", "b"], "found both"),
+        (["--log", "LOG", "--data", "d"], "--data is read with --bundle"),
+        (["--log", "empty"], "no candidates/day=*/*.parquet in it"),
+        (["--log", "LOG", "--scene", "home"], "--scene home: no request of the log was ranked by it"),
+        (["--log", "LOG", "--reward", "shr"], "there is no label 'shr'; there is video_len_s, vtr, vcr"),
+        (["--log", "LOG", "--report", "."], "--report .: this is a folder"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(diff, out, words, error):
+    code, text, err = diff("current", "other.yaml", *(out if word == "LOG" else word for word in words))
+    assert code == 1
+    assert error in err
+    assert text == ""
+    assert "Traceback" not in err
+
+
+def test_a_config_that_does_not_fit_the_log_is_named(diff, out, tmp_path):
+    (tmp_path / "bad.yaml").write_text("schema_version: 1\nscenes: {default: {tasks: {shr: {weight: 1}}}}")
+    code, _, err = diff("current", "bad.yaml", "--log", out)
+    assert code == 1
+    assert "bad.yaml: scene default has the task 'shr', which there are no predictions of" in err
+    assert diff("current", "none.yaml", "--log", out)[0] == 1
+
+
+def test_groups_of_a_log_are_replayed_with_a_bundles_predictions(diff, trained):
+    given = ("--bundle", trained.bundle, "--data", trained.data)
+    code, text, err = diff("current", "sum.yaml", *given, "--json")
+    found = orjson.loads(text)
+    assert code == 0
+    assert "all rows of a user are taken for one request" in err
+    assert found["before"]["name"] == "current"
+    assert found["source"]["kind"] == "data"
+    assert found["source"]["group"] == "user_id"
+    assert found["source"]["requests"] == found["users"] > 30
+    assert found["rates"].keys() == {"vtr", "vcr", "shr"}
+    assert found["support"] == []
+    code, _, err = diff("current", "sum.yaml", *given, "--scene", "home")
+    assert (code, "--scene home: neither config has it; there is default" in err) == (1, True)
