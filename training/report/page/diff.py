@@ -65,7 +65,7 @@ def render(found: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(share=_share, signed=_signed, figure=_figure)
+    environment.filters.update(share=_share, signed=_signed, figure=_figure, decimal=_decimal)
     most = max((max(one["before"], one["after"]) for one in found["lengths"]), default=1.0)
     return environment.get_template("diff.html.j2").render(
         found=found, picture=picture(found), most=most or 1.0
@@ -130,3 +130,7 @@ def _signed(value: float | None) -> str:
 
 def _figure(value: float | None) -> str:
     return DASH if value is None else f"{value:.3g}"
+
+
+def _decimal(value: float | None) -> str:
+    return DASH if value is None else f"{value:.3f}"
