@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,8 @@ import httpx
 import numpy as np
 
 from model.fusion import parse_fusion
+from model.learned_fusion import LearnedNetwork
+from tests.support.learned_networks import INPUTS, monotone
 from training.tuning.joined_log import JoinedLog
 from training.tuning.replay import Replay
 
@@ -52,8 +55,12 @@ scenes:
     video_len: {kind: table, edges_s: [7, 30], values: [0.5, 1.0, 0.8], weight: 0.5}
     segments: [{name: evening, when: {hour: {from: 18}}, tasks: {cmr: {weight: 1.0}}}]
     explore: {share: 1.0, noise: 0.2}
+  plain: {base: default, explore: {share: 1.0, noise: 0.1}}
+  learned: {formula: model, file: score.onnx, sha256: SHA256, inputs: INPUTS, fallback: plain}
 """
-SCENES = ("default", "feed", "worth", "times", "ranks", "nowhere")
+NETWORK = monotone()
+CONFIG = CONFIG.replace("SHA256", hashlib.sha256(NETWORK).hexdigest()).replace("INPUTS", str(list(INPUTS)))
+SCENES = ("default", "feed", "worth", "times", "ranks", "learned", "nowhere")
 
 
 def requests(count: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -108,7 +115,8 @@ def replayed_wrong(out: Path, answers: Mapping[str, Sequence[str]]) -> tuple[int
     """Of a joined log: answers that were replayed, those of another order, those of other weights."""
     log = JoinedLog(out)
     assert log.newest() == parse_fusion(CONFIG)
-    replay = Replay(log.newest(), log.tasks)  # as the log holds it: in another order
+    networks = {hashlib.sha256(NETWORK).hexdigest(): LearnedNetwork(NETWORK, len(INPUTS))}
+    replay = Replay(log.newest(), log.tasks, scorers=networks)  # as the log holds it: in another order
     seen = wrong = other_weights = 0
     for batch in log.batches(replay.needs, rows=5_000):
         found = replay.of(batch)

@@ -81,7 +81,7 @@ def diff(
     with Rendered() as observer:
         if log is not None:
             joined = JoinedLog(log, scene)
-            sides = _side(a, joined.newest), _side(b, joined.newest)
+            sides = _side(a, joined.newest, log / "configs"), _side(b, joined.newest, log / "configs")
             found = diff_of_log(joined, *sides, wanted, observer)
         elif bundle is not None:
             from model.bundle import load_bundle
@@ -92,7 +92,7 @@ def diff(
             def own() -> FusionConfig:
                 return load_fusion(loaded.fusion_path)
 
-            sides = _side(a, own), _side(b, own)
+            sides = _side(a, own, loaded.path), _side(b, own, loaded.path)
             found = diff_of_data(loaded, data, scene or DEFAULT_SCENE, sides, wanted, observer)
     if report is not None:
         from training.report.page.diff import write_diff_page
@@ -117,18 +117,29 @@ def _check(log: Path | None, data: Path | None, bundle: Path | None, report: Pat
             raise FulcrumError(f"--report {report}: this is a folder; name a file")
 
 
-def _side(name: str, current: Callable[[], FusionConfig]) -> Side:
+def _side(name: str, current: Callable[[], FusionConfig], folder: Path) -> Side:
+    """A config; the networks of the current one are looked for in the folder."""
     from model.fusion import load_fusion
     from training.tuning.diff import Side
 
     if name == CURRENT:
         config = current()
-        return Side(name, config, _scorers(config, None))
+        return Side(name, config, _scorers(config, folder))
     path = Path(name)
     config = load_fusion(path)
     return Side(name, config, _scorers(config, path.parent))
 
 
-def _scorers(config: FusionConfig, folder: Path | None) -> Mapping[str, Scorer]:
-    del config, folder
-    return {}
+def _scorers(config: FusionConfig, folder: Path) -> Mapping[str, Scorer]:
+    """Networks of its learned formulas, which lie in this folder."""
+    from model.learned_fusion import scorer_of
+
+    found: dict[str, Scorer] = {}
+    for name, scene in config.scenes.items():
+        try:
+            network = scorer_of(scene, folder)
+        except FulcrumError as error:
+            raise FulcrumError(f"scene {name}: {error}") from error
+        if network is not None:
+            found[getattr(scene, "sha256")] = network  # noqa: B009 (a learned formula, as it has a network)
+    return found

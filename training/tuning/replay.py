@@ -1,7 +1,8 @@
 """Replay: the order that the service would have given by a fusion config, for many requests at once.
 
-The same formula (`model.fusion.score`), called once for all requests whose weights are the same. Weights of
-explored requests are drawn again from their unit's hash. Knows neither files nor what orders are worth.
+The same formula (`model.fusion.score`), called once for all requests whose weights are the same, and request
+by request for a network. Weights of explored requests are drawn again from their unit's hash. Knows neither
+files nor what orders are worth.
 
 Shapes: R requests, N candidates of all of them.
 """
@@ -123,6 +124,11 @@ class Replay:
     def _laws(self, requests: Requests) -> Iterator[tuple[_Rows, Scene, str | None, bool]]:
         """Rows with the same weights: the scene as it holds for them, their segment, and if it was drawn."""
         for rows, scene, segment in self._groups(requests):
+            if isinstance(scene, LearnedFormula):
+                # A network rounds otherwise where it has other rows beside.
+                for row in np.arange(len(requests))[rows]:
+                    yield np.array([row]), scene, segment, False
+                continue
             if scene.explore is None:
                 yield rows, scene, segment, False
                 continue

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.support.event_log import candidates
-from tests.support.replaying import CONFIG, answered, replayed_wrong, requests
+from tests.support.replaying import CONFIG, NETWORK, answered, replayed_wrong, requests
 from tests.support.service_process import serving
 from training.events.join import join_events
 
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 def test_answers_of_several_workers_are_replayed_exactly(watched, tmp_path, workers, count):
     fusion, events, out = tmp_path / "fusion.yaml", tmp_path / "events", tmp_path / "out"
     fusion.write_text(CONFIG)
+    (tmp_path / "score.onnx").write_bytes(NETWORK)
     with serving(
         tmp_path / "log",
         bundle=watched.bundle,
