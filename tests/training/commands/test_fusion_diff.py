@@ -120,6 +120,16 @@ def test_a_config_that_does_not_fit_the_log_is_named(diff, out, tmp_path):
     assert diff("current", "none.yaml", "--log", out)[0] == 1
 
 
+def test_a_network_that_is_not_beside_its_config_is_named(diff, out, tmp_path):
+    learned = f"{{formula: model, file: a.onnx, sha256: {'ab' * 32}, inputs: [vtr], fallback: default}}"
+    (tmp_path / "learned.yaml").write_text(
+        f"schema_version: 1\nscenes: {{default: {{tasks: {{vtr: {{weight: 1}}}}}}, feed: {learned}}}"
+    )
+    code, _, err = diff("current", "learned.yaml", "--log", out)
+    assert code == 1
+    assert "scene feed: network a.onnx" in err
+
+
 def test_groups_of_a_log_are_replayed_with_a_bundles_predictions(diff, trained):
     given = ("--bundle", trained.bundle, "--data", trained.data)
     code, text, err = diff("current", "sum.yaml", *given, "--json")
