@@ -34,7 +34,7 @@ scenes:
       - {name: tabs, when: {tab: ["1", true]}, video_len: {weight: 0.1}}
   worth:
     formula: weighted_sum
-    tasks: {vcr: {price: 0.5, price_per_s: 0.02}, shr: {price: 15.0}, cmr: {price: 12.0, a: 0.1, b: 0.8}}
+    tasks: {vcr: {price: 0.05, price_per_s: 0.02}, shr: {price: 15.0}, cmr: {price: 12.0, a: 0.1, b: 0.8}}
     combine: plus
     video_len: {kind: sigmoid, mid_s: 20.0, width_s: 5.0, weight: 0.3}
     calibration:

@@ -141,7 +141,7 @@ class Replay:
                 yield numbers[~drawn], scene, segment, False
             means, numbers = scene.parameters(), numbers[drawn]
             units, unit = np.unique(requests.unit_hash[numbers], return_inverse=True)
-            weights = scene.explore.draw(np.array(list(means.values())), units).tolist()
+            weights = scene.explore.draw(np.array(list(means.values())), units, scene.least()).tolist()
             by_unit = np.split(numbers[np.argsort(unit, kind="stable")], np.cumsum(np.bincount(unit))[:-1])
             for own, rows_of_unit in zip(weights, by_unit, strict=True):
                 parameters = dict(zip(means, own, strict=True))

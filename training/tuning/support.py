@@ -149,7 +149,7 @@ def _shifts(after: FusionConfig, logged: Sequence[FusionConfig], scenes: Sequenc
 def _shift(weights: Mapping[str, float], logged: Any) -> dict[str, float]:
     """By term: z of these weights under a scene's noise law; infinite for a term that it never disturbed."""
     means = logged.parameters()
-    deviations = logged.explore.deviations(np.array(list(means.values())))
+    deviations = logged.explore.deviations(np.array(list(means.values())), logged.least())
     found = {
         term: (weights.get(term, 0.0 if "." not in term else -math.inf) - mean) / deviation
         for (term, mean), deviation in zip(means.items(), deviations.tolist(), strict=True)
