@@ -52,7 +52,7 @@ class FusedScore:
         if named:
             raise FulcrumError(
                 f"scene {self.scene!r} of {self.file} has conditions on {listed(sorted(named))}; "
-                "one order is judged here: name a scene without, or see `fulcrum fusion diff`, which knows requests"
+                "one order is judged here: name a scene without, or see `fulcrum fusion diff`"
             )
         return config
 
