@@ -4,18 +4,20 @@ Knows nothing about networks, encoders or fusion; it makes tables and answers wh
 """
 
 from training.simulation.behaviour import Behaviour, Impressions, Truth
-from training.simulation.config import ResponseConfig, RewardWeights, WorldConfig
+from training.simulation.config import ResponseConfig, WorldConfig
 from training.simulation.log import SyntheticData, simulate, simulate_log
 from training.simulation.policy import Policy, noisy_interest
+from training.simulation.reward import AdditiveReward, ComplementaryReward
 from training.simulation.tables import items_table, users_table
 from training.simulation.world import World
 
 __all__ = [
+    "AdditiveReward",
     "Behaviour",
+    "ComplementaryReward",
     "Impressions",
     "Policy",
     "ResponseConfig",
-    "RewardWeights",
     "SyntheticData",
     "Truth",
     "World",

@@ -15,8 +15,9 @@ from typing import Final
 
 import numpy as np
 
-from training.simulation.config import ResponseConfig, RewardWeights
+from training.simulation.config import ResponseConfig
 from training.simulation.population import BoolArray, FloatArray, IntArray, Videos, Viewers
+from training.simulation.reward import Reward
 
 TABS: Final = ("feed", "discover", "friends")
 _TAB_WATCH: Final = np.array([0.0, -0.35, 0.2])
@@ -86,7 +87,7 @@ def interest(
     return np.asarray(c.taste * taste + c.style * style + c.quality * videos.quality[video], dtype=np.float64)
 
 
-def expect(viewers: Viewers, videos: Videos, rows: Impressions, c: ResponseConfig, w: RewardWeights) -> Truth:
+def expect(viewers: Viewers, videos: Videos, rows: Impressions, c: ResponseConfig, worth: Reward) -> Truth:
     """The exact expectations of `rows` (up to 1 ms of rounding), in closed form."""
     chances = _chances(viewers, videos, rows, c)
     seconds = videos.duration_ms[rows.video] / 1000.0
@@ -98,9 +99,7 @@ def expect(viewers: Viewers, videos: Videos, rows: Impressions, c: ResponseConfi
     completion = _mean_capped(chances.log_ratio, c.watch_noise, 1.0)
     vcr = completion * (1.0 - c.bounce) / (1.0 - c.bounce * (1.0 - chances.click))
     watch_s = plays * seconds * _mean_capped(chances.log_ratio, c.watch_noise, c.replay_cap)
-    reward = w.watch_s * watch_s + entered * (
-        w.completion * vcr + w.share * chances.share + w.comment * chances.comment
-    )
+    reward = worth.expected(entered, watch_s, vcr, chances.share, chances.comment)
     return Truth(
         examined=chances.examined,
         entered=entered,
@@ -135,16 +134,11 @@ def sample(
     )
 
 
-def realised(videos: Videos, video: IntArray, did: Behaviour, w: RewardWeights) -> FloatArray:
+def realised(videos: Videos, video: IntArray, did: Behaviour, worth: Reward) -> FloatArray:
     """The planted reward of what viewers did with `video` [N]; its expectation is the truth's `reward`."""
-    watched = did.play_time_ms / videos.duration_ms[video]
-    return np.asarray(
-        w.watch_s * did.play_time_ms / 1000.0
-        + w.completion * np.minimum(watched, 1.0)
-        + w.share * did.is_share
-        + w.comment * did.is_comment,
-        dtype=np.float64,
-    )
+    completion = np.minimum(did.play_time_ms / videos.duration_ms[video], 1.0)
+    entered = (did.play_time_ms > 0) | did.is_click
+    return worth.realised(entered, did.play_time_ms.astype(np.float64), completion, did.is_share, did.is_comment)
 
 
 def _chances(viewers: Viewers, videos: Videos, rows: Impressions, c: ResponseConfig) -> _Chances:

@@ -3,24 +3,8 @@
 from pydantic import Field, model_validator
 
 from model.frozen import Frozen
+from training.simulation.reward import AdditiveReward, Reward
 from training.simulation.topics import TOPICS
-
-
-class RewardWeights(Frozen):
-    """The planted reward of one impression: the weighted sum of what the viewer did with it.
-
-    A session's reward is the sum over its impressions. The defaults let watching, sharing and commenting
-    matter about alike in what separates a good ranking from a bad one, so no task alone ranks well.
-    """
-
-    watch_s: float = 0.02
-    """Reward of a second watched, replays included."""
-    completion: float = 0.5
-    """Reward of a video watched to its end; a part of it for a part of the video."""
-    share: float = 15.0
-    """Reward of a share."""
-    comment: float = 12.0
-    """Reward of a comment."""
 
 
 class ResponseConfig(Frozen):
@@ -88,8 +72,8 @@ class WorldConfig(Frozen):
     """How much the logging policy follows true interest; 0 shows candidates at random."""
     response: ResponseConfig = ResponseConfig()
     """How viewers respond."""
-    reward: RewardWeights = RewardWeights()
-    """What a response is worth."""
+    reward: Reward = AdditiveReward()
+    """What a response is worth. It changes no viewer and no log."""
 
     @model_validator(mode="after")
     def _a_request_can_be_filled(self) -> "WorldConfig":
