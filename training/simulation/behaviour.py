@@ -138,7 +138,9 @@ def realised(videos: Videos, video: IntArray, did: Behaviour, worth: Reward) -> 
     """The planted reward of what viewers did with `video` [N]; its expectation is the truth's `reward`."""
     completion = np.minimum(did.play_time_ms / videos.duration_ms[video], 1.0)
     entered = (did.play_time_ms > 0) | did.is_click
-    return worth.realised(entered, did.play_time_ms.astype(np.float64), completion, did.is_share, did.is_comment)
+    return worth.realised(
+        entered, did.play_time_ms.astype(np.float64), completion, did.is_share, did.is_comment
+    )
 
 
 def _chances(viewers: Viewers, videos: Videos, rows: Impressions, c: ResponseConfig) -> _Chances:
