@@ -6,7 +6,7 @@ Does not know which tasks a bundle has (`check_tasks` is told), how scores are c
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -87,9 +87,27 @@ def parse_fusion(text: str, source: str | Path | None = None) -> FusionConfig:
         raise FusionError(f"{_titled(source)}{error}") from None
 
 
-def default_fusion(task_names: Iterable[str]) -> FusionConfig:
-    """Weight 1 for each task, no video length: the plain product of the predictions."""
-    tasks = {name: TaskTerm(weight=1.0) for name in task_names}
+SMOOTHING = 3.0
+"""Of the default fusion, in units of a task's mean: docs/fusion.md has what other values give."""
+
+
+def default_fusion(task_names: Iterable[str], means: Mapping[str, float] | None = None) -> FusionConfig:
+    """Weight 1 for each task, no video length: the product of the predictions, smoothed where means are known.
+
+    Without smoothing, a task whose predictions differ by a factor of ten among candidates decides the order
+    alone, however rare its behaviour; with it, predictions count by their distance from 0, as in a sum.
+
+    Args:
+        task_names: of the bundle.
+        means: mean label by task; `SMOOTHING` times it, in two digits, is the smoothing. A task that is not
+            named or whose mean is not above 0 has none; predictions are 1 at most, and so is what counts of
+            a mean.
+    """
+    tasks = {}
+    for name in task_names:
+        mean = (means or {}).get(name, 0.0)
+        smoothing = float(f"{SMOOTHING * min(mean, 1.0):.2g}") if mean > 0.0 else 0.0
+        tasks[name] = TaskTerm(weight=1.0, smoothing=smoothing)
     return FusionConfig(schema_version=1, scenes={DEFAULT_SCENE: LogPower(tasks=tasks)})
 
 

@@ -80,7 +80,7 @@ def write_bundle(
         schema = encoder.schema
         (fresh / SCHEMA).write_text(schema.model_dump_json(indent=2), encoding="utf-8")
         (fresh / ENCODER).write_bytes(encoder.to_json())
-        (fresh / FUSION).write_bytes(canonical_json(default_fusion(schema.task_names)))
+        (fresh / FUSION).write_bytes(canonical_json(default_fusion(schema.task_names, _means(provenance))))
         # By name and not from the graph, whose initialisers are what the exporter's optimizer made of them.
         np.savez(fresh / WEIGHTS, allow_pickle=False, **kept_weights(network))
         inputs = _inputs(rows, _SAMPLE_ROWS, users=4)
@@ -95,6 +95,12 @@ def write_bundle(
             environment=environment(),
             **provenance,
         )
+
+
+def _means(provenance: Mapping[str, Any]) -> dict[str, float]:
+    """Mean validation label by task, where there is one."""
+    found = {task: metrics.get("mean_label") for task, metrics in provenance.get("metrics", {}).items()}
+    return {task: mean for task, mean in found.items() if mean is not None}
 
 
 def check_replaceable(folder: Path) -> None:
