@@ -81,7 +81,7 @@ def compared(bundle: Bundle, demo: Bundle, out: Path, since_ms: int, folder: Pat
     fulcrum(
         *("evaluate", bundle.path, "--data", out, "--where", where, "--group", group, "--predictions", found)
     )
-    logged = ["exposure_id", "item_id", "play_time_ms", "is_share", "is_comment"]
+    logged = ["exposure_id", "item_id", "play_time_ms", "is_click", "is_share", "is_comment"]
     tasks = bundle.task_names
     rows = pl.read_parquet(found).join(
         pl.read_parquet(out / "impressions/**/*.parquet").select(*logged, *(f"p_{task}" for task in tasks)),
@@ -100,13 +100,12 @@ def compared(bundle: Bundle, demo: Bundle, out: Path, since_ms: int, folder: Pat
         wanted = ("auc", "gauc") if task.type == "binary" else ("mse",)
         differences |= {f"{task.name} {metric}": metrics[metric] for metric in wanted}
     length = rows["video_len_s"].to_numpy()
-    weights = world_of(demo.schema, "demo").reward
-    watched = rows["play_time_ms"].to_numpy() / 1000.0
-    worth = (
-        weights.watch_s * watched
-        + weights.completion * np.minimum(watched / length, 1.0)
-        + weights.share * rows["is_share"].to_numpy()
-        + weights.comment * rows["is_comment"].to_numpy()
+    play_ms = rows["play_time_ms"].to_numpy().astype(np.float64)
+    clicked, shared, commented = (
+        rows[name].to_numpy() > 0 for name in ("is_click", "is_share", "is_comment")
+    )
+    worth = world_of(demo.schema, "demo").reward.realised(
+        (play_ms > 0) | clicked, play_ms, np.minimum(play_ms / 1000.0 / length, 1.0), shared, commented
     )
     scene = load_fusion(demo.fusion_path).scenes["default"]
     ndcg = GroupedNdcg(worth, groups, users)

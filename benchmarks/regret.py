@@ -18,11 +18,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.best_fusion import FORMS, TASKS, best, product
 from model.bundle import Bundle, load_bundle
 from model.bundle.inputs import NetworkInputs
 from model.bundle.session import NetworkSession
@@ -46,7 +47,6 @@ from training.viewers import Audience
 
 HOME = Path("build/regret")
 FULCRUM = str(Path(sys.executable).with_name("fulcrum"))
-TASKS = ("vtr", "vcr", "shr", "cmr")
 REWARDS: dict[str, Reward] = {
     "additive": AdditiveReward(),
     "complementary": ComplementaryReward(),
@@ -54,7 +54,7 @@ REWARDS: dict[str, Reward] = {
 FIRST_SEED, SLOTS = 7, 10
 JUDGED, SEARCHED = 1, 2
 """Seeds of the audiences."""
-SEARCH_REQUESTS = 1_600
+SEARCH_REQUESTS = 1_000
 SMOOTHINGS = (1, 3, 10, 30)
 """Multiples of the tasks' means."""
 PLAIN = default_fusion(TASKS).scenes[DEFAULT_SCENE]
@@ -71,7 +71,7 @@ BEFORE = parse_fusion(
 """examples/fusion.yaml before it had smoothing."""
 FILE = Path("examples/fusion.yaml")
 EXPLORE = Explore(share=1.0, noise=0.2)
-DEVIATION, EXPLORING = "(sd of a request's reward / mean)", f"(cost of exploring all by {EXPLORE.noise:g})"
+DEVIATION, EXPLORING = "(sd of a request's reward / mean)", f"(exploring all by {EXPLORE.noise:g})"
 T_95 = (0.0, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Student's quantile by degrees of freedom."""
 Floats = NDArray[np.float64]
@@ -156,21 +156,6 @@ class Judge:
         return float(np.mean(values))
 
 
-@dataclass(frozen=True)
-class Form:
-    """A formula with free parameters.
-
-    Attributes:
-        scene: of parameters, given the mean of each task's predictions.
-        starts: where searches begin.
-        width: standard deviation of the first generation.
-    """
-
-    scene: Callable[[Sequence[float], dict[str, float]], Scene]
-    starts: Sequence[Sequence[float]]
-    width: float
-
-
 def predicted(bundle: Bundle, requests: Requests) -> Predictions:
     """What the bundle's network says of every candidate, as it is published and served: [R * P] by task."""
     rows = {}
@@ -191,79 +176,20 @@ def predicted(bundle: Bundle, requests: Requests) -> Predictions:
     return {task: np.concatenate([part[task] for part in parts]).astype(np.float64) for task in TASKS}
 
 
-def _product(x: Sequence[float], means: dict[str, float], smoothings: Sequence[float]) -> Scene:
-    """Elasticities at the tasks' means and the length's weight; smoothings in units of the means."""
-    tasks = {
-        task: {"weight": _within(x[k] * (1.0 + s), 100.0), "smoothing": s * means[task]}
-        for k, (task, s) in enumerate(zip(TASKS, smoothings, strict=True))
-    }
-    length = {"kind": "log", "scale_s": 30.0, "weight": _within(x[4], 100.0)}
-    return _scene({"formula": "log_power", "tasks": tasks, "video_len": length})
-
-
-def _smoothed(x: Sequence[float], means: dict[str, float]) -> Scene:
-    return _product(x, means, [float(np.exp(_within(value, 4.6))) for value in x[5:]])
-
-
-def _sum(x: Sequence[float], means: dict[str, float]) -> Scene:
-    """Prices in units of 1 / mean, of vcr for each second, too, and the length's weight."""
-    tasks = {task: {"price": _within(x[k] / means[task], 1e6)} for k, task in enumerate(TASKS)}
-    tasks["vcr"]["price_per_s"] = _within(x[4] / means["vcr"] / 30.0, 1e6)
-    length = {"kind": "log", "scale_s": 30.0, "weight": _within(x[5], 100.0)}
-    return _scene({"formula": "weighted_sum", "tasks": tasks, "video_len": length})
-
-
-FORMS = {
-    "best product, no smoothing": Form(
-        lambda x, means: _product(x, means, [0.0] * 4),
-        ([1.0, 0.5, 0.1, 0.1, 0.5], [0.0, 0.5, 0.5, 0.5, 0.5]),
-        0.4,
-    ),
-    "best product, smoothing": Form(
-        _smoothed,
-        ([0.2, 0.3, 0.1, 0.1, 0.3, 0.0, 0.0, 2.0, 2.0], [0.2, 0.5, 0.3, 0.3, 0.3, 2.0, 2.0, 2.0, 2.0]),
-        0.4,
-    ),
-    "best weighted sum": Form(_sum, ([0.0, 0.3, 0.15, 0.1, 0.5, 0.0], [0.2, 0.5, 0.1, 0.1, 0.1, 0.5]), 0.3),
-}
-
-
-def best(form: Form, judge: Judge, generations: int = 16, members: int = 20) -> Scene:
-    """The scene that a cross-entropy search finds: normal draws, refitted to the best quarter of each.
-
-    Rubinstein 1999, "The cross-entropy method for combinatorial and continuous optimization"; the variance is
-    kept from collapsing by a mixture with the one before.
-    """
-    means = {task: float(values.mean()) for task, values in judge.p.items()}
-    rng = np.random.default_rng(0)
-    found: list[tuple[float, Scene]] = []
-    for start in form.starts:
-        mean, spread = np.array(start), np.eye(len(start)) * form.width**2
-        for _ in range(generations):
-            drawn = rng.multivariate_normal(mean, spread, members)
-            worth = [judge.value(form.scene(x.tolist(), means)) for x in drawn]
-            elite = drawn[np.argsort(worth)[-members // 4 :]]
-            spread = 0.5 * spread + 0.5 * (elite - mean).T @ (elite - mean) / len(elite)
-            mean = elite.mean(axis=0)
-        scene = form.scene(mean.tolist(), means)
-        found.append((judge.value(scene), scene))
-    return max(found, key=lambda one: one[0])[1]
-
-
-def _scene(scene: dict[str, Any]) -> Scene:
-    return parse_fusion(jsons.dumps({"schema_version": 1, "scenes": {"default": scene}})).scenes["default"]
-
-
-def _within(value: float, bound: float) -> float:
-    return float(min(max(value, -bound), bound))
+def kept(bundle: Bundle, audience: int, requests: Requests) -> Predictions:
+    """The same, from the run before where there was one."""
+    file = HOME / f"predicted-{bundle.version[-12:]}-{audience}-{len(requests.real)}.npz"
+    if not file.exists():
+        whole = file.with_suffix(f".{os.getpid()}.npz")
+        np.savez(whole, allow_pickle=False, **predicted(bundle, requests))
+        whole.replace(file)
+    return dict(np.load(file))
 
 
 def fixed(bundle: Bundle, means: dict[str, float]) -> dict[str, Scene]:
     """Scenes that nobody searches for."""
     smoothed = {
-        f"plain product, smoothing {times} x mean": _product(
-            [1 / (1 + times)] * 4 + [0.0], means, [times] * 4
-        )
+        f"plain product, smoothing {times} x mean": product([1 / (1 + times)] * 4 + [0.0], means, [times] * 4)
         for times in SMOOTHINGS
     }
     return {
@@ -301,7 +227,9 @@ def regrets(seed: int, worlds: Sequence[str], requests: int) -> Iterator[tuple[s
         Requests.of(base, JUDGED, requests),
         Requests.of(base, SEARCHED, SEARCH_REQUESTS),
     ]
-    by_network = [predicted(bundle, each) for each in both]
+    by_network = [
+        kept(bundle, audience, each) for audience, each in zip((JUDGED, SEARCHED), both, strict=True)
+    ]
     for name in worlds:
         world = World(WorldConfig(seed=seed, reward=REWARDS[name]), base.viewers, base.videos)
         truths = [world.expect(each.rows) for each in both]
@@ -320,12 +248,13 @@ def regrets(seed: int, worlds: Sequence[str], requests: int) -> Iterator[tuple[s
             for what, scene in scenes.items():
                 yield name, source, what, 1.0 - judged.value(scene) / oracle
             for what, form in FORMS.items():
-                scene = best(form, searched)
+                scene = best(form, searched.value, means)
                 yield name, source, what, 1.0 - judged.value(scene) / oracle
                 print(f"{seed} {name} {source} {what}: {scene.model_dump_json()}", file=sys.stderr)
             if source == "PLE":
-                scene = scenes[f"{FILE}"]
-                yield name, source, EXPLORING, 1.0 - judged.explored(scene) / judged.value(scene)
+                for what in (f"{FILE}, before", f"{FILE}"):
+                    cost = 1.0 - judged.explored(scenes[what]) / judged.value(scenes[what])
+                    yield name, source, f"{EXPLORING}: {what}", cost
 
 
 def _deviation(world: World, judge: Judge) -> float:

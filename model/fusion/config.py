@@ -92,10 +92,10 @@ SMOOTHING = 3.0
 
 
 def default_fusion(task_names: Iterable[str], means: Mapping[str, float] | None = None) -> FusionConfig:
-    """Weight 1 for each task, no video length: the product of the predictions, smoothed where means are known.
+    """Weight 1 for each task, no video length: the product of the predictions, smoothed by their means.
 
-    Without smoothing, a task whose predictions differ by a factor of ten among candidates decides the order
-    alone, however rare its behaviour; with it, predictions count by their distance from 0, as in a sum.
+    Without smoothing, a prediction near 0 sinks a candidate whatever else it has, and a rare behaviour, whose
+    predictions differ by the largest factors, counts most.
 
     Args:
         task_names: of the bundle.

@@ -147,6 +147,9 @@ class TableSpec(Frozen):
         return (value,) if isinstance(value, str) else value
 
 
+Option = str | int | float | bool
+
+
 class DataSpec(Frozen):
     """Where the log lies and which of its columns are keys."""
 
@@ -162,8 +165,8 @@ class DataSpec(Frozen):
     """Reader `files`: texts in csv files that stand for a missing value, beside nothing at all."""
     keep: str | None = None
     """Polars SQL: the log rows to keep; the rest is counted and left out."""
-    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """Options of a named reader; `fulcrum train` refuses unknown ones by name."""
+    options: dict[str, Option | dict[str, Option]] = Field(default_factory=dict)
+    """Options of a named reader, or groups of them; `fulcrum train` refuses unknown ones by name."""
     user: str
     """Column of the user id."""
     item: str | None = None

@@ -12,6 +12,7 @@ import torch
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
+from model.fusion import load_fusion
 from model.network.network import build_network
 from training.fitting.network import side_spec, task_heads
 from training.progress import Warned
@@ -41,6 +42,13 @@ def test_the_manifest_says_what_was_trained_on_what_and_how_well(trained):
     assert set(manifest.parity) == {"1", "7", "500", "4096"}
     assert all(0 <= difference <= 1e-5 for difference in manifest.parity.values())
     assert manifest.environment["torch"] == torch.__version__
+
+
+def test_the_default_fusion_smooths_each_task_by_three_times_its_mean(trained):
+    bundle = load_bundle(trained.bundle)
+    smoothings = load_fusion(bundle.fusion_path).scenes["default"].smoothings
+    means = {task: metrics["mean_label"] for task, metrics in bundle.manifest.metrics.items()}
+    assert smoothings == pytest.approx({task: 3.0 * mean for task, mean in means.items()}, rel=0.05)
 
 
 def test_the_example_request_names_a_known_user_videos_and_context(trained):

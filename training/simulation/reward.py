@@ -97,7 +97,8 @@ class ComplementaryReward(Frozen):
         self, entered: Flags, watch_ms: Floats, completion: Floats, share: Flags, comment: Flags
     ) -> Floats:
         """Rewards of what happened [N]; arguments as for an additive reward."""
-        return self.expected(entered * 1.0, watch_ms, completion, share * 1.0, comment * 1.0)
+        entries, shares, comments = (flags.astype(np.float64) for flags in (entered, share, comment))
+        return self.expected(entries, watch_ms, completion, shares, comments)
 
 
 def _with_kind(value: Any) -> Any:

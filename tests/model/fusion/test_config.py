@@ -101,6 +101,13 @@ def test_the_default_fusion_is_the_plain_product():
     assert parse_fusion(canonical_json(config).decode()) == config
 
 
+def test_the_default_fusion_smooths_by_three_times_the_mean_in_two_digits():
+    config = default_fusion(["vtr", "shr", "cmr", "other"], {"vtr": 0.43994, "shr": 0.0012, "cmr": 0.0})
+    assert config.scenes["default"].smoothings == {"vtr": 1.3, "shr": 0.0036}
+    assert default_fusion(["seconds"], {"seconds": 25.0}).scenes["default"].smoothings == {"seconds": 3.0}
+    assert parse_fusion(canonical_json(config).decode()) == config
+
+
 @examples(40)
 @given(documents)
 def test_the_canonical_form_and_any_json_of_it_mean_the_same(document):
