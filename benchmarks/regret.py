@@ -55,7 +55,7 @@ FIRST_SEED, SLOTS = 7, 10
 JUDGED, SEARCHED = 1, 2
 """Seeds of the audiences."""
 SEARCH_REQUESTS = 1_000
-SMOOTHINGS = (1, 3, 10, 30)
+SMOOTHINGS = (0.5, 1, 3, 10)
 """Multiples of the tasks' means."""
 PLAIN = default_fusion(TASKS).scenes[DEFAULT_SCENE]
 BEFORE = parse_fusion(

@@ -87,7 +87,7 @@ def parse_fusion(text: str, source: str | Path | None = None) -> FusionConfig:
         raise FusionError(f"{_titled(source)}{error}") from None
 
 
-SMOOTHING = 3.0
+SMOOTHING = 0.5
 """Of the default fusion, in units of a task's mean: docs/fusion.md has what other values give."""
 
 

@@ -44,11 +44,11 @@ def test_the_manifest_says_what_was_trained_on_what_and_how_well(trained):
     assert manifest.environment["torch"] == torch.__version__
 
 
-def test_the_default_fusion_smooths_each_task_by_three_times_its_mean(trained):
+def test_the_default_fusion_smooths_each_task_by_half_its_mean(trained):
     bundle = load_bundle(trained.bundle)
     smoothings = load_fusion(bundle.fusion_path).scenes["default"].smoothings
     means = {task: metrics["mean_label"] for task, metrics in bundle.manifest.metrics.items()}
-    assert smoothings == pytest.approx({task: 3.0 * mean for task, mean in means.items()}, rel=0.05)
+    assert smoothings == pytest.approx({task: 0.5 * mean for task, mean in means.items()}, rel=0.05)
 
 
 def test_the_example_request_names_a_known_user_videos_and_context(trained):

@@ -101,10 +101,10 @@ def test_the_default_fusion_is_the_plain_product():
     assert parse_fusion(canonical_json(config).decode()) == config
 
 
-def test_the_default_fusion_smooths_by_three_times_the_mean_in_two_digits():
+def test_the_default_fusion_smooths_by_half_the_mean_in_two_digits():
     config = default_fusion(["vtr", "shr", "cmr", "other"], {"vtr": 0.43994, "shr": 0.0012, "cmr": 0.0})
-    assert config.scenes["default"].smoothings == {"vtr": 1.3, "shr": 0.0036}
-    assert default_fusion(["seconds"], {"seconds": 25.0}).scenes["default"].smoothings == {"seconds": 3.0}
+    assert config.scenes["default"].smoothings == {"vtr": 0.22, "shr": 0.0006}
+    assert default_fusion(["seconds"], {"seconds": 25.0}).scenes["default"].smoothings == {"seconds": 0.5}
     assert parse_fusion(canonical_json(config).decode()) == config
 
 
