@@ -74,7 +74,7 @@ class ComplementaryReward(Frozen):
 
     if the viewer entered, else 0. The best order is that of a product of predictions in which 1 / `share` and
     1 / `comment` smooth shares and comments. With the defaults, the reward of a request that is ranked by its
-    truth has a standard deviation of 1 to 2 times its mean.
+    truth has a standard deviation of .8 to 1.9 times its mean, seed by seed.
     """
 
     kind: Literal["complementary"] = "complementary"
