@@ -28,7 +28,7 @@ CONFIG = Path("deploy/fusion/fusion.yaml")
 BUNDLE, STORE, FUSION = HOME / "bundle", HOME / "features", HOME / "fusion.yaml"
 EVENTS, JOINED = HOME / "events", HOME / "joined"
 CANDIDATES, SHOWN, VISITS = 60, 8, 300
-OLD, NEW = "shr: {weight: 0.1}", "shr: {weight: 1.0}"
+OLD, NEW = "vtr: {weight: 0.2}", "vtr: {weight: 2.0}"
 PATIENCE_S = 30.0
 
 console = Console(width=None if sys.stdout.isatty() else 130)

@@ -37,9 +37,9 @@ class _Task(Frozen):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == "video_len":
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in ("video_len", "base"):
             raise ValueError(
-                f"expected lower-case letters, digits and underscores (video_len is taken), found {name!r}"
+                f"expected lower-case letters, digits and underscores (video_len and base are taken), found {name!r}"
             )
         return name
 
