@@ -29,6 +29,8 @@ COMMANDS = [
     ("fusion",),
     ("fusion", "validate"),
     ("fusion", "show"),
+    ("fusion", "diff"),
+    ("calibrate",),
 ]
 
 
