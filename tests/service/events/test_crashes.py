@@ -89,8 +89,9 @@ def killed_at_moments(watched: Any, tmp_path: Any, moments: int) -> float:
                 killed.append(time.monotonic())
         service.stop()
     kept = [row["exposure_id"] for row in exposure_rows(tmp_path / "events")]
-    assert len(kept) == len(set(kept)), "what stands twice"
-    lost = {name: at for name, at in asked.answered.items() if name not in set(kept)}
+    known = set(kept)
+    assert len(kept) == len(known), "what stands twice"
+    lost = {name: at for name, at in asked.answered.items() if name not in known}
     ages = [min((kill - at for kill in killed if kill >= at), default=float("inf")) for at in lost.values()]
     return max(ages, default=0.0)
 
