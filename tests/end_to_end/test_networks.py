@@ -32,6 +32,11 @@ from training.runs.warm_start import open_bundle
 from training.train import TrainingPlan, train_bundle
 
 TASKS = ("vtr", "vcr", "shr")
+OFTEN = {"asymmetric-sharing", "cross-stitch", "esmm", "ml-mmoe", "ple"}
+"""Networks that `make test` takes all the way, one of each family; `make faults` takes all of them."""
+NETWORKS = [
+    pytest.param(name, marks=() if name in OFTEN else pytest.mark.long) for name in sorted(Trunk.known)
+]
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def judged(home: Home, made_once: MadeOnce) -> Callable[[str], Judged]:
     return train
 
 
-@pytest.mark.parametrize("model", sorted(Trunk.known))
+@pytest.mark.parametrize("model", NETWORKS)
 def test_a_network_trains_exports_and_ranks_over_http_as_evaluate_predicts(
     model: str, home: Home, judged: Callable[[str], Judged]
 ) -> None:
@@ -113,7 +118,7 @@ def test_a_network_trains_exports_and_ranks_over_http_as_evaluate_predicts(
     assert scores == sorted(scores, reverse=True)
 
 
-@pytest.mark.parametrize("model", sorted(Trunk.known))
+@pytest.mark.parametrize("model", NETWORKS)
 def test_a_training_goes_on_from_a_networks_bundle_with_a_new_feature(
     model: str, home: Home, judged: Callable[[str], Judged]
 ) -> None:
