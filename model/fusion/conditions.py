@@ -39,9 +39,11 @@ def _test(value: object) -> list[object] | dict[str, float]:
 
 
 def _scalar(value: object) -> object:
-    if isinstance(value, bool | str):
+    if isinstance(value, bool):
         return value
-    number = _number(value)
+    number = _number(_meant(value))
+    if number is None and isinstance(value, str):
+        return value
     if number is None:
         raise ValueError(f"{_EXPECTED}, found {shown(value)}")
     return number
@@ -97,13 +99,29 @@ def holds(when: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
 
 
 def _passes(test: Any, value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = _meant(value)
     if isinstance(test, dict):
-        return number and bool(test.get("from", -np.inf) <= value < test.get("below", np.inf))
-    return any(
-        one == value and isinstance(one, bool) == isinstance(value, bool)  # True == 1.0 elsewhere
-        for one in test
-    )
+        return number is not None and bool(test.get("from", -np.inf) <= number < test.get("below", np.inf))
+    return any(_same(one, value, number) for one in test)
+
+
+def _same(one: object, value: object, number: int | float | None) -> bool:
+    """Whether values are equal as the encoder takes them: 21, 21.0 and "21" are one, true and 1 are two."""
+    if isinstance(one, bool) or isinstance(value, bool):
+        return one is value
+    return one == value if number is None else one == number
+
+
+def _meant(value: object) -> int | float | None:
+    """The number that a value is, or spells as numbers are spelled ("007" is a name); true is none."""
+    if isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            return None
+        spelled = value in (f"{number:.17g}", str(number)) and np.isfinite(number)
+        return number if spelled else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def lengths_that_hold(when: Mapping[str, Any], video_len_s: NDArray[np.float64]) -> NDArray[np.bool_]:

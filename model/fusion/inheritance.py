@@ -89,7 +89,9 @@ def _merged(base: Mapping[str, Any], heir: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in heir.items():
         before = base.get(key)
         merged[key] = value
-        if isinstance(value, Mapping) and isinstance(before, Mapping):
+        if value is None:
+            del merged[key]
+        elif isinstance(value, Mapping) and isinstance(before, Mapping):
             kind = value.get("kind")  # a mapping where that is a task's name
             other = isinstance(kind, str) and kind != before.get("kind")
             merged[key] = value if other else _merged(before, value)

@@ -64,7 +64,7 @@ class Segment(Frozen, Generic[TermT]):
     name: Name
     when: RequestCondition
     tasks: dict[Name, TermT]
-    video_len: LengthKind
+    video_len: LengthKind = NoLength()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -39,7 +39,8 @@ class _Task(Frozen):
     def _plain_name(cls, name: str) -> str:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in ("video_len", "base"):
             raise ValueError(
-                f"expected lower-case letters, digits and underscores (video_len and base are taken), found {name!r}"
+                f"expected lower-case letters, digits and underscores (video_len and base are taken), "
+                f"found {name!r}"
             )
         return name
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from model.fusion import FusionError, parse_fusion, version
+from model.fusion import Explore, FusionError, PricedTask, WeightedSum, parse_fusion, version
+from model.fusion.lengths import NoLength
 
 BASE = """
 schema_version: 1
@@ -121,7 +122,7 @@ LARGE = "{" + ", ".join(f"t{k}: {{price: 1}}" for k in range(2000)) + "}"
             "  feed: {formula: rank_ensemble, base: default, combine: plus, tasks: {}}\n",
             "scenes.feed.combine: unknown key; known keys are formula, video_len, calibration, explore",
         ),
-        ("  feed: {base: default, tasks: null}\n", "scenes.feed.tasks: expected a mapping, found null"),
+        ("  feed: {base: default, tasks: null}\n", "scenes.feed.tasks: required, but absent"),
         (
             f"  feed: {{base: default, tasks: {{vtr: {{price: 1{'0' * 40}}}}}}}\n",
             "scenes.feed.tasks.vtr.price: expected a number of at most 1000000, found 1000",
@@ -144,3 +145,36 @@ def test_a_document_that_asks_for_too_much_is_one_clear_line(scenes, message):
 def test_a_base_that_is_no_scene_is_named_once_where_it_stands():
     with pytest.raises(FusionError, match=r"scenes\.default: expected a mapping, found 3"):
         parse_fusion("schema_version: 1\nscenes: {default: 3, feed: {base: default}}")
+
+
+def test_null_takes_away_what_the_base_has():
+    base = (
+        "schema_version: 1\nscenes:\n  default:\n    formula: weighted_sum\n"
+        "    tasks: {vtr: {price: 1.0, price_per_s: 0.5}, cmr: {price: 2.0}}\n    longest_s: 30.0\n"
+        "    video_len: {kind: log, scale_s: 9.0}\n    explore: {share: 0.5, noise: 0.1, unit: user_week}\n"
+        "    calibration: {vtr: {map: {kind: platt, a: 0.5}}, cmr: {map: {kind: platt, a: 0.5}}}\n"
+    )
+    heir = (
+        "  feed: {base: default, tasks: {cmr: null, vtr: {price_per_s: null}}, longest_s: null,\n"
+        "    video_len: null, explore: {unit: null}, calibration: {cmr: null}}\n"
+        "  learned: {base: default, formula: model, file: a.onnx, sha256: "
+        f"{'ab' * 32},\n    inputs: [vtr], fallback: product, explore: null, video_len: null, calibration: null}}\n"
+        "  product: {tasks: {vtr: {weight: 1.0}}}\n"
+    )
+    scenes = parse_fusion(base + heir).scenes
+    feed = scenes["feed"]
+    assert isinstance(feed, WeightedSum)
+    assert feed.tasks == {"vtr": PricedTask(price=1.0)}
+    assert (feed.longest_s, feed.video_len) == (600.0, NoLength())
+    assert feed.explore == Explore(share=0.5, noise=0.1)
+    assert list(feed.calibration or ()) == ["vtr"]
+    assert scenes["learned"].explore is None
+
+
+def test_a_segment_may_take_away_a_task_and_the_length():
+    text = (
+        "schema_version: 1\nscenes: {default: {tasks: {vtr: {weight: 1}, shr: {weight: 2}}, "
+        "video_len: {kind: log, scale_s: 9}, segments: [{name: one, when: {tab: a}, tasks: {shr: null}, video_len: null}]}}"
+    )
+    held, name = parse_fusion(text).scenes["default"].of_request({"tab": "a"})
+    assert (name, held.weights, held.video_len) == ("one", {"vtr": 1.0}, NoLength())

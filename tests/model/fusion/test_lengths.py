@@ -157,7 +157,7 @@ def test_a_config_names_the_kind_and_its_canonical_form_means_the_same(video_len
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_documentation_describes_every_kind_with_all_its_settings(kind):
-    text = (Path(__file__).parents[3] / "docs" / "service.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "fusion.md").read_text()
     name = kind.model_fields["kind"].default
     (row,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
     own = kind.model_fields.keys() - LengthFactor.model_fields.keys() - {"kind"}

@@ -49,7 +49,7 @@ def test_the_first_segment_that_holds_gives_the_weights(scene):
 
 
 def test_a_request_that_does_not_say_has_the_scenes_weights(scene):
-    for request in ({}, {"hour": None}, {"tab": "feed"}, {"hour": "20"}):
+    for request in ({}, {"hour": None}, {"tab": "feed"}, {"hour": "late"}):
         held, name = scene.of_request(request)
         assert (name, held.weights) == (None, scene.weights)
 
