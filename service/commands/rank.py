@@ -115,7 +115,10 @@ def _show(answer: Mapping[str, Any], console: Console) -> None:
     model, fusion = answer["model"], answer["fusion"]
     console.print(
         f"{model['name']} {model['version'][:19]} ({model['variant']}), "
-        f"fusion {fusion['version'][:19]} scene {fusion['scene']}, "
+        f"fusion {fusion['version'][:19]} scene {fusion['scene']}"
+        + (f" segment {fusion['segment']}" if fusion.get("segment") else "")
+        + "".join(f" {name}" for name in fusion["experiments"])
+        + ", "
         f"{answer['scored']} scored in {answer['took_ms']} ms"
         + (f", degraded: {', '.join(answer['degraded'])}" if answer["degraded"] else ""),
         markup=False,

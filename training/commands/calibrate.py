@@ -117,7 +117,7 @@ def calibrate(
     if mapped:
         config, written = fill(config, found, scene)
         comment = f"{', '.join(mapped)}: calibrated by `fulcrum calibrate` on {predicted.source}."
-        write_config(config, out, comment)
+        write_config(config, out, comment, source)
     if json:
         print_json(
             {

@@ -185,7 +185,8 @@ class _ServedLog:
         """That the log is too young."""
         return FulcrumError(
             f"data folder {self._folder}: the windows of all impressions were open when they were joined; "
-            "join them again when they are closed, or take them as they are with the option mature: false"
+            "join them again when they are closed, or take them as they are (`fulcrum calibrate --open`, "
+            "or the recipe's option mature: false)"
         )
 
 

@@ -8,19 +8,21 @@ import yaml
 
 from model.errors import FulcrumError
 from model.files import replace_file
-from model.fusion import MAX_BYTES, FusionConfig, parse_fusion
+from model.fusion import MAX_BYTES, FusionConfig, LearnedFormula, parse_fusion
+from model.fusion.network_file import read_network
 
 
-def write_config(config: FusionConfig, path: Path, comment: str) -> None:
-    """Write a config that `load_fusion` reads as the same.
+def write_config(config: FusionConfig, path: Path, comment: str, source: Path) -> None:
+    """Write a config that `load_fusion` reads as the same, and the networks that it names beside it.
 
     Args:
         config: what to write.
         path: where to; its folder is made.
         comment: the first line, without its `#`.
+        source: the config that it was made from, whose folder has the networks.
 
     Raises:
-        FulcrumError: it would be larger than a config may be.
+        FulcrumError: it would be larger than a config may be, or a network cannot be read.
     """
     document = config.model_dump(mode="json", exclude_none=True)
     body = yaml.safe_dump(document, sort_keys=False, width=110, default_flow_style=None)
@@ -32,5 +34,10 @@ def write_config(config: FusionConfig, path: Path, comment: str) -> None:
         )
     if parse_fusion(text) != config:
         raise AssertionError("a written config reads otherwise")
-    path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    folder = path.absolute().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder != source.absolute().parent:
+        for scene in config.scenes.values():
+            if isinstance(scene, LearnedFormula):
+                replace_file(folder / scene.file, read_network(scene, source.parent))
     replace_file(path, text.encode())

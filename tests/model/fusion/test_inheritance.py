@@ -158,7 +158,8 @@ def test_null_takes_away_what_the_base_has():
         "  feed: {base: default, tasks: {cmr: null, vtr: {price_per_s: null}}, longest_s: null,\n"
         "    video_len: null, explore: {unit: null}, calibration: {cmr: null}}\n"
         "  learned: {base: default, formula: model, file: a.onnx, sha256: "
-        f"{'ab' * 32},\n    inputs: [vtr], fallback: product, explore: null, video_len: null, calibration: null}}\n"
+        f"{'ab' * 32},\n    inputs: [vtr], fallback: product, explore: null, video_len: null, "
+        "calibration: null}\n"
         "  product: {tasks: {vtr: {weight: 1.0}}}\n"
     )
     scenes = parse_fusion(base + heir).scenes
@@ -174,7 +175,8 @@ def test_null_takes_away_what_the_base_has():
 def test_a_segment_may_take_away_a_task_and_the_length():
     text = (
         "schema_version: 1\nscenes: {default: {tasks: {vtr: {weight: 1}, shr: {weight: 2}}, "
-        "video_len: {kind: log, scale_s: 9}, segments: [{name: one, when: {tab: a}, tasks: {shr: null}, video_len: null}]}}"
+        "video_len: {kind: log, scale_s: 9}, "
+        "segments: [{name: one, when: {tab: a}, tasks: {shr: null}, video_len: null}]}}"
     )
     held, name = parse_fusion(text).scenes["default"].of_request({"tab": "a"})
     assert (name, held.weights, held.video_len) == ("one", {"vtr": 1.0}, NoLength())

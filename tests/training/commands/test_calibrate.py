@@ -12,6 +12,7 @@ from rich.console import Console
 
 from model.fusion import load_fusion, parse_fusion
 from tests.conftest import Trained
+from tests.support.learned_networks import write_learned
 from tests.training.tuning.test_calibrating import SHR, VCR, log
 from training.commands.calibrate import MapKind, calibrate
 from training.commands.calibration_tables import tables
@@ -41,9 +42,19 @@ def test_the_config_is_written_as_it_is_and_read_by_people(tmp_path: Path) -> No
     found = find_maps(log(3_000, a=-0.8), [SHR], "isotonic", "tab")
     text = "schema_version: 1\nscenes: {default: {tasks: {shr: {weight: 1, smoothing: 1.0e-7}}}}"
     config, _ = fill(parse_fusion(text), found)
-    write_config(config, tmp_path / "new" / "fusion.yaml", "made by a test")
+    write_config(config, tmp_path / "new" / "fusion.yaml", "made by a test", tmp_path / "fusion.yaml")
     assert load_fusion(tmp_path / "new" / "fusion.yaml") == config
     assert (tmp_path / "new" / "fusion.yaml").read_text().startswith("# made by a test\nschema_version: 1\n")
+
+
+def test_a_written_config_has_its_networks_beside_it(tmp_path: Path) -> None:
+    write_learned(tmp_path / "fusion.yaml", b"a network")
+    config = load_fusion(tmp_path / "fusion.yaml")
+    write_config(config, tmp_path / "new" / "fusion.yaml", "made by a test", tmp_path / "fusion.yaml")
+    assert (tmp_path / "new" / "score.onnx").read_bytes() == b"a network"
+    (tmp_path / "score.onnx").write_bytes(b"another")
+    with pytest.raises(FulcrumError, match="its sha256 is"):
+        write_config(config, tmp_path / "other" / "fusion.yaml", "made by a test", tmp_path / "fusion.yaml")
 
 
 @pytest.fixture
