@@ -17,6 +17,7 @@ from model.fusion.conditions import LENGTH
 from model.fusion.config import Scene
 from model.fusion.errors import FusionError
 from model.fusion.formulas.learned import LearnedFormula, Scorer
+from model.fusion.formulas.weighted_sum import WeightedSum
 from model.fusion.lengths import Floats, duration_factor
 from model.fusion.scene import SceneConfig, Terms
 
@@ -45,6 +46,7 @@ class TaskPart:
     weight: float  # 0 for a task that the scene leaves out
     term: Floats  # [N]
     calibrated: Floats | None = None  # [N], where the scene calibrates the task
+    per_s: float | None = None  # beside the weight, for each second, where there is such a price
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,16 +125,22 @@ def explain(
     tasks = {
         task: TaskPart(
             np.asarray(p, np.float64),
-            scene.weights[task] if task in terms.tasks else 0.0,
+            _weight(scene, task) if task in terms.tasks else 0.0,
             # Weight 0 is the factor removed, whatever it is: 0 * NaN would not be.
             terms.tasks.get(task, nothing),
             calibrated[task] if task in calibrates and task in calibrated else None,
+            scene.per_second.get(task),
         )
         for task, p in predictions.items()
     }
     f = duration_factor(scene.video_len, lengths)
     term = nothing if terms.video_len is None else terms.video_len
     return Explanation(tasks, LengthPart(f, scene.video_len.weight, term), fused, base)
+
+
+def _weight(scene: Scene, task: str) -> float:
+    """As the config says it: a price, where there is one per second beside."""
+    return scene.tasks[task].price if isinstance(scene, WeightedSum) else scene.weights[task]
 
 
 def _checked_lengths(

@@ -102,6 +102,11 @@ class SceneConfig(Frozen):
         return {task: term.weight for task, term in self._weighted.items()}
 
     @property
+    def per_second(self) -> dict[str, float]:
+        """By task: what it counts for each second of the video, where it does."""
+        return {}
+
+    @property
     def smoothings(self) -> dict[str, float]:
         """By task: what is added to its prediction, where that is above 0."""
         return {}

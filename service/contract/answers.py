@@ -40,7 +40,8 @@ class TaskContribution(Strict):
 
     p: float
     calibrated: float | None = Field(default=None, description="Of p, where the scene calibrates the task.")
-    weight: float
+    weight: float = Field(description="As applied; in `weighted_sum` the price.")
+    price_per_s: float | None = Field(default=None, description="In `weighted_sum`, where there is one.")
     term: float
 
 

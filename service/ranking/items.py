@@ -94,6 +94,8 @@ def _terms(explanation: Explanation, place: int, video_len_s: float) -> dict[str
     for task, part in explanation.tasks.items():
         if part.calibrated is not None:
             terms[task]["calibrated"] = float(part.calibrated[place])
+        if part.per_s is not None:
+            terms[task]["price_per_s"] = part.per_s
     length = explanation.video_len
     terms["video_len"] = {
         "video_len": None if math.isnan(video_len_s) else video_len_s,

@@ -74,6 +74,10 @@ class WeightedSum(SceneConfig):
         tuple[Segment[PricedTask], ...] | None, Field(max_length=MOST_SEGMENTS), AfterValidator(unlike_names)
     ] = None
 
+    @property
+    def per_second(self) -> dict[str, float]:  # noqa: D102 (the class above says it)
+        return {task: term.price_per_s for task, term in self.tasks.items() if term.price_per_s}
+
     def terms(  # noqa: D102
         self, p: Mapping[str, Floats], video_len_s: Floats, lists: NDArray[np.int64] | None
     ) -> Terms:

@@ -146,9 +146,10 @@ def test_a_request_that_is_not_explored_has_the_configs_weights_and_says_no_expe
 @pytest.mark.parametrize("formula", ["weighted_sum", "rank_ensemble"])
 def test_another_formula_scores_by_its_value_whose_terms_sum_to_it(serve, formula):
     key = "price" if formula == "weighted_sum" else "weight"
+    more = {"vcr": {"price_per_s": 0.1}} if formula == "weighted_sum" else {}
     scene = {
         "formula": formula,
-        "tasks": {"vtr": {key: 2.0}, "shr": {key: 5.0}},
+        "tasks": {"vtr": {key: 2.0}, "shr": {key: 5.0}, **more},
         "video_len": {"kind": "log", "scale_s": 30.0, "weight": 0.5},
         "calibration": {"shr": {"map": {"kind": "platt", "a": 0.5, "b": 0.9}}},
     }
@@ -163,6 +164,8 @@ def test_another_formula_scores_by_its_value_whose_terms_sum_to_it(serve, formul
         for part in item["terms"].values():
             total += part["term"]
         assert total == item["score"]
+        vcr = item["terms"]["vcr"]
+        assert (vcr.get("price_per_s"), vcr["weight"]) == (0.1 if more else None, 0.0)
         shr = item["terms"]["shr"]
         assert shr["calibrated"] == pytest.approx(1 / (1 + np.exp(-0.5) * (1 / shr["p"] - 1) ** 0.9))
     assert parse_fusion(orjson.dumps(document).decode()).scenes["default"].formula == formula

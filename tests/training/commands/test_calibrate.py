@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from model.errors import FulcrumError
 from model.fusion import load_fusion, parse_fusion
 from tests.conftest import Trained
 from tests.support.learned_networks import write_learned
