@@ -75,17 +75,12 @@ def head(found: Mapping[str, Any]) -> Iterator[str]:
                 yield "(perhaps predictions were kept as int16, or replay ran on another processor)"
     else:
         yield f"{what}; groups of {source['group']}, scene {source['scene']}"
-    if (failed := failures(found)) is not None:
-        yield failed
+    failed = found["failed"]
+    if any(failed.values()):
+        of = f"A {failed['before']:,}, B {failed['after']:,}"
+        yield f"requests that a network failed for, ranked by its fallback: {of}"
     if found["before"]["explores"] != found["after"]["explores"]:
         yield "one of both explores where the other does not: its noise is part of what changes"
-
-
-def failures(found: Mapping[str, Any]) -> str | None:
-    """For how many requests a network failed; None for none."""
-    of = found["failed"]
-    parts = [f"{of[side]:,} of {name}" for name, side in (("A", "before"), ("B", "after")) if of[side]]
-    return f"a network failed for {' and '.join(parts)}: its fallback ranked" if parts else None
 
 
 def changes(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -180,8 +180,9 @@ def _differing(scene: Scene, logged: Scene) -> list[str]:
     found: dict[str, None] = {}
     for (segment, one), (_, other) in zip(_laws(scene), _laws(logged), strict=True):
         for key in _differing_law(one, other):
-            own = segment is not None and key.startswith(("tasks.", "video_len."))
-            found[f"segments.{segment}.{key}" if own else key] = None
+            if key not in found:  # else it has that of the scene
+                own = segment is not None and key.startswith(("tasks.", "video_len."))
+                found[f"segments.{segment}.{key}" if own else key] = None
     return list(found)
 
 
