@@ -94,15 +94,18 @@ def diff(
 
             sides = _side(a, own, loaded.path), _side(b, own, loaded.path)
             found = diff_of_data(loaded, data, scene or DEFAULT_SCENE, sides, wanted, observer)
+    if json:
+        print_json(found)
+    else:
+        printed(found, answer)
     if report is not None:
         from training.report.page.diff import write_diff_page
 
-        write_diff_page(found, report)
+        try:
+            write_diff_page(found, report)
+        except OSError as error:
+            raise FulcrumError(f"--report {report}: it cannot be written ({error.strerror})") from error
         progress.print(f"page {report}", highlight=False, soft_wrap=True)
-    if json:
-        print_json(found)
-        return
-    printed(found, answer)
 
 
 def _check(log: Path | None, data: Path | None, bundle: Path | None, report: Path | None) -> None:
@@ -112,7 +115,10 @@ def _check(log: Path | None, data: Path | None, bundle: Path | None, report: Pat
     if log is not None and data is not None:
         raise FulcrumError("--data is read with --bundle; with --log, leave it out")
     if report is not None:
-        check_folder(report.absolute().parent, f"--report {report.name} in")
+        folder = report.absolute().parent
+        check_folder(folder, f"--report {report.name} in")
+        if not folder.is_dir():
+            raise FulcrumError(f"--report {report}: there is no folder {folder}; make it, or name another")
         if report.is_dir():
             raise FulcrumError(f"--report {report}: this is a folder; name a file")
 

@@ -72,9 +72,13 @@ def head(found: Mapping[str, Any]) -> Iterator[str]:
             of = found["answers"]
             yield f"of {of['answers']:,} answers that A or B gave, replay gives {of['equal']:,} again"
             if of["equal"] < of["answers"]:
-                yield "(where predictions were kept as int16, or replay ran on another processor)"
+                yield "(perhaps predictions were kept as int16, or replay ran on another processor)"
     else:
         yield f"{what}; groups of {source['group']}, scene {source['scene']}"
+    failed = found["failed"]
+    if any(failed.values()):
+        of = f"A {failed['before']:,}, B {failed['after']:,}"
+        yield f"requests that a network failed for, ranked by its fallback: {of}"
     if found["before"]["explores"] != found["after"]["explores"]:
         yield "one of both explores where the other does not: its noise is part of what changes"
 

@@ -51,10 +51,10 @@ def rewards(
     """The reward of each row, as `values_of` gives it.
 
     Raises:
-        FulcrumError: no expression, an unknown name, or a reward below 0 or infinite.
+        FulcrumError: as there, or a reward below 0.
     """
     found = values_of(text, labels, video_len_s)
-    strange = found[(found < 0) | np.isinf(found)]
+    strange = found[found < 0]
     if len(strange):
         raise FulcrumError(
             f"reward {text!r}: expected 0 or more, found {strange[0]:g} in {len(strange)} rows"
@@ -75,7 +75,7 @@ def values_of(
         video_len_s: NaN where unknown.
 
     Raises:
-        FulcrumError: no expression, or an unknown name.
+        FulcrumError: no expression, an unknown name, or a value that is infinite or no number.
     """
     expression = check_reward(text, list(labels))
     frame = pl.DataFrame({_LENGTH: video_len_s} | dict(labels)).fill_nan(None)
@@ -87,6 +87,12 @@ def values_of(
         values = values.new_from_index(0, frame.height)
     if len(values) != frame.height:
         raise FulcrumError(f"reward {text!r}: expected a number for each row, found {len(values)} numbers")
+    strange = values.filter(~values.is_finite())  # what is unknown is null
+    if len(strange):
+        raise FulcrumError(
+            f"reward {text!r}: expected a finite number, found {strange[0]:g} in {len(strange):,} of "
+            f"{len(values):,} rows"
+        )
     return values.fill_null(np.nan).to_numpy()
 
 

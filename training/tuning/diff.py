@@ -81,10 +81,12 @@ def diff_of_log(
     """What changes in a joined log, as JSON; None for numbers that cannot be computed.
 
     Raises:
-        FulcrumError: a config or the reward does not fit the log's tasks, or no request has them all.
+        FulcrumError: a config or the reward does not fit the log's tasks, no request has them all, or a
+            reward is no finite number.
     """
     sides = (before, after)
     replays = [side.replay(log.tasks) for side in sides]
+    versions = [version(side.config) for side in sides]
     differences = Differences(wanted.measures(log.tasks, before, after))
     observer(Stage(f"Replaying {log.candidates:,} candidates under two configs"))
     needed = replays[0].needs | replays[1].needs
@@ -92,8 +94,8 @@ def diff_of_log(
     for batch in log.batches(needed, observer):
         replayed = [replay.of(batch) for replay in replays]
         differences.add(batch, replayed[0], replayed[1], log.items)
-        for side, of in zip(sides, replayed, strict=True):
-            differences.agree(batch, of, version(side.config))
+        for name, of in dict(zip(versions, replayed, strict=True)).items():
+            differences.agree(batch, of, name)  # once where both are one config
         earliest.append(int(batch.time_ms.min()))
         latest.append(int(batch.time_ms.max()))
     requests = log.counts["requests"]

@@ -90,17 +90,27 @@ class Differences:
         self._examples: list[tuple[float, str, dict[str, Any]]] = []
         self._lengths = np.zeros((2, len(LENGTHS_S) + 2), np.int64)
         self._agreement: Counter[str] = Counter()
+        self._failed = dict.fromkeys(SIDES, 0)
         self.by_item = _ByItem()
 
     def add(self, requests: Requests, before: Replayed, after: Replayed, items: Numbers) -> None:
-        """Compare both orders of some requests, whose items' names are given."""
+        """Compare both orders of some requests, whose items' names are given.
+
+        Raises:
+            FulcrumError: the reward of a scored candidate is no finite number.
+        """
         measures, count = self._measures, len(requests)
         scored = requests.scored
         found = _compared(requests, before, after, measures.top)
         inside = (found["places"] < measures.top) & scored  # [2, N]
         of_request = np.repeat(np.arange(count), requests.sizes)
         values = {task: self._rate(task, requests, before, after) for task in measures.tasks}
-        values[REWARD] = values_of(measures.reward, values, requests.video_len_s)
+        values[REWARD] = np.full(len(scored), np.nan)
+        values[REWARD][scored] = values_of(
+            measures.reward,
+            {task: values[task][scored] for task in measures.tasks},
+            requests.video_len_s[scored],
+        )
         columns: dict[str, npt.NDArray[Any]] = {
             name: found[name] for name in ("first", "share", "changed", "tau_b", "rbo")
         }
@@ -115,6 +125,8 @@ class Differences:
             "scene": self._scenes.of(pl.Series(requests.scene, dtype=pl.String)),
             "said": self._said.of(pl.Series(requests.said, dtype=pl.String).fill_null("{}")),
         }
+        for side, replayed in zip(SIDES, (before, after), strict=True):
+            self._failed[side] += int(np.count_nonzero(replayed.failed))
         for name, column in columns.items():
             small = np.float32 if column.dtype == np.float64 and " " not in name else column.dtype
             self._columns.setdefault(name, []).append(column.astype(small))
@@ -157,6 +169,7 @@ class Differences:
             "segments": self._segments(columns),
             "examples": [of for _, _, of in sorted(self._examples, key=lambda one: -one[0])],
             "answers": dict(self._agreement) if self._agreement else None,
+            "failed": dict(self._failed),
         }
 
     @property
@@ -191,7 +204,8 @@ class Differences:
 
         def draws() -> Draws:
             one, ones, other, others = (each[:, 0] for each in resamples.sums(*parts))
-            return np.asarray(other / others - one / ones, np.float64)
+            with np.errstate(invalid="ignore", divide="ignore"):  # a draw of none of which it is known
+                return np.asarray(other / others - one / ones, np.float64)
 
         rows = np.ones(len(parts[0]), np.bool_)
         interval = resamples.interval(after - before, draws, rows)
@@ -331,7 +345,8 @@ def _mean(values: Floats, resamples: Resamples, within: Ends) -> dict[str, Any]:
 
     def draws() -> Draws:
         total, count = resamples.sums(np.where(known, values, 0.0), known.astype(np.float64))
-        return np.asarray((total / count)[:, 0], np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):  # as above
+            return np.asarray((total / count)[:, 0], np.float64)
 
     if not known.any():
         return {"mean": value, "interval": (value, value)}

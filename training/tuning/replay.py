@@ -1,8 +1,8 @@
 """Replay: the order that the service would have given by a fusion config, for many requests at once.
 
 The same formula (`model.fusion.score`), called once for all requests whose weights are the same, and request
-by request for a network. Weights of explored requests are drawn again from their unit's hash. Knows neither
-files nor what orders are worth.
+by request for a network; where that fails, its fallback ranks. Weights of explored requests are drawn again
+from their unit's hash. Knows neither files nor what orders are worth.
 
 Shapes: R requests, N candidates of all of them.
 """
@@ -19,9 +19,9 @@ import numpy.typing as npt
 import orjson
 
 from model.errors import FulcrumError, listed
-from model.fusion import DEFAULT_SCENE, FusionConfig, LearnedFormula, Scene, Scorer, score
+from model.fusion import DEFAULT_SCENE, FusionConfig, FusionError, LearnedFormula, Scene, Scorer, score
 from training.events.columns import context_of
-from training.tuning.requests import Floats, Ints, Requests, Texts
+from training.tuning.requests import Flags, Floats, Ints, Requests, Texts
 
 _VIDEO_LEN = "video_len"
 _Rows = slice | Ints
@@ -36,6 +36,7 @@ class Replayed:
         value: what the order goes by, the highest first, NaN without a score [N].
         segment: whose weights they are, None for the scene's own [R].
         explored: whether they were drawn [R].
+        failed: whether the network of a learned formula failed, so that its fallback ranked [R].
         weights: as applied, by term [R].
         calibrated: predictions of the tasks that the config calibrates for any of these requests [N].
     """
@@ -43,7 +44,8 @@ class Replayed:
     requests: Requests
     value: Floats
     segment: Texts
-    explored: npt.NDArray[np.bool_]
+    explored: Flags
+    failed: Flags
     weights: Mapping[str, Floats]
     calibrated: Mapping[str, Floats]
 
@@ -91,35 +93,46 @@ class Replay:
                 raise FulcrumError(f"{source}: the network {scene.file} of scene {name} is not at hand")
 
     def of(self, requests: Requests) -> Replayed:
-        """Score the candidates of these requests.
-
-        Raises:
-            FusionError: a network failed.
-        """
+        """Score the candidates of these requests."""
         count, candidates = len(requests), len(requests.item)
         value = np.full(candidates, np.nan)
         segment = np.full(count, None, np.object_)
-        explored = np.zeros(count, np.bool_)
+        explored, failed = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         weights = {term: np.zeros(count) for term in (*self._tasks, _VIDEO_LEN)}
         calibrated: dict[str, Floats] = {}
         scored, sizes = requests.scored, requests.sizes
         of_request = np.repeat(np.arange(count), sizes)
-        for rows, scene, name, drawn in self._laws(requests):
+        for rows, law, part, drawn in self._laws(requests):
+            at = _candidates(requests.start, rows, scored)
+            p = {task: values[at] for task, values in requests.predictions.items()}
+            lengths, of_list = requests.video_len_s[at], of_request[at]
+            scene, name = law, part
+            try:
+                value[at] = self._scored(scene, p, lengths, of_list)
+            except FusionError:
+                if not isinstance(law, LearnedFormula):
+                    raise
+                failed[rows] = True
+                said = context_of(requests.said[rows][0])  # of the one request
+                scene, name = self.config.scenes[law.fallback].of_request(said)
+                value[at] = self._scored(scene, p, lengths, of_list)
             segment[rows], explored[rows] = name, drawn
             for task, weight in scene.weights.items():
                 weights[task][rows] = weight
             weights[_VIDEO_LEN][rows] = scene.video_len.weight
-            at = _candidates(requests.start, rows, scored)
-            p = {task: values[at] for task, values in requests.predictions.items()}
-            lengths = requests.video_len_s[at]
-            lists = of_request[at] if scene.looks_at_the_list else None
-            scorer = self._scorers.get(scene.sha256) if isinstance(scene, LearnedFormula) else None
-            value[at] = score(scene, p, lengths, lists=lists, scorer=scorer).order
             for task, maps in (scene.calibration or {}).items():
                 if task not in calibrated:
                     calibrated[task] = requests.predictions[task].astype(np.float64)
                 calibrated[task][at] = maps.apply(p[task], lengths)
-        return Replayed(requests, value, segment, explored, weights, calibrated)
+        return Replayed(requests, value, segment, explored, failed, weights, calibrated)
+
+    def _scored(
+        self, scene: Scene, p: Mapping[str, npt.NDArray[np.float32]], video_len_s: Floats, of_request: Ints
+    ) -> Floats:
+        """What the order goes by, of candidates of these requests."""
+        lists = of_request if scene.looks_at_the_list else None
+        scorer = self._scorers.get(scene.sha256) if isinstance(scene, LearnedFormula) else None
+        return score(scene, p, video_len_s, lists=lists, scorer=scorer).order
 
     def _laws(self, requests: Requests) -> Iterator[tuple[_Rows, Scene, str | None, bool]]:
         """Rows with the same weights: the scene as it holds for them, their segment, and if it was drawn."""
@@ -167,7 +180,7 @@ class Replay:
             yield (slice(None) if whole else np.array(rows, np.int64)), scene_, segment
 
 
-def _candidates(start: Ints, rows: _Rows, scored: npt.NDArray[np.bool_]) -> _Rows:
+def _candidates(start: Ints, rows: _Rows, scored: Flags) -> _Rows:
     """Scored candidates of these requests, in their order."""
     if isinstance(rows, slice):
         return rows if scored.all() else np.flatnonzero(scored)

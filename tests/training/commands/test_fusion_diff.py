@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import sys
 
@@ -12,6 +13,7 @@ import pytest
 import fulcrum
 from model.fusion import canonical_json, parse_fusion, version
 from tests.support.event_log import START_MS, make_log, write_events, write_exposures, write_folder
+from tests.support.learned_networks import Graph
 from training.events.join import join_events
 
 LOGGED = "scenes: {default: {tasks: {vtr: {weight: 1.0}, vcr: {weight: 0.5}}}}"
@@ -101,7 +103,10 @@ def test_the_page_stands_alone_and_shows_names_as_they_are(diff, out, tmp_path):
         (["--log", "empty"], "no candidates/day=*/*.parquet in it"),
         (["--log", "LOG", "--scene", "home"], "--scene home: no request of the log was ranked by it"),
         (["--log", "LOG", "--reward", "shr"], "there is no label 'shr'; there is video_len_s, vtr, vcr"),
+        (["--log", "LOG", "--reward", "vtr / 0"], "expected a finite number, found inf in 108 of 108 rows"),
         (["--log", "LOG", "--report", "."], "--report .: this is a folder"),
+        (["--log", "LOG", "--report", "none/a.html"], "--report none/a.html: there is no folder"),
+        (["--log", "LOG", "--report", "other.yaml/a.html"], "expected a folder, found a file"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(diff, out, words, error):
@@ -110,6 +115,44 @@ def test_what_cannot_be_done_is_one_line(diff, out, words, error):
     assert error in err
     assert text == ""
     assert "Traceback" not in err
+    assert "--report" not in words or "Replaying" not in err  # before the work
+
+
+def test_a_page_that_cannot_be_written_in_the_end_costs_no_answer(diff, out):
+    words = ("--log", out, "--report", "a" * 245 + ".html")
+    code, text, err = diff("current", "other.yaml", *words)
+    assert code == 1
+    assert "another item comes first" in text
+    assert "it cannot be written (File name too long)" in err
+
+
+def test_requests_that_a_network_failed_for_are_counted(diff, out, tmp_path):
+    graph = Graph()
+    vtr = graph("Gemm", ["x", graph.constant([[1.0], [0.0]])])
+    content = graph.finish(graph("Sqrt", [graph("Sub", [vtr, graph.constant(0.05)])]), columns=2)
+    (tmp_path / "a.onnx").write_bytes(content)
+    sha = hashlib.sha256(content).hexdigest()
+    learned = f"{{formula: model, file: a.onnx, sha256: {sha}, inputs: [vtr, vcr], fallback: default}}"
+    (tmp_path / "learned.yaml").write_text(
+        f"schema_version: 1\nscenes: {{default: {{tasks: {{vtr: {{weight: 1}}}}}}, feed: {learned}}}"
+    )
+    words = ("current", "learned.yaml", "--log", out, "--report", "a.html")
+    code, text, _ = diff(*words, "--json")
+    count = orjson.loads(text)["failed"]["after"]
+    assert code == 0
+    assert orjson.loads(text)["failed"]["before"] == 0
+    assert 0 < count < 30
+    assert f"For {count} requests a network of B failed" in (tmp_path / "a.html").read_text()
+    said = "requests that a network failed for, ranked by its fallback: A 0, B"
+    assert f"{said} {count}\n" in diff(*words)[1]
+    assert "network failed" not in diff("current", "sum.yaml", "--log", out)[1]
+
+
+def test_one_config_against_itself_counts_each_answer_once(diff, out):
+    code, text, _ = diff("current", "current", "--log", out)
+    assert code == 0
+    assert "of 30 answers that A or B gave" in text
+    assert "(perhaps predictions were kept as int16, or replay ran on another processor)" in text
 
 
 def test_a_config_that_does_not_fit_the_log_is_named(diff, out, tmp_path):

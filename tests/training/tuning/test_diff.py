@@ -127,6 +127,9 @@ def test_answers_that_replay_gives_again_are_counted(joined, log):
     again = JoinedLog(joined(log, BEFORE, name="again"))
     found = diff_of_log(again, Side("a", BEFORE), Side("b", AFTER), Wanted())
     assert found["answers"] == {"answers": 50, "equal": 49}
+    assert found["failed"] == {"before": 0, "after": 0}
+    alike = diff_of_log(JoinedLog(again.folder), Side("a", BEFORE), Side("b", BEFORE), Wanted())
+    assert alike["answers"] == found["answers"]
 
 
 def test_few_users_have_no_interval(joined, log):
@@ -141,6 +144,29 @@ def test_a_reward_that_names_what_is_not_predicted_is_refused(joined, log):
     read = JoinedLog(joined(log))
     with pytest.raises(FulcrumError, match="there is no label 'shr'"):
         diff_of_log(read, Side("a", BEFORE), Side("b", AFTER), Wanted("shr"))
+
+
+@pytest.mark.parametrize("reward", ["vtr / 0", "0 * vtr / 0", "ln(vtr - vtr)"])
+def test_a_reward_that_is_no_finite_number_is_refused(joined, log, reward):
+    with pytest.raises(FulcrumError, match=r"expected a finite number, found \S+ in (\d+) of \1 rows"):
+        diff_of_log(JoinedLog(joined(log)), Side("a", BEFORE), Side("b", AFTER), Wanted(reward))
+
+
+def test_a_reward_counts_scored_candidates_and_is_unknown_where_lengths_are(joined, log):
+    """Of one user's requests alone the lengths are known: most draws have no value."""
+    for one in log.exposures:
+        if one.candidates is not None and one.user != "u4":
+            one.candidates.video_len_s[:] = np.nan
+    sides = Side("a", BEFORE), Side("b", AFTER)
+    read = JoinedLog(joined(log))
+    found = diff_of_log(read, *sides, Wanted("vtr * video_len_s / coalesce(vtr, 0)"))
+    assert found["reward"]["before"] > 3
+    for one in log.exposures:
+        if one.candidates is not None:
+            one.candidates.video_len_s[:] = np.nan
+    found = diff_of_log(JoinedLog(joined(log, name="unknown")), *sides, Wanted("vtr * video_len_s"))
+    assert found["reward"]["before"] is None
+    assert found["reward"]["interval"] == [None, None]
 
 
 def said(after, logged, scenes=("default",), **figures):
@@ -170,6 +196,79 @@ def test_a_shift_is_in_standard_deviations_of_exploring():
     quiet = config("{tasks: {vtr: {weight: 1.0}}}")
     (shift,) = (one for one in said(near, [quiet]) if one.kind == "shift")
     assert "disturbed no weights" in shift.text
+
+
+SETTINGS = """{tasks: {vtr: {weight: 1.0}, vcr: {weight: 0.5, smoothing: 0.1}},
+    video_len: {kind: log, scale_s: 20, weight: 0.2}, calibration: {vtr: {map: {kind: platt, a: 0.1}}},
+    segments: [{name: late, when: {hour: {from: 20}}, tasks: {vtr: {weight: 2.0}}}],
+    explore: {share: 0.4, noise: 0.1}}"""
+PRICED = """{formula: weighted_sum, combine: plus, tasks: {vtr: {price: 2.0, price_per_s: 1.0}},
+    video_len: {kind: log, scale_s: 20}, explore: {share: 0.4, noise: 0.1}}"""
+RANKED = "{formula: rank_ensemble, tasks: {vtr: {weight: 1.0}}, explore: {share: 0.4, noise: 0.1}}"
+
+
+@pytest.mark.parametrize(
+    ("logged", "old", "new", "keys"),
+    [
+        (SETTINGS, "{weight: 1.0}", "{weight: 1.0, clip: [0.1, 1.0]}", ["tasks.vtr.clip"]),
+        (SETTINGS, "kind: log, scale_s: 20", "kind: log, scale_s: 30", ["video_len.scale_s"]),
+        (SETTINGS, "kind: log, scale_s: 20", "kind: lognormal, mode_s: 9, sigma: 1", ["video_len.kind"]),
+        (SETTINGS, "a: 0.1", "a: 0.2", ["calibration.vtr"]),
+        (SETTINGS, "from: 20", "from: 21", ["segments"]),
+        (SETTINGS, "hour: {from: 20}", "hour: 20", ["segments"]),
+        (
+            SETTINGS,
+            "{vtr: {weight: 2.0}}",
+            "{vtr: {weight: 2.0, clip: [0.1, 1.0]}}",
+            ["segments.late.tasks.vtr.clip"],
+        ),
+        (PRICED, "combine: plus", "combine: times", ["combine"]),
+        (PRICED, "price_per_s: 1.0", "price_per_s: 1.5", ["tasks.vtr.price_per_s"]),
+        (PRICED, "price_per_s: 1.0", "price_per_s: 1.0, b: 2.0", ["tasks.vtr.b"]),
+        (RANKED, "tasks", "k: 5, tasks", ["k"]),
+    ],
+)
+def test_what_no_exploring_varies_is_out_of_support_where_it_differs(logged, old, new, keys):
+    assert logged.count(old) == 1
+    after, before = config(logged.replace(old, new)), config(logged)
+    found = said(after, [before], said={"hour"})
+    assert outside(found) == {"settings"}
+    (one,) = (one for one in found if one.kind == "settings")
+    assert one.figures == {"scene": "default", "keys": keys}
+    assert f"differs in {', '.join(keys)}, which no exploring varies" in one.text
+    assert not any("speak for it" in each.text for each in found)
+    assert outside(said(after, [before, after], said={"hour"})) == set()
+
+
+@pytest.mark.parametrize(
+    ("logged", "old", "new", "length"),
+    [
+        (SETTINGS, "{weight: 1.0}", "{weight: 1.1}", 1.0),
+        (SETTINGS, "smoothing: 0.1", f"smoothing: {0.1 * math.exp(0.1 * math.log(10)):.15f}", 1.0),
+        (SETTINGS, "scale_s: 20, weight: 0.2", "scale_s: 20, weight: 0.22", 1.0),
+        (SETTINGS, "name: late", "name: evening", 0.0),
+        (SETTINGS, "{vtr: {weight: 2.0}}", "{vtr: {weight: 2.4}}", 2.0),  # of the segment
+        (PRICED, "price: 2.0, price_per_s: 1.0", "price: 2.2, price_per_s: 1.1", 1.0),
+        (PRICED, "noise: 0.1", "noise: 0.3", 0.0),
+    ],
+)
+def test_what_exploring_varies_is_a_shift_and_no_other_setting(logged, old, new, length):
+    assert logged.count(old) == 1
+    found = said(config(logged.replace(old, new)), [config(logged)], said={"hour"})
+    assert outside(found) == set()
+    (one,) = (one for one in found if one.kind == "shift")
+    assert one.figures["length"] == pytest.approx(length)
+    assert ("segment late" in one.text) == (length == 2.0)
+
+
+def test_another_network_is_out_of_support_and_another_name_of_its_file_is_not():
+    def learned(file, sha):
+        scene = f"{{formula: model, file: {file}, sha256: {sha * 64}, inputs: [vtr], fallback: default}}"
+        return parse_fusion(f"schema_version: 1\nscenes: {{default: {{tasks: {{}}}}, feed: {scene}}}")
+
+    found = said(learned("b.onnx", "b"), [learned("a.onnx", "a")], ["feed"])
+    assert [one.figures for one in found if one.outside] == [{"scene": "feed", "keys": ["sha256"]}]
+    assert outside(said(learned("b.onnx", "a"), [learned("a.onnx", "a")], ["feed"])) == set()
 
 
 def test_items_never_shown_and_conditions_never_logged_are_out_of_support():

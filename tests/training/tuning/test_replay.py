@@ -9,7 +9,10 @@ import polars as pl
 import pytest
 
 from model.errors import FulcrumError
-from model.fusion import parse_fusion, score, top_k, version
+from model.fusion import FusionError, parse_fusion, score, top_k, version
+from service.contract.query import Query
+from service.control.fusion.file import ActiveFusion
+from service.ranking.fusing import fuse, law_of
 from tests.support.event_log import make_log, write_exposures, write_folder
 from training.tuning.joined_log import JoinedLog
 from training.tuning.replay import Replay
@@ -136,6 +139,58 @@ def test_a_learned_formula_is_scored_by_the_network_that_the_caller_gives(joined
         np.testing.assert_array_equal(replay.of(batch).value, batch.predictions["vcr"].astype(np.float64))
     with pytest.raises(FulcrumError, match=r"mine: the network a.onnx of scene feed is not at hand"):
         Replay(tested, read.tasks, "mine")
+
+
+class Failing:
+    """A network that gives no number for a prediction of vcr below .05; expected to take no time."""
+
+    def __call__(self, inputs):
+        if (inputs[:, 0] < 0.05).any():
+            raise FusionError("the score is nan")
+        return inputs[:, 0]
+
+    def expected_s(self, candidates):
+        return 0.0 * candidates
+
+
+def test_a_request_whose_network_fails_is_ranked_by_the_fallback_as_the_service_does(joined, log):
+    sha = "ab" * 32
+    tested = parse_fusion(
+        f"""
+schema_version: 1
+scenes:
+  default: {{tasks: {{vtr: {{weight: 1}}}}}}
+  product:
+    tasks: {{vtr: {{weight: 1}}, vcr: {{weight: -2}}}}
+    explore: {{share: 1, noise: 0.5}}
+    calibration: {{vtr: {{map: {{kind: platt, b: 0.5}}}}}}
+    segments: [{{name: first, when: {{tab: "1"}}, tasks: {{vtr: {{weight: -1}}}}}}]
+  feed: {{formula: model, file: a.onnx, sha256: {sha}, inputs: [vcr, vtr], fallback: product}}
+"""
+    )
+    scorers = {sha: Failing()}
+    served = ActiveFusion(tested, version(tested), "a", "now", scorers)
+    exposures = {one.exposure_id: one for one in log.exposures}
+    read = JoinedLog(joined(log))
+    segments, failures = set(), []
+    for batch in read.batches(BOTH):
+        found = Replay(tested, read.tasks, scorers=scorers).of(batch)
+        for row, identity in enumerate(batch.ids):
+            one = exposures[identity]
+            inside = ~np.isnan(one.candidates.predictions["vtr"])
+            p = {task: values[inside] for task, values in one.candidates.predictions.items()}
+            query = Query(None, one.user, "feed", 99, None, False, (), one.context, {}, one.candidates.ids)
+            law = law_of(query, tested, identity, "salt")
+            answer = fuse(query, law, served, p, one.candidates.video_len_s[inside], lambda seconds: True)
+            part = slice(batch.start[row], batch.start[row + 1])
+            np.testing.assert_array_equal(found.value[part][inside], answer.scores.order)
+            assert (found.segment[row], found.explored[row]) == (answer.law.segment, False)
+            assert found.failed[row] == (answer.law.name == "product")
+            assert found.weights["vtr"][row] == answer.law.scene.weights["vtr"]
+            segments.add((bool(found.failed[row]), found.segment[row]))
+        failures.append(found.failed)
+    assert segments == {(False, None), (True, None), (True, "first")}
+    assert 0 < np.concatenate(failures).sum() < 15
 
 
 def test_requests_of_a_bundle_that_lacks_a_task_are_left_out_and_counted(joined, tmp_path):
