@@ -119,7 +119,7 @@ def test_what_cannot_be_done_is_one_line(diff, out, words, error):
 
 
 def test_a_page_that_cannot_be_written_in_the_end_costs_no_answer(diff, out):
-    words = ("--log", out, "--report", "a" * 245 + ".html")
+    words = ("--log", out, "--report", "a" * 249 + ".html")
     code, text, err = diff("current", "other.yaml", *words)
     assert code == 1
     assert "another item comes first" in text

@@ -77,14 +77,14 @@ def test_a_scene_is_read_alone_and_one_that_nothing_was_ranked_by_is_refused(joi
 
 
 def test_conditions_see_values_as_they_were_logged(joined, log):
-    """In the column `hour`, 20 and "20" are one text."""
+    """In the column `hour` all are texts; 7 and "007" are two values."""
     log.exposures[:] = [
-        dataclasses.replace(one, context={"hour": [20, "20", True, 20.5, None][number % 5]})
+        dataclasses.replace(one, context={"hour": [7, "007", True, 20.5, None][number % 5]})
         for number, one in enumerate(log.exposures)
     ]
     tested = config(
-        "{tasks: {vtr: {weight: 1}}, segments: [{name: late, when: {hour: {from: 20}}}, "
-        "{name: text, when: {hour: '20'}}, {name: flag, when: {hour: true}}]}"
+        "{tasks: {vtr: {weight: 1}}, segments: [{name: late, when: {hour: {from: 7}}}, "
+        "{name: text, when: {hour: '007'}}, {name: flag, when: {hour: true}}]}"
     )
     read = JoinedLog(joined(log))
     number = {one.exposure_id: number for number, one in enumerate(log.exposures)}
