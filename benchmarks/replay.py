@@ -73,7 +73,7 @@ def main(requests: int = typer.Option(16_667), candidates: int = typer.Option(60
 
 
 def made_log(out: Path, requests: int, candidates: int, items: int = 50_000, seed: int = 0) -> None:
-    """A joined log of so many requests, ten items shown of each, as `fulcrum events join` writes it."""
+    """A joined log of these requests, ten items shown each, as `fulcrum events join` writes it."""
     draw, chance = np.random.default_rng(seed), random.Random(seed)
     columns = Columns(
         TASKS, {"hour": "int", "tab": "text"}, EventCatalogue(kinds=(FeedbackKind(kind="is_share"),))

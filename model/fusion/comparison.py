@@ -59,7 +59,7 @@ def compare_orders(
     Args:
         before, after: what the orders go by [R, N], NaN for no score.
         top: candidates that count for `top_changed`.
-        most: tau-b is over the candidates that are among the first so many of either order.
+        most: tau-b is over the candidates that are among the first of either order, up to this number.
         p: persistence of RBO: a reader who has read a place reads the next one with this probability.
 
     Raises:
@@ -205,7 +205,7 @@ def _inversions(values: Ints) -> Ints:
 
 
 def _slices(rows: int, each: int) -> Iterator[slice]:
-    """Slices of so many rows, each of which takes so much."""
+    """Slices of all rows, each within what it may take."""
     step = max(1, _AT_ONCE // max(each, 1))
     for start in range(0, max(rows, 1), step):
         yield slice(start, min(start + step, rows))

@@ -248,7 +248,7 @@ def _floats(values: pl.Series) -> Any:
 
 
 def _whole_requests(path: Path, rows: int) -> Iterator[pl.DataFrame]:
-    """Rows of candidates, so many and those of a last request at once."""
+    """Rows of candidates, in pieces that end with a request."""
     left = pl.DataFrame()
     with pq.ParquetFile(path) as file:
         for part in file.iter_batches(batch_size=rows):

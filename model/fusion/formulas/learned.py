@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from model.fusion.conditions import LENGTH
+from model.fusion.errors import FusionError
 from model.fusion.lengths import Floats, LengthKind
 from model.fusion.names import Name
 from model.fusion.noise import Explore
@@ -79,7 +80,8 @@ class LearnedFormula(SceneConfig):
     def terms(  # noqa: D102
         self, p: Mapping[str, Floats], video_len_s: Floats, lists: NDArray[np.int64] | None
     ) -> Terms:
-        raise NotImplementedError("a learned formula is scored by its network")
+        del p, video_len_s, lists
+        raise FusionError("a learned formula is scored by its network, not by terms")
 
     def columns(self, p: Mapping[str, NDArray[np.floating]], video_len_s: Floats) -> NDArray[np.float32]:
         """Inputs of the network [N, K]."""
