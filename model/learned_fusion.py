@@ -86,7 +86,7 @@ class LearnedNetwork:
         return scores
 
     def expected_s(self, candidates: int) -> float:
-        """Seconds that so many candidates take, by the pace measured when the network was opened."""
+        """Seconds that these candidates take, by the pace measured when the network was opened."""
         return self._fixed_s + candidates * self._per_candidate_s
 
     def _run(self, inputs: Floats) -> Floats:

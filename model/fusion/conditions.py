@@ -54,7 +54,7 @@ def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(value, int) and abs(value) > _LARGEST_WHOLE:
-        raise ValueError(f"{shown(value)} is beyond 2^53, where whole numbers are no longer told apart")
+        raise ValueError(f"{shown(value)} is beyond 2^53, where whole numbers are no longer exact")
     return float(value) + 0.0 if math.isfinite(value) else None
 
 

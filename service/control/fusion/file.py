@@ -120,7 +120,7 @@ class TimedScorer(Scorer, Protocol):
     """A network of a learned formula, whose pace is known."""
 
     def expected_s(self, candidates: int) -> float:
-        """Seconds that it takes for so many."""
+        """Seconds that it takes for this number of them."""
 
 
 class Keep(Protocol):

@@ -63,10 +63,10 @@ class Networks:
             try:
                 found[scene.sha256] = self._of(scene, folder, kept)
             except FusionError as error:
-                told = type(error)(f"scenes.{name}: network {scene.file}: {error}")
+                named = type(error)(f"scenes.{name}: network {scene.file}: {error}")
                 if not kept:
-                    raise told from error
-                log.error("fusion_network_missing", error=str(told))
+                    raise named from error
+                log.error("fusion_network_missing", error=str(named))
         return found
 
     def _of(self, scene: LearnedFormula, folder: Path, kept: bool) -> LearnedNetwork:
