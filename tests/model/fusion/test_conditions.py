@@ -87,7 +87,7 @@ EXPECTED = r"expected a value, a list of values, or a range {from: number, below
         ({"from": True}, f"{EXPECTED}, found 'from': true"),
         ({"from": float("nan")}, f"{EXPECTED}, found 'from': nan"),
         ({"from": 3, "below": 3}, "from 3 is not less than below 3; expected it to be"),
-        (2**53 + 1, "9007199254740993 is beyond 2^53, where whole numbers are no longer told apart"),
+        (2**53 + 1, "9007199254740993 is beyond 2^53, where whole numbers are no longer exact"),
         (10**400, "is beyond 2^53"),
         ({"below": -(10**400)}, "is beyond 2^53"),
     ],
