@@ -6,6 +6,7 @@ Commands load what they need when they are called, so that `fulcrum serve` runs 
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
 import typer
@@ -27,6 +28,10 @@ from training.commands import (
     simulate,
     train,
 )
+
+# Read when torch is loaded: its threads sleep while they wait for each other. Those that spin are many times
+# slower where anything else runs on the machine, as in a container that shares its cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 app = typer.Typer(
     help="Multi-task ranking for short video: train PLE, export it, serve it, tune the fusion.",

@@ -20,6 +20,7 @@ from filelock import FileLock
 from tests.support.properties import load_profile
 
 load_profile()
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `fulcrum` does
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Each process has one core: threads of torch would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -73,8 +73,8 @@ class Control:
 
     @property
     def fusion(self) -> FusionState:
-        """The fusion config in force, and what was refused since."""
-        return self._fusion.state
+        """The config that requests are scored with, and what was refused since."""
+        return FusionState(self._snapshot.fusion, self._fusion.state.rejected)
 
     def check(self, tasks: Sequence[str]) -> None:
         """Raise FusionError if a bundle of these tasks could not serve with the fusion file."""

@@ -120,6 +120,23 @@ def test_watching_takes_good_edits_refuses_bad_ones_and_finds_new_features(tmp_p
     assert reloads == ["loaded", "rejected"]
 
 
+def test_what_is_reported_is_what_requests_are_scored_with(tmp_path, bundle):
+    file, reported = write(tmp_path / "fusion.yaml", vtr=3.0), []
+
+    def on_reload(outcome):  # in the midst of taking it
+        reported.append((control.fusion.active.version, control.snapshot().fusion.version))
+
+    control = Control(bundle(), file, Fleet(), on_reload)
+    control.start()
+    try:
+        write(file, vtr=4.0)
+        eventually(lambda: weights(control) == {"vtr": 4.0})
+    finally:
+        control.stop()
+    ((said, scoring),) = reported
+    assert said == scoring
+
+
 def test_networks_of_a_bundles_own_config_lie_in_the_bundles_folder(bundle, monkeypatch):
     folders = []
     monkeypatch.setattr(
