@@ -6,7 +6,7 @@ K items that were shown, likewise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -106,6 +106,20 @@ class Requests:
         found = np.zeros(len(self), np.bool_)
         found[np.repeat(np.arange(len(self)), self.sizes)[lacking]] = True
         return self.kept(~found)
+
+
+def joined_requests(parts: Sequence[Requests]) -> Requests:
+    """One after the other; of one log, whose items and users are numbered alike, with the same tasks."""
+    whole: dict[str, Any] = {}
+    for each in fields(Requests):
+        values = [getattr(part, each.name) for part in parts]
+        if each.name in ("start", "shown_start"):
+            whole[each.name] = _starts(np.concatenate([np.diff(value) for value in values]))
+        elif each.name in ("predictions", "weights"):
+            whole[each.name] = {name: np.concatenate([value[name] for value in values]) for name in values[0]}
+        else:
+            whole[each.name] = np.concatenate(values)
+    return Requests(**whole)
 
 
 def _starts(sizes: Ints) -> Ints:
