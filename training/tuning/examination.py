@@ -73,8 +73,8 @@ def _modelled(outcomes: Outcomes, slots: int) -> Floats:
     what = _common(outcomes)
     of = replace(outcomes, reward=what)
     got = np.bincount(outcomes.position, what, slots)
-    shown = np.bincount(outcomes.position, minlength=slots)
-    looks = _not_increasing(got / np.maximum(shown, 1), shown.astype(np.float64))
+    shown = np.bincount(outcomes.position, minlength=slots).astype(np.float64)
+    looks = _not_increasing(got / np.maximum(shown, 1.0), shown)
     for _ in range(_ROUNDS):
         expected = np.bincount(outcomes.position, np.maximum(cross_fitted_of_shown(of, looks), 0.0), slots)
         looks = _not_increasing(got / np.maximum(expected, 1e-12), expected)
