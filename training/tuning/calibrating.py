@@ -27,6 +27,7 @@ from training.metrics.task_metrics import surprises
 from training.progress import Advanced, Observer, silent
 from training.tuning.fitted_maps import Kind, fit
 from training.tuning.logged_predictions import Predicted
+from training.tuning.outcomes import users_in_folds
 
 VIDEO_LEN = "video_len"
 """What `by` says for buckets of the video's length."""
@@ -165,7 +166,7 @@ def find_maps(
         FulcrumError: the feature has too many values.
     """
     segments = segments_by(by, predicted)
-    folds = _folds(predicted.users)
+    folds = users_in_folds(predicted.users, _FOLDS)
     names = [task.name for task in predicted.tasks]
     found = []
     for place, task in enumerate(tasks):
@@ -297,14 +298,6 @@ class _TaskRows:
 
 def _first(bins: Sequence[Bin]) -> Bin | None:
     return bins[0] if bins else None
-
-
-def _folds(users: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The fold of each row's user [n], the same at each run."""
-    _, number = np.unique(users, return_inverse=True)
-    count = int(number.max()) + 1 if len(number) else 0
-    dealt = np.random.default_rng(0).permutation(count) % _FOLDS
-    return np.asarray(dealt[number], np.int64)
 
 
 def fill(

@@ -76,7 +76,8 @@ def _modelled(outcomes: Outcomes, slots: int) -> Floats:
     shown = np.bincount(outcomes.position, minlength=slots).astype(np.float64)
     looks = _not_increasing(got / np.maximum(shown, 1.0), shown)
     for _ in range(_ROUNDS):
-        expected = np.bincount(outcomes.position, np.maximum(cross_fitted_of_shown(of, looks), 0.0), slots)
+        deserved = np.maximum(cross_fitted_of_shown(of, looks), 0.0)
+        expected = np.bincount(outcomes.position, deserved, slots).astype(np.float64)
         looks = _not_increasing(got / np.maximum(expected, 1e-12), expected)
     return looks
 
