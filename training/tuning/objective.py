@@ -51,10 +51,11 @@ class Slates:
         """
         wide = self.padded(-np.where(np.isnan(value), -np.inf, value), np.inf)
         count = min(places, self._most)
-        if count < self._most:
-            chosen = np.sort(np.argpartition(wide, count - 1, axis=1)[:, :count], axis=1)
-        else:
-            chosen = np.broadcast_to(np.arange(count), (len(wide), count))
+        chosen = np.sort(np.argpartition(wide, count - 1, axis=1)[:, :count], axis=1)
+        last = np.take_along_axis(wide, chosen, axis=1).max(axis=1, keepdims=True)
+        tied = np.flatnonzero((wide <= last).sum(axis=1) > count)
+        if len(tied):  # a partition takes any of equal values
+            chosen[tied] = np.sort(np.argsort(wide[tied], axis=1, kind="stable")[:, :count], axis=1)
         order = np.argsort(np.take_along_axis(wide, chosen, axis=1), axis=1, kind="stable")
         columns = np.take_along_axis(chosen, order, axis=1)
         rows = self.requests.start[:-1, None] + columns

@@ -12,9 +12,8 @@ Shapes: n items shown, N candidates, F features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,7 @@ import numpy.typing as npt
 from training.tuning.outcomes import Outcomes, users_in_folds
 from training.tuning.requests import Floats, Ints, Requests
 
-PENALTIES = (30.0, 300.0, 3_000.0, 30_000.0)
+PENALTIES = (3.0, 30.0, 300.0, 3_000.0, 30_000.0)
 """Added to each feature's sum of squares, where features have a mean square of 1."""
 FOLDS = 5
 _MOST = 30.0
@@ -40,7 +39,7 @@ class RewardModel:
         means: of each task's predictions where it was fitted.
         length_s: what stands for an unknown length.
         weights: of features [F].
-        penalty: that was chosen.
+        penalty: that was chosen on users that models of it were not fitted on.
     """
 
     means: Mapping[str, float]
@@ -130,27 +129,24 @@ class _Sums:
             fold,
         )
 
-    @cached_property
-    def penalty(self) -> float:
-        """The one with the least squared error on each fold by a model of the others."""
-        return min(PENALTIES, key=self._held_out)
-
     def model(self, left_out: int | None) -> RewardModel:
-        """The model without a fold."""
-        weights = self._solved(left_out, self.penalty) / self.scale
-        return RewardModel(self.means, self.length_s, weights, self.penalty)
+        """The model without a fold, of which its penalty knows nothing either."""
+        kept = [fold for fold in range(FOLDS) if fold != left_out]
+        penalty = min(PENALTIES, key=lambda one: self._held_out(kept, one))
+        weights = self._solved(kept, penalty) / self.scale
+        return RewardModel(self.means, self.length_s, weights, penalty)
 
-    def _held_out(self, penalty: float) -> float:
+    def _held_out(self, folds: Sequence[int], penalty: float) -> float:
+        """Squared errors on each of these folds by a model of the others."""
         errors = 0.0
-        for fold in range(FOLDS):
-            b = self._solved(fold, penalty)
+        for fold in folds:
+            b = self._solved([one for one in folds if one != fold], penalty)
             errors += float(self.rewards[fold] - 2.0 * b @ self.products[fold] + b @ self.squares[fold] @ b)
         return errors
 
-    def _solved(self, left_out: int | None, penalty: float) -> Floats:
-        kept = [fold for fold in range(FOLDS) if fold != left_out]
-        squares = self.squares[kept].sum(axis=0) + penalty * np.eye(len(self.scale))
-        return np.asarray(np.linalg.solve(squares, self.products[kept].sum(axis=0)), np.float64)
+    def _solved(self, folds: Sequence[int], penalty: float) -> Floats:
+        squares = self.squares[folds].sum(axis=0) + penalty * np.eye(len(self.scale))
+        return np.asarray(np.linalg.solve(squares, self.products[folds].sum(axis=0)), np.float64)
 
 
 def _worth(model: RewardModel, p: Mapping[str, npt.NDArray[np.floating]], video_len_s: Floats) -> Floats:
