@@ -10,7 +10,7 @@ import pytest
 from model.fusion import parse_fusion
 from tests.support.world_logs import WorldRequests, by_truth
 from training.simulation import World, WorldConfig
-from training.tuning.objective import Objective, Slates, ranked, scored
+from training.tuning.objective import Objective, Sof_feeds, ranked, scored
 from training.tuning.requests import joined_requests
 
 LOOKS = 0.9 ** np.arange(4)
@@ -21,7 +21,7 @@ CONFIG = parse_fusion(
       default:
         tasks: {vtr: {weight: 1.0}, shr: {weight: 0.5, smoothing: 0.1}}
         video_len: {kind: log, scale_s: 30.0, weight: 0.3}
-        segments: [{name: late, when: {hour: {from: 12}}, tasks: {vtr: {weight: -1.0}}}]
+        segments: [{name: feed, when: {tab: feed}, tasks: {vtr: {weight: -1.0}}}]
         explore: {share: 1.0, noise: 0.5}
     """
 )
@@ -46,7 +46,7 @@ def test_the_first_places_are_those_of_a_sorted_list(requests, places):
     chance = np.random.default_rng(places)
     value = chance.integers(0, 5, len(requests.item)).astype(float)  # with ties
     value[chance.random(len(value)) < 0.2] = np.nan
-    np.testing.assert_array_equal(Slates(requests).first(value, places), literal(requests, value, places))
+    np.testing.assert_array_equal(Sof_feeds(requests).first(value, places), literal(requests, value, places))
 
 
 def test_a_request_is_worth_what_its_places_hold_times_how_often_they_are_looked_at(requests):
@@ -61,13 +61,13 @@ def test_a_request_is_worth_what_its_places_hold_times_how_often_they_are_looked
 
 def test_a_config_ranks_by_its_own_weights_segments_included_and_explores_nothing(requests):
     value = ranked(CONFIG, requests)
-    hours = np.array([int(text.split('"hour":')[1].split(",")[0]) for text in requests.said])
-    late = np.repeat(hours >= 12, requests.sizes)
-    assert late.any()
-    assert not late.all()
+    feed = np.array(['"feed"' in text for text in requests.said])
+    of_feed = np.repeat(feed, requests.sizes)
+    assert of_feed.any()
+    assert not of_feed.all()
     plain = CONFIG.scenes["default"].model_copy(update={"segments": None, "explore": None})
-    np.testing.assert_array_equal(value[~late], scored(plain, requests)[~late])
-    assert not np.allclose(value[late], scored(plain, requests)[late])
+    np.testing.assert_array_equal(value[~of_feed], scored(plain, requests)[~of_feed])
+    assert not np.allclose(value[of_feed], scored(plain, requests)[of_feed])
     objective = Objective(requests, requests.predictions["shr"].astype(float), LOOKS)
     assert objective.value(plain) == pytest.approx(objective.per_request(scored(plain, requests)).mean())
 
