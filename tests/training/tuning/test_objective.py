@@ -10,7 +10,7 @@ import pytest
 from model.fusion import parse_fusion
 from tests.support.world_logs import WorldRequests, by_truth
 from training.simulation import World, WorldConfig
-from training.tuning.objective import Objective, Sof_feeds, ranked, scored
+from training.tuning.objective import Objective, Slates, ranked, scored
 from training.tuning.requests import joined_requests
 
 LOOKS = 0.9 ** np.arange(4)
@@ -46,7 +46,7 @@ def test_the_first_places_are_those_of_a_sorted_list(requests, places):
     chance = np.random.default_rng(places)
     value = chance.integers(0, 5, len(requests.item)).astype(float)  # with ties
     value[chance.random(len(value)) < 0.2] = np.nan
-    np.testing.assert_array_equal(Sof_feeds(requests).first(value, places), literal(requests, value, places))
+    np.testing.assert_array_equal(Slates(requests).first(value, places), literal(requests, value, places))
 
 
 def test_a_request_is_worth_what_its_places_hold_times_how_often_they_are_looked_at(requests):
