@@ -136,7 +136,7 @@ class Replay:
 
     def _laws(self, requests: Requests) -> Iterator[tuple[_Rows, Scene, str | None, bool]]:
         """Rows with the same weights: the scene as it holds for them, their segment, and if it was drawn."""
-        for rows, scene, segment in self._groups(requests):
+        for rows, scene, segment in groups(self.config, requests):
             if isinstance(scene, LearnedFormula):
                 # A network rounds otherwise where it has other rows beside.
                 for row in np.arange(len(requests))[rows]:
@@ -160,24 +160,25 @@ class Replay:
                 parameters = dict(zip(means, own, strict=True))
                 yield rows_of_unit, scene.with_parameters(parameters), segment, True
 
-    def _groups(self, requests: Requests) -> Iterator[tuple[_Rows, Scene, str | None]]:
-        """Rows of one scene of which all conditions' values are the same."""
-        said: dict[str, Mapping[str, Any]] = {}
-        groups: dict[tuple[str, bytes], list[int]] = {}
-        names = {name: sorted(scene.names_of_conditions()) for name, scene in self.config.scenes.items()}
-        for row, (asked, text) in enumerate(zip(requests.scene, requests.said, strict=True)):
-            scene = asked if asked in self.config.scenes else DEFAULT_SCENE
-            values = b""
-            if names[scene]:
-                if text not in said:
-                    said[text] = context_of(text)
-                values = orjson.dumps([said[text].get(name) for name in names[scene]])
-            groups.setdefault((scene, values), []).append(row)
-        for (name, _), rows in groups.items():
-            request = said.get(requests.said[rows[0]], {})
-            scene_, segment = self.config.scenes[name].of_request(request)
-            whole = len(rows) == len(requests)
-            yield (slice(None) if whole else np.array(rows, np.int64)), scene_, segment
+
+def groups(config: FusionConfig, requests: Requests) -> Iterator[tuple[_Rows, Scene, str | None]]:
+    """Rows of one scene whose conditions' values are all the same, the scene as it holds, its segment."""
+    said: dict[str, Mapping[str, Any]] = {}
+    found: dict[tuple[str, bytes], list[int]] = {}
+    names = {name: sorted(scene.names_of_conditions()) for name, scene in config.scenes.items()}
+    for row, (asked, text) in enumerate(zip(requests.scene, requests.said, strict=True)):
+        scene = asked if asked in config.scenes else DEFAULT_SCENE
+        values = b""
+        if names[scene]:
+            if text not in said:
+                said[text] = context_of(text)
+            values = orjson.dumps([said[text].get(name) for name in names[scene]])
+        found.setdefault((scene, values), []).append(row)
+    for (name, _), rows in found.items():
+        request = said.get(requests.said[rows[0]], {})
+        scene_, segment = config.scenes[name].of_request(request)
+        whole = len(rows) == len(requests)
+        yield (slice(None) if whole else np.array(rows, np.int64)), scene_, segment
 
 
 def _candidates(start: Ints, rows: _Rows, scored: Flags) -> _Rows:

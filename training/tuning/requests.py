@@ -97,6 +97,26 @@ class Requests:
         }
         return Requests(**changed, **others)
 
+    def part(self, first: int, last: int) -> Requests:
+        """Those from the row `first` up to and without `last`, without a copy."""
+        candidates = slice(self.start[first], self.start[last])
+        shown = slice(self.shown_start[first], self.shown_start[last])
+        changed: dict[str, Any] = {
+            "start": self.start[first : last + 1] - self.start[first],
+            "shown_start": self.shown_start[first : last + 1] - self.shown_start[first],
+            "shown": self.shown[shown],
+            "item": self.item[candidates],
+            "video_len_s": self.video_len_s[candidates],
+            "predictions": {task: p[candidates] for task, p in self.predictions.items()},
+            "weights": {term: weight[first:last] for term, weight in self.weights.items()},
+        }
+        others: dict[str, Any] = {
+            each.name: getattr(self, each.name)[first:last]
+            for each in fields(self)
+            if each.name not in changed
+        }
+        return Requests(**changed, **others)
+
     def with_predictions_of(self, tasks: set[str]) -> Requests:
         """Those whose scored candidates all have predictions of these tasks: another bundle may lack some."""
         lacking = np.zeros(len(self.item), np.bool_)

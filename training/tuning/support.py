@@ -227,13 +227,13 @@ def _settings(scene: Scene, counts: Set[str]) -> dict[str, Any]:
 def _farthest(scene: Scene, logged: Scene) -> tuple[str | None, dict[str, float]]:
     """The segment, or None for the scene itself, whose weights are shifted most, and their shift."""
     shifts = [
-        (segment, _shift(one.parameters(), other))
+        (segment, shift(one.parameters(), other))
         for (segment, one), (_, other) in zip(_laws(scene), _laws(logged), strict=True)
     ]
     return max(shifts, key=lambda one: _length(one[1]))
 
 
-def _shift(weights: Mapping[str, float], logged: Any) -> dict[str, float]:
+def shift(weights: Mapping[str, float], logged: Any) -> dict[str, float]:
     """By term: z of these weights under a scene's noise law; infinite for a term that it never disturbed."""
     means = logged.parameters()
     deviations = logged.explore.deviations(np.array(list(means.values())), logged.least())
