@@ -5,10 +5,10 @@ with weights on the exposure of items. An order t is worth, request by request,
 
     sum over candidates of e_t * worth  +  sum over items shown of e_t / e_log * (reward - looks * worth)
 
-where worth is a reward model's that was never fitted on the same users. A difference is one order's mean over
-the other's, less 1, with the interval of a bootstrap over users: what both share cancels out. Beside it stand
-the first term alone (`direct`), weights normalised by their own sum (`self_normalised`), and the exact density
-of the drawn weights (`weight_space`), which compares the configs' noise laws.
+where worth is a reward model's that was never fitted on the same users. A difference is one order's mean
+over the other's, less 1, with the interval of a bootstrap over users: what both share cancels out. Beside it
+stand the first term alone (`direct`), weights normalised by their own sum (`self_normalised`), and the exact
+density of the weights that were drawn (`weight_space`), which compares the configs' noise laws.
 
 Knows no files and no reward models. Shapes: R requests, N candidates of all of them, K items shown, S places.
 """

@@ -115,7 +115,7 @@ def _expected(
     shown: Floats,
     z: Floats,
 ) -> Floats:
-    """The mean exposure [N] of requests of one scene: with looks [R, S], what was shown [N], and draws z [D, weights]."""
+    """The mean exposure [N], by looks [R, S], what was shown [N] and draws z [D, weights]."""
     slates, explored = Slates(requests), requests.explored
     lists = slates.of_request if scene.looks_at_the_list else None
 
