@@ -229,6 +229,9 @@ class Schema(Frozen):
     data: DataSpec
     features: tuple[FeatureSpec, ...] = Field(min_length=1)
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)
+    reward: str | None = Field(default=None, min_length=1)
+    """Polars SQL over the log's columns, task names and `video_len_s`: what an impression was worth. The
+    default of every `--reward`; the sum of all labels where absent."""
 
     @model_validator(mode="after")
     def _distinct_names(self) -> Schema:

@@ -26,7 +26,7 @@ def evaluate(
             "--reward",
             metavar="EXPRESSION",
             help="With --fusion: what the score's order is to collect, such as 'vtr + 2 * shr'; "
-            "the sum of all labels where absent.",
+            "the recipe's reward where absent, or the sum of all labels.",
         ),
     ] = None,
     against: Annotated[

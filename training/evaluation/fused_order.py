@@ -15,8 +15,9 @@ from model.fusion import DEFAULT_SCENE, FusionConfig, check_tasks, load_fusion, 
 from model.learned_fusion import scorer_of
 from training.evaluation.judged import Judged, Predictions
 from training.metrics.ndcg import GroupedNdcg
-from training.metrics.reward import check_reward, default_reward, rewards
+from training.metrics.reward import check_expression, not_negative
 from training.metrics.task_metrics import auc, grouped_auc
+from training.preparation.worth import reward_of, worth_of
 
 _RANKS = 10
 
@@ -28,7 +29,7 @@ class FusedScore:
     Attributes:
         file: the config.
         scene: of it.
-        reward: what the order is to collect, over label names; the sum of all labels where None.
+        reward: what the order is to collect, over task names and columns; the recipe's where None.
     """
 
     file: Path
@@ -40,10 +41,10 @@ class FusedScore:
 
         Raises:
             FulcrumError: it cannot be used, lacks the scene or weights a task that is not among `tasks`, the
-                scene has conditions on requests, or the reward is no expression over their labels.
+                scene has conditions on requests, or the reward is no expression.
         """
         if self.reward is not None:
-            check_reward(self.reward, tasks)
+            check_expression(self.reward)
         config = load_fusion(self.file)
         check_tasks(config, tasks)
         if self.scene not in config.scenes:
@@ -65,13 +66,14 @@ class FusedOrder:
         self._scorer = scorer_of(self.scene, fused.file.parent)
         self._config = {"version": version(config), "source": str(fused.file), "scene": fused.scene}
         self._judged = judged
-        self._reward = fused.reward or default_reward(judged.schema)
+        self._reward = reward_of(judged.schema, fused.reward)
         encoded = judged.encoded
         labels = {
             task.name: np.where(judged.known(place), encoded.labels[:, place], np.nan).astype(np.float64)
             for place, task in enumerate(judged.schema.tasks)
         }
-        worth = rewards(self._reward, labels, judged.video_len_s)
+        frame = judged.log.frame[judged.rows]
+        worth = not_negative(self._reward, worth_of(self._reward, frame, labels, judged.video_len_s))
         self._known = np.isfinite(worth)
         self._mean_reward = float(worth[self._known].mean()) if self._known.any() else float("nan")
         groups, users = encoded.group[self._known], encoded.user_number[self._known]

@@ -24,11 +24,11 @@ def default_reward(schema: Schema) -> str:
     )
 
 
-def check_reward(text: str, labels: Sequence[str]) -> pl.Expr:
-    """The expression, which names only labels that there are; reads no data.
+def check_expression(text: str) -> pl.Expr:
+    """The expression, whatever it names.
 
     Raises:
-        FulcrumError: no expression, or an unknown name.
+        FulcrumError: it is none.
     """
     try:
         expression = pl.sql_expr(text)
@@ -36,6 +36,16 @@ def check_reward(text: str, labels: Sequence[str]) -> pl.Expr:
         raise FulcrumError(f"reward {text!r}: no Polars SQL expression ({_first(error)})") from error
     if not isinstance(expression, pl.Expr):
         raise FulcrumError(f"reward {text!r}: expected one expression, found several")
+    return expression
+
+
+def check_reward(text: str, labels: Sequence[str]) -> pl.Expr:
+    """The expression, which names only labels that there are; reads no data.
+
+    Raises:
+        FulcrumError: no expression, or an unknown name.
+    """
+    expression = check_expression(text)
     known = (_LENGTH, *labels)
     for name in sorted(set(expression.meta.root_names())):
         if name not in known:
@@ -43,17 +53,12 @@ def check_reward(text: str, labels: Sequence[str]) -> pl.Expr:
     return expression
 
 
-def rewards(
-    text: str,
-    labels: Mapping[str, npt.NDArray[np.float64]],
-    video_len_s: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
-    """The reward of each row, as `values_of` gives it.
+def not_negative(text: str, found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """These values of a reward.
 
     Raises:
-        FulcrumError: as there, or a reward below 0.
+        FulcrumError: one is below 0.
     """
-    found = values_of(text, labels, video_len_s)
     strange = found[found < 0]
     if len(strange):
         raise FulcrumError(

@@ -26,6 +26,8 @@ def needed_columns(schema: Schema) -> set[str]:
     if not isinstance(data.split, LastSplit):
         expressions += [data.split.train, data.split.validation]
     columns = {data.user, *optional(data.item, data.time, data.group)}
+    if schema.reward is not None:
+        columns |= column_names(schema.reward) - {*schema.task_names, "video_len_s"}
     for spec in data.past:
         expressions += [spec.of, *optional(spec.where)]
     for text in expressions:

@@ -19,6 +19,7 @@ from training.preparation.doubts import Doubts, cannot_be_judged
 from training.preparation.expressions import column_names
 from training.preparation.needed import columns_read, made_of_the_past
 from training.preparation.preparation import PreparedLog, prepare_log
+from training.preparation.worth import reward_of, worth_of
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def check_schema(schema: Schema, folder: Path | None) -> SchemaReport:
     frame = log.frame
     doubts = Doubts(schema, source)
     doubts.add(log)
+    labels = {task.name: log.labels[:, place].astype(np.float64) for place, task in enumerate(schema.tasks)}
+    worth_of(reward_of(schema), log.frame, labels, log.video_len_s)
     return SchemaReport(
         rows=len(log),
         train_rows=int(log.train.sum()),

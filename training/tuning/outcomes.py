@@ -23,8 +23,8 @@ from model.errors import FulcrumError
 from model.fusion import FusionConfig
 from model.schema import Schema
 from training.datasets import read_source
-from training.metrics.reward import default_reward, values_of
 from training.preparation.expressions import floats
+from training.preparation.worth import reward_of, worth_of
 from training.progress import Note, Observer, Stage, Warned, silent
 from training.tuning.joined_log import JoinedLog
 from training.tuning.requests import Flags, Floats, Ints, Requests, joined_requests
@@ -119,7 +119,7 @@ def read_outcomes(
         bundle: whose predictions and labels count.
         folder: what `fulcrum events join` wrote.
         scene: whose requests.
-        reward: over labels, feedback columns and `video_len_s`; the sum of all labels where None.
+        reward: over labels, feedback columns and `video_len_s`; the recipe's where None.
         open_too: also impressions whose windows were open when they were joined.
         observer: called with progress.
 
@@ -183,17 +183,12 @@ def _shown(
         )
     frame = frame.filter(pl.col("exposure_id").is_in(requests["exposure_id"].implode()))
     labels = _labels(schema, frame)
-    columns = {
-        name: frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        for name, kind in frame.schema.items()
-        if kind.is_numeric() and name not in labels and not name.startswith(("p_", "w_"))
-    }
     lengths = frame["video_len_s"].fill_null(float("nan")).to_numpy()
-    columns.pop("video_len_s", None)
-    worth = values_of(reward or default_reward(schema), {**columns, **labels}, lengths)
+    text = reward_of(schema, reward)
+    worth = worth_of(text, frame, labels, lengths)
     if unknown := int(np.isnan(worth).sum()):
         raise FulcrumError(
-            f"reward {reward!r}: unknown for {unknown:,} of {len(worth):,} impressions, where a label is; "
+            f"reward {text!r}: unknown for {unknown:,} of {len(worth):,} impressions, where a label is; "
             "write coalesce(NAME, 0) for those that are known in a part of the rows alone"
         )
     kept = ["exposure_id", "position", "fusion_version", *([SEEN] if SEEN in frame.columns else [])]

@@ -7,7 +7,7 @@ import pytest
 
 from model.errors import FulcrumError
 from model.schema import Schema
-from training.metrics.reward import default_reward, rewards
+from training.metrics.reward import default_reward, not_negative, values_of
 
 LABELS = {"vtr": np.array([1.0, 0.0, 1.0]), "shr": np.array([0.0, 1.0, np.nan])}
 SECONDS = np.array([10.0, 20.0, np.nan])
@@ -26,7 +26,7 @@ SECONDS = np.array([10.0, 20.0, np.nan])
     ],
 )
 def test_a_reward_is_an_expression_over_labels_and_unknown_where_they_are(text, expected):
-    np.testing.assert_array_equal(rewards(text, LABELS, SECONDS), expected)
+    np.testing.assert_array_equal(values_of(text, LABELS, SECONDS), expected)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_reward_is_an_expression_over_labels_and_unknown_where_they_are(text, 
 )
 def test_what_is_no_reward_is_refused_by_what_is_wrong(text, message):
     with pytest.raises(FulcrumError, match=r"^reward ") as refusal:
-        rewards(text, LABELS, SECONDS)
+        not_negative(text, values_of(text, LABELS, SECONDS))
     assert message in str(refusal.value)
 
 
