@@ -32,16 +32,10 @@ from rich.table import Table
 
 from benchmarks.best_fusion import FORMS, TASKS, best, product
 from model.bundle import Bundle, load_bundle
-from model.bundle.inputs import NetworkInputs
-from model.bundle.session import NetworkSession
-from model.encoding import EncodedRows
-from model.encoding.columns import Column
 from model.fusion import DEFAULT_SCENE, Scene, default_fusion, load_fusion, parse_fusion, score
 from model.fusion.noise import Explore
-from training.datasets import read_source
-from training.publishing.publish import packed_tables
+from tests.support.world_logs import by_bundle
 from training.simulation import AdditiveReward, ComplementaryReward, Impressions, World, WorldConfig
-from training.simulation.behaviour import TABS
 from training.simulation.reward import Reward
 from training.viewers import Audience
 
@@ -158,22 +152,8 @@ class Judge:
 
 def predicted(bundle: Bundle, requests: Requests) -> Predictions:
     """What the bundle's network says of every candidate, as it is published and served: [R * P] by task."""
-    rows = {}
-    for name, keys, records in packed_tables(bundle, read_source(bundle.schema, None)):
-        order = np.argsort([int(key[1:]) for key in keys])  # u12, v345: by index
-        rows[name] = EncodedRows(records["ids"][order], records["numeric"][order])
-    count, pool = requests.real.shape
-    of, step = requests.rows, 64
-    session, parts = NetworkSession(bundle.network_path, threads=1), []
-    for start in range(0, count, step):
-        first = np.arange(start, min(start + step, count)) * pool
-        context = {"hour": Column(of.hour[first].tolist()), "tab": Column([TABS[k] for k in of.tab[first]])}
-        user = rows["users"].take(of.user[first])
-        user = user.beside(bundle.encoder.sides["context"].encode(context, len(first)))
-        part = slice(first[0], first[-1] + pool)
-        which = np.repeat(np.arange(len(first)), pool)
-        parts.append(session.predict(NetworkInputs(user, rows["items"].take(of.video[part]), which)))
-    return {task: np.concatenate([part[task] for part in parts]).astype(np.float64) for task in TASKS}
+    found = by_bundle(bundle)(requests.rows, np.full(*requests.real.shape), None)
+    return {task: found[task].astype(np.float64) for task in TASKS}
 
 
 def kept(bundle: Bundle, audience: int, requests: Requests) -> Predictions:

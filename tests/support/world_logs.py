@@ -43,7 +43,7 @@ _DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
 _BLOCK = 1 << 17
 """Rows whose truth is worked out at once."""
 Predictions = Mapping[str, np.ndarray]
-Predictor = Callable[[Impressions, Ints, Truth], Predictions]
+Predictor = Callable[[Impressions, Ints, Truth | None], Predictions]
 """(candidates [N], of each request [R], their truth) -> by task [N]."""
 
 
@@ -253,7 +253,7 @@ class WorldLog:
 def by_truth(noise: float = 0.0, seed: int = 0) -> Predictor:
     """The true probabilities, with normal noise of this standard deviation upon their log-odds."""
 
-    def predict(rows: Impressions, sizes: Ints, truth: Truth) -> Predictions:
+    def predict(rows: Impressions, sizes: Ints, truth: Truth | None) -> Predictions:
         del rows, sizes
         rng = np.random.default_rng(seed)
         found = {}
@@ -269,7 +269,7 @@ def by_truth(noise: float = 0.0, seed: int = 0) -> Predictor:
 def by_bundle(bundle: Bundle) -> Predictor:
     """What the bundle's network says, as it is published and served."""
 
-    def predict(rows: Impressions, sizes: Ints, truth: Truth) -> Predictions:
+    def predict(rows: Impressions, sizes: Ints, truth: Truth | None) -> Predictions:
         del truth
         tables = {}
         for name, keys, records in packed_tables(bundle, read_source(bundle.schema, None)):

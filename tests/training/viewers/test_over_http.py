@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import orjson
 import polars as pl
 import pytest
@@ -12,14 +14,20 @@ from typer.testing import CliRunner
 
 from fulcrum import app
 from model.bundle import load_bundle
+from model.fusion import parse_fusion
 from service.settings import load_settings
 from tests.support.service_thread import listening
+from tests.support.world_logs import WorldRequests, by_bundle
+from tests.support.written_logs import write_joined
 from training.datasets import read_source
+from training.datasets.served import world_of
 from training.evaluation.evaluate import Judgement, evaluate_bundle
 from training.events.join import join_events
 from training.publishing.publish import publish
 from training.recipe import load_recipe
+from training.simulation import World
 from training.train import TrainingPlan, train_bundle
+from training.tuning.outcomes import Outcomes, read_outcomes
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +41,15 @@ TINY = [
     "network.tower=[4]",
 ]
 REQUESTS = 150
+FUSION = """
+schema_version: 1
+scenes:
+  default:
+    tasks: {vtr: {weight: 0.2}, vcr: {weight: 0.5}, shr: {weight: 1.0, smoothing: 0.05}, cmr: {weight: 1.0}}
+    video_len: {kind: log, scale_s: 30.0, weight: 0.3}
+    explore: {share: 0.5, noise: 0.5, unit: user_week}
+"""
+REWARD = "0.02 * play_time_ms / 1000 + 0.5 * coalesce(vcr, 0) + 15 * is_share + 12 * is_comment"
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +62,10 @@ def served(made_once) -> Path:
         train_bundle(TrainingPlan(recipe, bundle, None, folder / "run"))
         publish(load_bundle(bundle), None, str(folder / "features"))
         (folder / "events").mkdir()
+        (folder / "fusion.yaml").write_text(FUSION)
         settings = load_settings(
             bundle=bundle,
+            fusion=folder / "fusion.yaml",
             features=str(folder / "features"),
             events=folder / "events",
             exposure_candidates=1.0,
@@ -102,6 +121,38 @@ def _halves(log: pl.DataFrame) -> tuple[list[str], list[str]]:
     """Exposures of the first simulation and of the second: ids rise with time."""
     ids = log["exposure_id"].unique().sort().to_list()
     return ids[:REQUESTS], ids[REQUESTS:]
+
+
+def test_a_log_made_in_process_is_that_of_the_same_visits_over_http(served: Path, tmp_path: Path) -> None:
+    bundle, config = load_bundle(served / "bundle"), parse_fusion(FUSION)
+    world = World.create(world_of(bundle.schema, "the bundle"))
+    visits = WorldRequests.of(world, REQUESTS, by_bundle(bundle), seed=5)
+    rows = pl.read_parquet(served / "joined/impressions/**/*.parquet")
+    one = rows.filter(pl.col("exposure_id").is_in(_halves(rows)[0]))
+    hashes = dict(one.select("request_id", "unit_hash").iter_rows())
+    unit_hash = np.array([hashes[f"5-{number}"] for number in visits.visit], np.uint64)
+    log = visits.log(config, unit_hash=unit_hash)
+    write_joined(log, tmp_path / "joined", bundle.version)
+
+    made = read_outcomes(bundle, tmp_path / "joined", "default", REWARD)
+    logged = read_outcomes(bundle, served / "joined", "default", REWARD, open_too=True)
+    request = {name: int(number[2:]) for name, number in one.select("exposure_id", "request_id").iter_rows()}
+    logged = logged.kept(np.array([name in request for name in logged.requests.ids]))
+    assert 0 < made.requests.explored.sum() < REQUESTS
+    theirs = _by_visit(logged, [request[name] for name in logged.requests.ids])
+    for name, values in _by_visit(made, visits.visit).items():
+        np.testing.assert_allclose(values, theirs[name], rtol=1e-5, err_msg=name)
+
+
+def _by_visit(outcomes: Outcomes, visit: Sequence[int]) -> dict[str, np.ndarray]:
+    """Which candidates were shown, what of them, in the order of visits: [requests, slots] each."""
+    columns = {
+        "candidate": outcomes.at - outcomes.requests.start[outcomes.of_request],
+        "reward": outcomes.reward,
+        **outcomes.labels,
+        **{f"p_{task}": p[outcomes.at] for task, p in outcomes.requests.predictions.items()},
+    }
+    return {name: values.reshape(REQUESTS, -1)[np.argsort(visit)] for name, values in columns.items()}
 
 
 def test_a_bundle_is_trained_on_what_was_served_judged_and_published(served: Path, tmp_path: Path) -> None:
