@@ -28,11 +28,11 @@ class Asked:
     """Asks without a pause until it is told to end, or the service is gone for good.
 
     Attributes:
-        answered: exposure id, and when its answer had come, of `time.monotonic`.
+        answered: exposure id, and when it was asked for and its answer had come, of `time.monotonic`.
     """
 
     def __init__(self, url: str) -> None:
-        self.answered: dict[str, float] = {}
+        self.answered: dict[str, tuple[float, float]] = {}
         self._url = url
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._ask)
@@ -49,13 +49,14 @@ class Asked:
         body = {"user_id": "u1", "candidate_ids": [f"v{place}" for place in range(50)]}
         with httpx.Client(base_url=self._url, timeout=30) as http:
             while not self._ended.is_set():
+                asked = time.monotonic()
                 try:
                     answer = http.post("/v1/rank", json=body)
                 except httpx.TransportError:
                     self._ended.wait(0.01)
                     continue
                 if answer.status_code == 200:
-                    self.answered[answer.json()["exposure_id"]] = time.monotonic()
+                    self.answered[answer.json()["exposure_id"]] = (asked, time.monotonic())
 
 
 @contextmanager
@@ -91,8 +92,12 @@ def killed_at_moments(watched: Any, tmp_path: Any, moments: int) -> float:
     kept = [row["exposure_id"] for row in exposure_rows(tmp_path / "events")]
     known = set(kept)
     assert len(kept) == len(known), "what stands twice"
-    lost = {name: at for name, at in asked.answered.items() if name not in known}
-    ages = [min((kill - at for kill in killed if kill >= at), default=float("inf")) for at in lost.values()]
+    lost = [times for name, times in asked.answered.items() if name not in known]
+    # A worker may be killed between its answer and the moment in which that is read.
+    ages = [
+        min((max(kill - answered, 0.0) for kill in killed if kill >= sent), default=float("inf"))
+        for sent, answered in lost
+    ]
     return max(ages, default=0.0)
 
 
