@@ -53,7 +53,11 @@ def test_a_recipe_that_is_no_yaml_says_where(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "value", "match"),
     [
-        (["notes"], "x", "notes: unknown key; known keys are name, data, features, tasks, reward, network, training"),
+        (
+            ["notes"],
+            "x",
+            "notes: unknown key; known keys are name, data, features, tasks, reward, network, training",
+        ),
         (["features", 0, "widht"], 4, "features.user_id.widht: unknown key"),
         (["features", 0, "kind"], "bag", "features.user_id.kind: unknown kind 'bag'"),
         (["tasks", 0, "type"], "rank", "tasks.vtr.type: unknown type 'rank'"),
