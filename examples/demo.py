@@ -1,10 +1,11 @@
-"""`make demo`: train, export, publish, serve, rank, change one weight, rank again, and log what viewers do.
+"""`make demo`: train, export, publish, serve, rank, change a weight; then explore, log, and find the weights.
 
 Drives the command line and the HTTP interface as a user would; everything it makes is below build/demo.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -17,21 +18,28 @@ from typing import Any
 
 import httpx
 import polars as pl
+import yaml
 from rich.console import Console
 from rich.table import Table
 
+from model.fusion import load_fusion, version
 from model.terminal import print_table
 from training.simulation import SyntheticData, WorldConfig, simulate
+from training.viewers import Audience, Traffic, call
 
 HOME = Path("build/demo")
 CONFIG = Path("deploy/fusion/fusion.yaml")
 BUNDLE, STORE, FUSION = HOME / "bundle", HOME / "features", HOME / "fusion.yaml"
 EVENTS, JOINED = HOME / "events", HOME / "joined"
-CANDIDATES, SHOWN, VISITS = 60, 8, 300
+TUNED, PAGE = HOME / "tuned.yaml", HOME / "tuning"
+CANDIDATES, SHOWN = 60, 8
+EXPLORED, JUDGED = 8_000, 2_000
+"""Requests that the search learns from, and those by whose truth both fusions are judged."""
+NOISE = {"share": 1.0, "noise": 0.2}
 OLD, NEW = "vtr: {weight: 0.2}", "vtr: {weight: 2.0}"
 PATIENCE_S = 30.0
 
-console = Console(width=None if sys.stdout.isatty() else 130)
+console = Console(width=None if sys.stdout.isatty() else 80)
 
 
 def main() -> None:
@@ -58,14 +66,27 @@ def main() -> None:
         show(after, world)
         step(6, "What moved")
         show_moves(before, after, world, request)
-        step(7, f"Let the world's viewers ask {VISITS} times, and send what they do as feedback")
-        fulcrum("simulate", str(BUNDLE), "--url", url, "--requests", str(VISITS))
+        step(
+            7,
+            f"Explore: noise on the weights of the bundle's own fusion, for {EXPLORED:,} requests",
+        )
+        own = yaml.safe_load((BUNDLE / "fusion.yaml").read_text())
+        own["scenes"]["default"]["explore"] = NOISE
+        put_into_force(client, own)
+        fulcrum("simulate", str(BUNDLE), "--url", url, "--requests", str(EXPLORED))
         step(8, "Check the log of events, and join what was shown with what came of it")
         fulcrum("events", "check", str(EVENTS))
         fulcrum("events", "join", str(EVENTS), "--out", str(JOINED))
         show_positions()
+        step(9, "Find better weights in that log, and judge them on users that the search has not seen")
+        where = ("--log", str(JOINED), "--open", "--report", str(PAGE))
+        fulcrum("tune", str(BUNDLE), "--out", str(TUNED), *where)
+        if TUNED.exists():
+            step(10, f"Put them into force, and ask the world what {JUDGED:,} other requests are truly worth")
+            show_truth(client, url, world, own, yaml.safe_load(TUNED.read_text()))
     console.print(
-        f"\nDone in {time.monotonic() - started:.0f} s. [bold]make serve[/] serves this bundle again."
+        f"\nDone in {time.monotonic() - started:.0f} s. {PAGE}/index.html has the pictures; "
+        "[bold]make serve[/] serves this bundle again."
     )
 
 
@@ -100,9 +121,10 @@ def served() -> Iterator[tuple[str, httpx.Client]]:
         port = free.getsockname()[1]
     parts = {"bundle": BUNDLE, "features": STORE, "fusion": FUSION, "events": fresh(EVENTS), "port": port}
     where = [word for name, value in parts.items() for word in (f"--{name}", str(value))]
+    every = {**os.environ, "FULCRUM_EXPOSURE_CANDIDATES": "1"}  # request's candidates are logged
     fresh(JOINED)
     log = (HOME / "service.log").open("w")
-    service = subprocess.Popen(command("serve", *where), stderr=log, stdout=log)
+    service = subprocess.Popen(command("serve", *where), env=every, stderr=log, stdout=log)
     try:
         url = f"http://127.0.0.1:{port}"
         with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
@@ -183,14 +205,28 @@ def titles(world: SyntheticData) -> dict[str, str]:
 
 def change_weight(client: httpx.Client) -> None:
     """Edit the file and wait until the service says that the edit is in force."""
-    old, text = client.get("/v1/fusion").json()["version"], FUSION.read_text()
+    text = FUSION.read_text()
     if OLD not in text:
         sys.exit(
             f"the demo stopped: deploy/fusion/fusion.yaml was edited and has no {OLD!r} to change; restore it"
         )
-    FUSION.write_text(text.replace(OLD, NEW))
-    seconds = wait_until("the edit is in force", lambda: client.get("/v1/fusion").json()["version"] != old)
+    seconds = edit(client, text.replace(OLD, NEW))
     console.print(f"In force after {seconds:.2f} s, without a restart and without retraining.")
+
+
+def put_into_force(client: httpx.Client, config: dict[str, Any], *, exploring: bool = True) -> None:
+    """Write a config into the file that the service watches, with or without its noise."""
+    scenes = config["scenes"]
+    if not exploring:
+        scenes = {name: {k: v for k, v in one.items() if k != "explore"} for name, one in scenes.items()}
+    edit(client, yaml.safe_dump({**config, "scenes": scenes}, sort_keys=False))
+
+
+def edit(client: httpx.Client, text: str) -> float:
+    """Seconds until the service scores by this text."""
+    FUSION.write_text(text)
+    wanted = version(load_fusion(FUSION))
+    return wait_until("the edit is in force", lambda: client.get("/v1/fusion").json()["version"] == wanted)
 
 
 def show_moves(
@@ -237,6 +273,23 @@ def show_positions() -> None:
         for position, shown, played, seconds, *rates in rows.iter_rows()
     ]
     print_table(console, headers, cells, keys=1)
+
+
+def show_truth(
+    client: httpx.Client, url: str, world: SyntheticData, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """The same visits under both fusions: what the orders are truly worth, viewer by viewer."""
+    tallies = []
+    for config in (before, after):
+        put_into_force(client, config, exploring=False)
+        tallies.append(call(Audience(world.world, seed=2), Traffic(url, JUDGED)).tally)
+    old, new = (tally.mean("expected")[0] for tally in tallies)
+    gain, (low, high) = tallies[1].gain(tallies[0])
+    console.print(
+        f"true expected reward a request: {old:.2f} before, {new:.2f} after: "
+        f"{gain / old:+.1%} [{low / old:+.1%}, {high / old:+.1%}]",
+        highlight=False,
+    )
 
 
 if __name__ == "__main__":
