@@ -6,7 +6,7 @@ from training.progress import Observer
 from training.tuning.forms import SEARCHED
 from training.tuning.methods.least_squares import least_squares
 from training.tuning.methods.pairwise import pairwise
-from training.tuning.methods.sampling import cma_es
+from training.tuning.methods.sampling import cma_es, grid, nsga2, random, tpe
 from training.tuning.methods.trees import lambdarank, trees
 from training.tuning.problem import Found, Problem
 
@@ -16,6 +16,10 @@ METHODS: Mapping[str, Method] = {
     "least_squares": least_squares,
     "pairwise": pairwise,
     "cma_es": cma_es,
+    "tpe": tpe,
+    "random": random,
+    "grid": grid,
+    "nsga2": nsga2,
     "trees": trees,
     "lambdarank": lambdarank,
 }
@@ -28,6 +32,7 @@ FORMULAS: Mapping[str, tuple[str, ...]] = {
     "least_squares": ("weighted_sum",),
     "pairwise": ("log_power",),
     "cma_es": SEARCHED,
+    **dict.fromkeys(("tpe", "random", "grid", "nsga2"), SEARCHED),
     "trees": ("model",),
     "lambdarank": ("model",),
 }
