@@ -4,7 +4,8 @@ import pytest
 from model.fusion import FusionConfig
 from tests.support.tuning_problems import additive_problem, gain_share, made_problem
 from training.tuning.methods import METHODS
-from training.tuning.methods.least_squares import least_squares, prices_of
+from training.tuning.methods.least_squares import least_squares
+from training.tuning.prices import prices_of
 
 
 @pytest.fixture(scope="module")
