@@ -17,6 +17,7 @@ from model.terminal import progress
 from service.commands import fusion, rank, serve
 from training.commands import (
     calibrate,
+    estimate,
     evaluate,
     events,
     fusion_diff,
@@ -49,6 +50,7 @@ for command in (
     report.report,
     evaluate.evaluate,
     calibrate.calibrate,
+    estimate.estimate,
     quantize.quantize,
     publish.publish,
     serve.serve,

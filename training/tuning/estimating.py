@@ -26,7 +26,7 @@ from model.fusion import FusionConfig, Scorer
 from training.events.columns import context_of
 from training.metrics.resampling import Draws, Resamples
 from training.progress import Observer, silent
-from training.tuning.exposure import Exposure
+from training.tuning.exposure import DRAWS, Exposure
 from training.tuning.outcomes import Outcomes
 from training.tuning.requests import Floats
 from training.tuning.support import Verdict, verdicts
@@ -107,6 +107,7 @@ def difference(
     *,
     scorers: Mapping[str, Scorer] | None = None,
     logged: Floats | None = None,
+    draws: int = DRAWS,
     seed: int = 0,
     observer: Observer = silent,
 ) -> Estimate:
@@ -120,6 +121,8 @@ def difference(
         against: the other one.
         scorers: networks of their learned formulas, by checksum.
         logged: `Exposure.logged`, where it is known already [N].
+        draws: of the noise law per request: what rests on fewer takes less time, and says less of what is
+            rarely shown.
         seed: of the draws and of the resampling.
         observer: called with progress.
 
@@ -129,7 +132,7 @@ def difference(
     exposure = Exposure(outcomes, looks)
     wanted = [exposure.of_config(config, scorers) for config in (after, against)]
     if logged is None:
-        logged = exposure.logged(seed=seed, observer=observer)
+        logged = exposure.logged(draws=draws, seed=seed, observer=observer)
     sides = [_Side(outcomes, worth, exposure.shown, logged, one) for one in wanted]
     resamples = Resamples(outcomes.requests.user, seed=seed)
     laws = [density(outcomes, config) for config in (after, against)]

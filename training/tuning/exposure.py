@@ -24,8 +24,8 @@ from training.tuning.outcomes import Outcomes
 from training.tuning.replay import groups
 from training.tuning.requests import Flags, Floats, Requests
 
-DRAWS = 48
-"""Draws of the noise law per request."""
+DRAWS = 192
+"""Of the noise law per request. Few of them miss what it shows rarely, which counts as never logged."""
 _BLOCK = 256
 """Requests that share draws: each call of the formula scores as many."""
 
@@ -126,8 +126,8 @@ def _expected(
     means = scene.parameters()
     mu = np.array(list(means.values()))
     total = np.where(explored[slates.of_request], shown, 0.0)  # theirs is one of the draws
-    for draw, values in enumerate(mu + explore.deviations(mu, scene.least()) * z):
-        law = scene.with_parameters(dict(zip(means, values.tolist(), strict=True)))
+    for draw, values in enumerate((mu + explore.deviations(mu, scene.least()) * z).tolist()):
+        law = scene.with_parameters(dict(zip(means, values, strict=True)))
         total += exposed(law, looks if draw else np.where(explored[:, None], 0.0, looks))
     plain = np.where(explored[slates.of_request], exposed(scene, looks), shown)
     return np.asarray((1.0 - explore.share) * plain + explore.share * total / len(z), np.float64)
