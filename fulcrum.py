@@ -27,6 +27,7 @@ from training.commands import (
     search,
     simulate,
     train,
+    tune,
 )
 
 # Read when torch is loaded: its threads sleep while they wait for each other. Those that spin are many times
@@ -49,6 +50,7 @@ for command in (
     report.report,
     evaluate.evaluate,
     calibrate.calibrate,
+    tune.tune,
     quantize.quantize,
     publish.publish,
     serve.serve,

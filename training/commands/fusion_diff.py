@@ -81,7 +81,7 @@ def diff(
     with Rendered() as observer:
         if log is not None:
             joined = JoinedLog(log, scene)
-            sides = _side(a, joined.newest, log / "configs"), _side(b, joined.newest, log / "configs")
+            sides = side_of(a, joined.newest, log / "configs"), side_of(b, joined.newest, log / "configs")
             found = diff_of_log(joined, *sides, wanted, observer)
         elif bundle is not None:
             from model.bundle import load_bundle
@@ -92,7 +92,7 @@ def diff(
             def own() -> FusionConfig:
                 return load_fusion(loaded.fusion_path)
 
-            sides = _side(a, own, loaded.path), _side(b, own, loaded.path)
+            sides = side_of(a, own, loaded.path), side_of(b, own, loaded.path)
             found = diff_of_data(loaded, data, scene or DEFAULT_SCENE, sides, wanted, observer)
     if json:
         print_json(found)
@@ -123,7 +123,7 @@ def _check(log: Path | None, data: Path | None, bundle: Path | None, report: Pat
             raise FulcrumError(f"--report {report}: this is a folder; name a file")
 
 
-def _side(name: str, current: Callable[[], FusionConfig], folder: Path) -> Side:
+def side_of(name: str, current: Callable[[], FusionConfig], folder: Path) -> Side:
     """A config; the networks of the current one are looked for in the folder."""
     from model.fusion import load_fusion
     from training.tuning.diff import Side

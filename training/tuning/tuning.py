@@ -24,6 +24,7 @@ from training.progress import Note, Observer, Stage, silent
 from training.tuning.diff import Side
 from training.tuning.estimating import Estimate, Figure, difference
 from training.tuning.examination import Looks
+from training.tuning.exposure import Exposure
 from training.tuning.found_folder import FoundFolder
 from training.tuning.methods import FORMULAS, METHODS
 from training.tuning.objective import Objective, Slates, ranked
@@ -128,6 +129,7 @@ class Tuned:
         problem: that was searched.
         parts: of the requests.
         worth: of the candidates of the part that judges [N].
+        logged: how much the law that logged showed each of them [N]; None where nothing was served.
     """
 
     verdict: Literal["better", "nothing_better"]
@@ -140,6 +142,7 @@ class Tuned:
     problem: Problem
     parts: Parts
     worth: Floats
+    logged: Floats | None
 
     @property
     def forecast(self) -> Figure:
@@ -173,7 +176,10 @@ def tune(
     candidates, failed = _candidates(problem, current, plan, folder, observer)
     chosen = candidates[0]
     observer(Stage(f"Judging {chosen.found.scene.formula} of {chosen.found.method}, once: {parts.how}"))
-    estimate, worth = _judged(parts, looks, current, chosen, plan.seed, observer)
+    logged = None
+    if parts.verdict.configs:
+        logged = Exposure(parts.verdict, looks.looks).logged(seed=plan.seed, observer=observer)
+    estimate, worth = _judged(parts, looks, current, chosen, plan.seed, logged)
     reasons = list(_reasons(parts.verdict, looks, current, chosen, plan, estimate))
     return Tuned(
         verdict="nothing_better" if reasons else "better",
@@ -186,6 +192,7 @@ def tune(
         problem=problem,
         parts=parts,
         worth=worth,
+        logged=logged,
     )
 
 
@@ -299,7 +306,7 @@ def _interval(after: Floats, before: Floats, resamples: Resamples) -> Ends | Non
 
 
 def _judged(
-    parts: Parts, looks: Looks, current: Side, chosen: Candidate, seed: int, observer: Observer
+    parts: Parts, looks: Looks, current: Side, chosen: Candidate, seed: int, logged: Floats | None
 ) -> tuple[Estimate, Floats]:
     """The estimate of the chosen config, and the worth of candidates [N] that it goes by."""
     verdict, scorers = parts.verdict, {**(current.scorers or {}), **chosen.found.scorers}
@@ -312,8 +319,8 @@ def _judged(
             chosen.config,
             current.config,
             scorers=scorers,
+            logged=logged,
             seed=seed,
-            observer=observer,
         )
         return estimate, worth
     worth = realised(verdict)
