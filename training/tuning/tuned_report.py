@@ -33,6 +33,7 @@ def tuned_report(found: Tuned, looks: Looks, current: Side, scene: str) -> dict[
             "scene": scene,
             "source": search.source,
             "left_out": dict(search.left_out),
+            "beside": found.problem.beside,
             "parts": {"how": found.parts.how, "search": len(search), "verdict": len(verdict)},
             "examination": {"how": looks.how, "looks": looks.looks.tolist()},
             "against": current.report(),
