@@ -103,7 +103,7 @@ def lengths(rows: list[Mapping[str, Any]]) -> Chart | None:
         for kind, name in kinds
     ]
     texts = [
-        one["length"].replace("below ", "< ").replace(" and more", " +").replace(" to ", "–") for one in rows
+        one["length"].replace("below ", "< ").replace(" and more", " +").replace(" to ", "-") for one in rows
     ]
     values = [value for one in series for _, value in one.points]
     return chart(

@@ -51,11 +51,11 @@ class Whiskers:
 
 def whiskers(rows: Iterable[tuple[str, float | None, Ends | None]]) -> Whiskers:
     """Of names with changes, fractions, and their intervals."""
-    rows = [(name, value, (None, None) if ends is None else ends) for name, value, ends in rows]
-    known = [0.0] + [end for _, value, ends in rows for end in (value, *ends) if end is not None]
+    named = [(name, value, ends or (None, None)) for name, value, ends in rows]
+    known = [0.0] + [end for _, value, ends in named for end in (value, *ends) if end is not None]
     step = round_step(max(max(known) - min(known), 1e-4))
     first, last = math.floor(min(known) / step), math.ceil(max(known) / step)
-    left = max([_LEFT, *(_PER_LETTER * len(name) + 12 for name, _, _ in rows)])
+    left = max([_LEFT, *(_PER_LETTER * len(name) + 12 for name, _, _ in named)])
 
     def across(value: float | None) -> float | None:
         inside = _WIDTH - left - _RIGHT
@@ -71,7 +71,7 @@ def whiskers(rows: Iterable[tuple[str, float | None, Ends | None]]) -> Whiskers:
             signed(value),
             _verdict(ends),
         )
-        for at, (name, value, ends) in enumerate(rows)
+        for at, (name, value, ends) in enumerate(named)
     ]
     ticks = [(across(at * step) or 0.0, tick(at * step)) for at in range(first, last + 1)]
     return Whiskers(lines, across(0.0) or 0.0, _WIDTH, _ROW * len(lines) + 24, ticks)
