@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from training.report.page.whiskers import round_step
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 24
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 26, 10, 24
 Points = Sequence[tuple[float, float]]
 
 
