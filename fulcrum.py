@@ -28,6 +28,7 @@ from training.commands import (
     search,
     simulate,
     train,
+    tune,
 )
 
 # Read when torch is loaded: its threads sleep while they wait for each other. Those that spin are many times
@@ -50,6 +51,7 @@ for command in (
     report.report,
     evaluate.evaluate,
     calibrate.calibrate,
+    tune.tune,
     estimate.estimate,
     quantize.quantize,
     publish.publish,

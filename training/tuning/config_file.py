@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -12,7 +13,9 @@ from model.fusion import MAX_BYTES, FusionConfig, LearnedFormula, parse_fusion
 from model.fusion.network_file import read_network
 
 
-def write_config(config: FusionConfig, path: Path, comment: str, source: Path) -> None:
+def write_config(
+    config: FusionConfig, path: Path, comment: str, source: Path, networks: Mapping[str, bytes] | None = None
+) -> None:
     """Write a config that `load_fusion` reads as the same, and the networks that it names beside it.
 
     Args:
@@ -20,6 +23,7 @@ def write_config(config: FusionConfig, path: Path, comment: str, source: Path) -
         path: where to; its folder is made.
         comment: the first line, without its `#`.
         source: the config that it was made from, whose folder has the networks.
+        networks: others than these, by checksum.
 
     Raises:
         FulcrumError: it would be larger than a config may be, or a network cannot be read.
@@ -36,8 +40,11 @@ def write_config(config: FusionConfig, path: Path, comment: str, source: Path) -
         raise AssertionError("a written config reads otherwise")
     folder = path.absolute().parent
     folder.mkdir(parents=True, exist_ok=True)
-    if folder != source.absolute().parent:
-        for scene in config.scenes.values():
-            if isinstance(scene, LearnedFormula):
-                replace_file(folder / scene.file, read_network(scene, source.parent))
+    for scene in config.scenes.values():
+        if not isinstance(scene, LearnedFormula):
+            continue
+        if networks and scene.sha256 in networks:
+            replace_file(folder / scene.file, networks[scene.sha256])
+        elif folder != source.absolute().parent:
+            replace_file(folder / scene.file, read_network(scene, source.parent))
     replace_file(path, text.encode())

@@ -18,6 +18,7 @@ from model.bundle import Bundle
 from model.errors import FulcrumError
 from training.datasets import read_source
 from training.evaluation.predicting import bundle_predictions
+from training.preparation.expressions import floats
 from training.preparation.preparation import prepare_log
 from training.progress import Note, Observer, Stage, Warned, silent
 from training.rows.material import encode_rows
@@ -35,9 +36,12 @@ class JudgedRequests:
         folder: the log's files; None where the data set needs none.
         scene: that all requests ask for.
         observer: called with progress.
+        where: Polars SQL over the log: the rows that count; all where None.
 
     Attributes:
         tasks: of the bundle.
+        log: the rows, prepared.
+        rows: of it, of each candidate [N].
         items: their numbers.
         group: the column that names groups.
 
@@ -45,12 +49,21 @@ class JudgedRequests:
         FulcrumError: the data does not fit the bundle's schema, or no group has two rows.
     """
 
-    def __init__(self, bundle: Bundle, folder: Path | None, scene: str, observer: Observer = silent) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        folder: Path | None,
+        scene: str,
+        observer: Observer = silent,
+        where: str | None = None,
+    ) -> None:
         schema = bundle.schema
         source = read_source(schema, folder)
         same = source.fingerprint == bundle.manifest.data.get("fingerprint")
         log = prepare_log(schema, source, split=same)
         rows = np.flatnonzero(log.validation) if same else np.arange(len(log))
+        if where is not None:
+            rows = rows[floats(log.frame, where, "where")[rows] == 1.0]
         self.tasks = tuple(bundle.task_names)
         self.items = Numbers()
         self.group = schema.data.group or schema.data.user
@@ -68,6 +81,7 @@ class JudgedRequests:
                 "there to order"
             )
         chosen = rows[order]
+        self.log, self.rows = log, chosen
         observer(Stage(f"Predicting {len(chosen):,} rows of {int((size > 1).sum()):,} requests"))
         if len(order) < len(rows):
             observer(Note(f"{len(rows) - len(order):,} rows are alone in their group and are left out"))

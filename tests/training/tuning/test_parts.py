@@ -1,0 +1,45 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.errors import FulcrumError
+from tests.support.tuning_problems import additive_problem
+from training.tuning.parts import parted
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    """8,000 requests of 2,000 users, on days 0 to 4."""
+    found = additive_problem().outcomes
+    return replace(found, requests=replace(found.requests, time_ms=np.arange(8_000) % 5 * DAY_MS))
+
+
+def test_no_user_is_in_both_parts_and_a_third_judge(outcomes):
+    parts = parted(outcomes)
+    searched, judging = (set(part.requests.user.tolist()) for part in (parts.search, parts.verdict))
+    assert not searched & judging
+    assert len(parts.search) + len(parts.verdict) == len(outcomes)
+    assert len(parts.verdict) == pytest.approx(len(outcomes) / 3, rel=0.1)
+
+
+def test_a_long_log_is_judged_on_days_after_those_that_are_searched(outcomes, monkeypatch):
+    monkeypatch.setattr("training.tuning.parts.LEAST_BY_DAY", 500)
+    monkeypatch.setattr("training.tuning.parts.LEAST_REQUESTS", 500)
+    parts = parted(outcomes)
+    assert parts.search.day.max() < parts.verdict.day.min()
+    assert set(parts.verdict.day.tolist()) == {3, 4}
+    assert not set(parts.search.requests.user.tolist()) & set(parts.verdict.requests.user.tolist())
+    assert "the last 2 days judge" in parts.how
+
+
+@pytest.mark.parametrize(("rows", "users"), [(100, 2_000), (8_000, 1)])
+def test_too_few_requests_or_users_judge_nothing(outcomes, rows, users):
+    few = outcomes.kept(np.arange(8_000) < rows)
+    few = replace(few, requests=replace(few.requests, user=few.requests.user % users))
+    with pytest.raises(
+        FulcrumError, match=r"would judge what is found; expected 1,000 of 30 or more.*: log more"
+    ):
+        parted(few)
