@@ -9,11 +9,8 @@ and continued, and seeds run side by side. `bars` prints what stands against its
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -23,6 +20,7 @@ from rich.table import Table
 
 from benchmarks.regret import FIRST_SEED
 from benchmarks.rig import Broken, finish
+from benchmarks.tuning_bars import of_estimates
 from benchmarks.tuning_worlds import (
     DEFAULT,
     EXPLORE,
@@ -44,14 +42,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Seeds = Annotated[str, typer.Option(help="Of worlds, with commas between.")]
 Logs = Annotated[int, typer.Option(min=1, help="Of each seed.")]
 ESTIMATE_REQUESTS = 20_000
-KINDS = {
-    "near": "within 1 sd",
-    "far": "within 10 sds",
-    "three": "at 3 sds",
-    "tuned": "tuned on that log",
-    "another formula": "another formula",
-}
-LEAST_ANSWERED = {"near": 0.95, "far": 0.8}
+BARS = {"estimate-*.jsonl": of_estimates}
 
 
 @app.command()
@@ -59,6 +50,20 @@ def estimate(seeds: Seeds = str(FIRST_SEED), logs: Logs = 5) -> None:
     """Differences of configs from logs of 20,000 requests, beside the truth."""
     for population in _populations(seeds):
         _run(f"estimate-{population.seed}", logs, partial(_estimated, population))
+
+
+@app.command()
+def bars() -> None:
+    """What was measured, against its bounds."""
+    table = Table("what", "found", "bound", title="Tuning and estimating, with PLE's predictions")
+    broken: Broken = []
+    for pattern, rows in BARS.items():
+        found = [line for path in sorted(HOME.glob(pattern)) for line in lines(path)]
+        for row in rows(found) if found else ():
+            table.add_row(row.what, row.found, row.bound)
+            if not row.kept:
+                broken.append(f"{row.what}: {row.found}; expected {row.bound}")
+    finish(table, broken)
 
 
 def _estimated(population: Population, number: int) -> dict[str, Any]:
@@ -104,7 +109,7 @@ def _away(config: FusionConfig, sds: float, chance: np.random.Generator) -> Fusi
 
 
 def _plain_half(outcomes: Outcomes) -> float:
-    """Half the interval of the mean reward of a request as a fraction of it, as if requests were independent."""
+    """Half the interval of a request's mean reward by that mean, as if requests were independent."""
     reward = outcomes.per_request(outcomes.reward)
     return float(1.96 * reward.std() / len(reward) ** 0.5 / reward.mean())
 
