@@ -1,6 +1,6 @@
 """Tuning and estimating, judged where the truth is known: rows "tune", "estimate" and "learned fusion".
 
-    python -m benchmarks.tuning estimate [--seeds 7,8] [--logs 200]
+    python -m benchmarks.tuning estimate | tune | verdict | family | network [--seeds 7,8] [--logs 200]
     python -m benchmarks.tuning bars
 
 Each log is a line of build/tuning/*.jsonl; what is there is not measured again, so that a run may be stopped
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated, Any
 
@@ -18,9 +19,18 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from benchmarks.regret import FIRST_SEED
+from benchmarks.regret import FIRST_SEED, REWARDS
 from benchmarks.rig import Broken, finish
-from benchmarks.tuning_bars import of_estimates
+from benchmarks.tuned_logs import GAINS, families, learned, searched, verdicts
+from benchmarks.tuning_bars import (
+    Row,
+    of_estimates,
+    of_families,
+    of_forecasts,
+    of_learned,
+    of_searches,
+    of_verdicts,
+)
 from benchmarks.tuning_worlds import (
     DEFAULT,
     EXPLORE,
@@ -39,10 +49,9 @@ from training.tuning.outcomes import Outcomes
 from training.tuning.reward_model import cross_fitted
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-Seeds = Annotated[str, typer.Option(help="Of worlds, with commas between.")]
+Seeds = Annotated[str, typer.Option(help="Of worlds, such as 7,9 or 7-11.")]
 Logs = Annotated[int, typer.Option(min=1, help="Of each seed.")]
 ESTIMATE_REQUESTS = 20_000
-BARS = {"estimate-*.jsonl": of_estimates}
 
 
 @app.command()
@@ -53,17 +62,74 @@ def estimate(seeds: Seeds = str(FIRST_SEED), logs: Logs = 5) -> None:
 
 
 @app.command()
+def tune(seeds: Seeds = "7-11", logs: Logs = 1) -> None:
+    """What all methods find from logs of 40,000 requests."""
+    for population in _populations(seeds):
+        _run(f"tune-{population.seed}", logs, partial(searched, population))
+
+
+@app.command()
+def verdict(
+    kinds: Annotated[str, typer.Option(help="placebo, optimum, or gains that are there to be found.")] = (
+        "placebo,optimum,0.005,0.01,0.02,0.05"
+    ),
+    seeds: Seeds = "7-11",
+    logs: Logs = 1,
+) -> None:
+    """What one search is told at the end: better, or nothing better."""
+    for population in _populations(seeds):
+        for kind in kinds.split(","):
+            _run(f"verdict-{kind}-{population.seed}", logs, partial(verdicts, population, kind=kind))
+
+
+@app.command()
+def family(seeds: Seeds = "7-26") -> None:
+    """A sum or a product, in an additive and in a complementary world."""
+    for population in _populations(seeds):
+        for reward in REWARDS:
+            one = Population(population.seed, reward)
+            _run(f"family-{reward}-{population.seed}", 1, partial(families, one))
+
+
+@app.command()
+def network(seeds: Seeds = "7-11") -> None:
+    """Networks of trees: raises, and their pace."""
+    for population in _populations(seeds):
+        _run(f"learned-{population.seed}", 1, partial(learned, population))
+
+
+@app.command()
 def bars() -> None:
     """What was measured, against its bounds."""
     table = Table("what", "found", "bound", title="Tuning and estimating, with PLE's predictions")
     broken: Broken = []
-    for pattern, rows in BARS.items():
-        found = [line for path in sorted(HOME.glob(pattern)) for line in lines(path)]
-        for row in rows(found) if found else ():
-            table.add_row(row.what, row.found, row.bound)
-            if not row.kept:
-                broken.append(f"{row.what}: {row.found}; expected {row.bound}")
+    for row in _rows():
+        table.add_row(row.what, row.found, row.bound)
+        if not row.kept:
+            broken.append(f"{row.what}: {row.found}; expected {row.bound}")
     finish(table, broken)
+
+
+def _rows() -> Iterator[Row]:
+    def measured_by(pattern: str) -> list[dict[str, Any]]:
+        return [line for path in sorted(HOME.glob(f"{pattern}.jsonl")) for line in lines(path)]
+
+    for pattern, rows in (
+        ("tune-*", of_searches),
+        ("family-additive-*", of_families),
+        ("family-complementary-*", of_families),
+        ("estimate-*", of_estimates),
+        ("learned-*", of_learned),
+    ):
+        if found := measured_by(pattern):
+            yield from rows(found)
+    told = measured_by("tune-*") + measured_by("family-*")
+    for kind in ("placebo", "optimum", *map(str, GAINS)):
+        if found := measured_by(f"verdict-{kind}-*"):
+            yield of_verdicts(kind, found)
+            told += found if kind != "placebo" else []
+    if told:
+        yield from of_forecasts(told)
 
 
 def _estimated(population: Population, number: int) -> dict[str, Any]:
@@ -114,8 +180,10 @@ def _plain_half(outcomes: Outcomes) -> float:
     return float(1.96 * reward.std() / len(reward) ** 0.5 / reward.mean())
 
 
-def _populations(seeds: str) -> list[Population]:
-    return [Population(int(seed)) for seed in seeds.split(",")]
+def _populations(seeds: str) -> Iterator[Population]:
+    for part in seeds.split(","):
+        first, _, last = part.partition("-")
+        yield from map(Population, range(int(first), int(last or first) + 1))
 
 
 def _run(name: str, logs: int, measure: Any) -> None:

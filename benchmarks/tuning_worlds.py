@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.best_fusion import FORMS, Form, best
+from benchmarks.best_fusion import FORMS, TASKS, Form, best
 from benchmarks.regret import BEFORE, FILE, REWARDS, trained
 from model.fusion import DEFAULT_SCENE, Explore, FusionConfig, Scene, load_fusion
 from tests.support.world_logs import WorldLog, WorldRequests, by_bundle
@@ -31,9 +31,8 @@ SEARCH_REQUESTS = 4_000
 EXPLORE = Explore(share=1.0, noise=0.2)
 POPULATION, SEARCHED = 1, 2
 """Seeds of the audiences."""
-AS_IT_IS = FORMS["best product, no smoothing"]
 FORM_OF: dict[str, Form] = {
-    "weights": AS_IT_IS,
+    "weights": FORMS["best product, no smoothing"],
     "smoothing": FORMS["best product, smoothing"],
     "weighted_sum": FORMS["best weighted sum"],
 }
@@ -112,25 +111,26 @@ class Population:
         return WorldRequests.of(world, count, kept, audience)
 
 
-def with_gain(population: Population, gain: float, form: str = "smoothing") -> FusionConfig:
-    """A config from which the optimum of a form gains so much, between it and the demo's default weights.
+def with_gain(population: Population, gain: float) -> FusionConfig:
+    """A product over which the best one gains so much: between that and one of the first task alone.
 
-    Weights and smoothings are mixed on a straight line; found by bisection.
+    Found by bisection on the straight line between their weights; smoothings are the best one's.
     """
-    top, low = population.optimum(form), population.optimum(form)
-    start = top.parameters()
-    worst = {name: value * (0.0 if "." not in name else 1.0) for name, value in start.items()}
-    worst |= {name: 1.0 for name in ("vtr",) if name in worst}
+    best = population.optimum("smoothing")
+    top = best.parameters()
+    far = {name: top[name] if "." in name else float(name == TASKS[0]) for name in top}
 
     def between(part: float) -> FusionConfig:
-        mixed = {name: (1.0 - part) * start[name] + part * worst[name] for name in start}
-        return config_of(low.with_parameters(mixed))
+        return config_of(best.with_parameters({n: top[n] + part * (far[n] - top[n]) for n in top}))
 
-    ends = [0.0, 1.0]
+    low, high = 0.0, 1.0
     for _ in range(12):
-        middle = sum(ends) / 2.0
-        ends[int(population.gain(config_of(top), between(middle)) > gain)] = middle
-    return between(sum(ends) / 2.0)
+        middle = (low + high) / 2.0
+        if population.gain(config_of(best), between(middle)) > gain:
+            high = middle
+        else:
+            low = middle
+    return between((low + high) / 2.0)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
