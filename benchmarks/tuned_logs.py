@@ -1,0 +1,141 @@
+"""What the tuner makes of a log, beside the truth: what it finds, what it forecasts, and when it is wrong."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from training.tuning.parts import parted
+from training.tuning.tuning import Plan, Tuned, tune, value_of
+
+from benchmarks.best_fusion import TASKS
+from benchmarks.tuning_worlds import DEFAULT, FORM_OF, Population, config_of, with_gain
+from model.fusion import DEFAULT_SCENE, FusionConfig
+from model.learned_fusion import LearnedNetwork
+from training.progress import silent
+from training.tuning.diff import Side
+from training.tuning.examination import looks_of
+from training.tuning.methods import METHODS
+from training.tuning.outcomes import Outcomes
+from training.tuning.problem import Found
+
+TUNE_REQUESTS = 40_000
+RAISES = 100_000
+GAINS = (0.005, 0.01, 0.02, 0.05)
+"""True gains that are there to be found."""
+Line = dict[str, Any]
+
+
+def searched(population: Population, number: int) -> Line:
+    """All methods on a log by the demo's default weights, and `log_power` with weights alone."""
+    outcomes = population.log(DEFAULT, TUNE_REQUESTS, number).outcomes
+    plan = Plan(DEFAULT_SCENE, TASKS, seed=number)
+    tuned = _tuned(outcomes, DEFAULT, plan)
+    weights = METHODS["cma_es"](replace(tuned.problem, formula="log_power", smoothing=False), silent)
+    found = [*(one.found for one in tuned.candidates), replace(weights, method="cma_es, weights alone")]
+    return {
+        **_verdict(population, tuned, DEFAULT),
+        "found": [
+            {
+                "method": one.method,
+                "formula": one.formula,
+                "value": one.value,
+                "gain": _gain(population, one, DEFAULT),
+                "doubts": one.doubts,
+            }
+            for one in found
+        ],
+        "regret_of_default": 1.0 - population.visits.true_value(DEFAULT) / population.oracle,
+        "best": {name: population.gain(config_of(population.optimum(name)), DEFAULT) for name in FORM_OF},
+        "seconds": {f"{one.found.method} {one.found.formula}": one.seconds for one in tuned.candidates},
+        "failed": tuned.failed,
+    }
+
+
+def families(population: Population, number: int) -> Line:
+    """A product against a sum, in the world of this reward."""
+    outcomes = population.log(DEFAULT, TUNE_REQUESTS, number).outcomes
+    plan = Plan(DEFAULT_SCENE, TASKS, formulas=("log_power", "weighted_sum"), seed=number)
+    tuned = _tuned(outcomes, DEFAULT, plan)
+    right = {"additive": "weighted_sum", "complementary": "log_power"}[population.reward]
+    return {**_verdict(population, tuned, DEFAULT), "right": tuned.chosen.found.formula == right}
+
+
+def verdicts(population: Population, number: int, kind: str) -> Line:
+    """One verdict: `placebo`, `optimum`, or a true gain that is there to be found, such as `0.01`.
+
+    Products alone are searched, from the best product on or from one that it gains so much over.
+    """
+    law = DEFAULT
+    if kind != "placebo":
+        best = config_of(population.optimum("smoothing"))
+        law = best if kind == "optimum" else with_gain(population, float(kind))
+    outcomes = population.log(law, TUNE_REQUESTS, number).outcomes
+    if kind == "placebo":
+        outcomes = shuffled(outcomes, np.random.default_rng([population.seed, number, 2]))
+    plan = Plan(DEFAULT_SCENE, TASKS, formulas=("log_power",), methods=("cma_es",), seed=number)
+    return _verdict(population, _tuned(outcomes, law, plan), law)
+
+
+def learned(population: Population, number: int) -> Line:
+    """Trees of one log: what no raise may lower, and how long 500 candidates take."""
+    outcomes = population.log(DEFAULT, TUNE_REQUESTS, number).outcomes
+    plan = Plan(DEFAULT_SCENE, TASKS, formulas=("model",), methods=("trees",), seed=number)
+    found = _tuned(outcomes, DEFAULT, plan).chosen.found
+    assert found.network is not None
+    network = LearnedNetwork(found.network, len(TASKS) + 1)
+    requests, chance = outcomes.requests, np.random.default_rng(number)
+    rows = chance.integers(0, len(requests.item), RAISES)
+    columns = [*requests.predictions.values(), requests.video_len_s]
+    inputs = np.stack([one[rows] for one in columns], axis=1).astype(np.float32)
+    raised, which = inputs.copy(), chance.integers(0, len(TASKS), RAISES)
+    at = (np.arange(RAISES), which)
+    raised[at] += ((1.0 - raised[at]) * chance.random(RAISES)).astype(np.float32)
+    before, after = network(inputs), network(raised)
+    took = []
+    for _ in range(200):
+        began = time.perf_counter()
+        network(inputs[:500])
+        took.append(time.perf_counter() - began)
+    return {
+        "lowered": int((after < before).sum()),
+        "raises": RAISES,
+        "ms_of_500": 1000.0 * float(np.median(took)),
+        "gain": _gain(population, found, DEFAULT),
+    }
+
+
+def shuffled(outcomes: Outcomes, chance: np.random.Generator) -> Outcomes:
+    """What came of items, dealt out anew among those in the same place: no order is worth more."""
+    dealt = np.arange(len(outcomes.at))
+    for place in range(outcomes.slots):
+        rows = np.flatnonzero(outcomes.position == place)
+        dealt[rows] = chance.permutation(rows)
+    labels = {task: label[dealt] for task, label in outcomes.labels.items()}
+    return replace(outcomes, reward=outcomes.reward[dealt], labels=labels)
+
+
+def _tuned(outcomes: Outcomes, law: FusionConfig, plan: Plan) -> Tuned:
+    parts = parted(outcomes, plan.seed)
+    return tune(parts, looks_of(parts.search), Side("current", law), plan)
+
+
+def _verdict(population: Population, tuned: Tuned, law: FusionConfig) -> Line:
+    chosen, figure = tuned.chosen, tuned.forecast
+    return {
+        "verdict": tuned.verdict,
+        "method": chosen.found.method,
+        "formula": chosen.found.formula,
+        "forecast": figure.difference,
+        "interval": figure.interval,
+        "refused": tuned.estimate.refused,
+        "truth": _gain(population, chosen.found, law),
+    }
+
+
+def _gain(population: Population, found: Found, law: FusionConfig) -> float:
+    visits = population.visits
+    value = visits.true_values(value_of(found, visits.requests))
+    return float(value.mean()) / visits.true_value(law) - 1.0
