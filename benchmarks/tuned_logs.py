@@ -7,8 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from training.tuning.parts import parted
-from training.tuning.tuning import Plan, Tuned, tune, value_of
 
 from benchmarks.best_fusion import TASKS
 from benchmarks.tuning_worlds import DEFAULT, FORM_OF, Population, config_of, with_gain
@@ -19,7 +17,9 @@ from training.tuning.diff import Side
 from training.tuning.examination import looks_of
 from training.tuning.methods import METHODS
 from training.tuning.outcomes import Outcomes
+from training.tuning.parts import parted
 from training.tuning.problem import Found
+from training.tuning.tuning import Plan, Tuned, tune, value_of
 
 TUNE_REQUESTS = 40_000
 RAISES = 100_000
