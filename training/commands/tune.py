@@ -297,17 +297,20 @@ def _write_page(
     from training.report.page.tune import write_tune_page
     from training.tuning.diff import Side, Wanted, diff_of_data, diff_of_log
     from training.tuning.joined_log import JoinedLog
+    from training.tuning.objective import without_exploring
     from training.tuning.tuned_details import details
 
     log, data = source
-    after = Side(
-        "what is proposed", found.chosen.config, {**(side.scorers or {}), **found.chosen.found.scorers}
+    networks = {**(side.scorers or {}), **found.chosen.found.scorers}
+    before, after = (
+        Side(name, without_exploring(config), networks)
+        for name, config in ((side.name, side.config), ("what is proposed", found.chosen.config))
     )
     scene, wanted = said["scene"], Wanted(top=min(_PLACES, len(looks.looks)))
     if log is not None:
-        diff = diff_of_log(JoinedLog(log, scene), side, after, wanted, observer)
+        diff = diff_of_log(JoinedLog(log, scene), before, after, wanted, observer)
     else:
-        diff = diff_of_data(bundle, data, scene, (side, after), wanted, observer)
+        diff = diff_of_data(bundle, data, scene, (before, after), wanted, observer)
     try:
         write_tune_page(said | {"details": details(found, looks, side, observer)}, diff, report)
     except OSError as error:

@@ -99,9 +99,14 @@ def ranked(config: FusionConfig, requests: Requests, scorers: Mapping[str, Score
     Raises:
         FulcrumError: it weighs a task without predictions, or lacks a network.
     """
+    plain = without_exploring(config)
+    return Replay(plain, list(requests.predictions), scorers=scorers).of(requests).value
+
+
+def without_exploring(config: FusionConfig) -> FusionConfig:
+    """The same config, of which no request's weights are drawn."""
     scenes = {
         name: scene if scene.explore is None else scene.model_copy(update={"explore": None})
         for name, scene in config.scenes.items()
     }
-    plain = config.model_copy(update={"scenes": scenes})
-    return Replay(plain, list(requests.predictions), scorers=scorers).of(requests).value
+    return config.model_copy(update={"scenes": scenes})

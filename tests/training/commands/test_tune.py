@@ -81,11 +81,11 @@ def test_a_better_config_is_written_with_its_forecast_and_its_page(tune, tmp_pat
 
 
 def test_nothing_better_is_an_answer_without_a_file(tune, out, tmp_path):
-    status, text, _ = tune(*SHORT, "--reward", "1 + 0 * vtr")
+    status, text, _ = tune(*SHORT, "--keep", "vtr >= 50%")
     assert status == 0
     assert max(map(len, text.splitlines())) <= 80
     assert "Nothing better. The best is weighted_sum of least_squares" in text
-    assert "chance would do" in text
+    assert "--keep asks for +50.00% or more" in text.replace("\n", " ")
     assert "No file is written." in text
     assert not (tmp_path / "new").exists()
 

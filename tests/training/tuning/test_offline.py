@@ -23,8 +23,8 @@ def test_groups_of_a_log_hold_all_their_rows_with_what_came_of_them(trained):
 def test_rows_that_judge_are_none_of_those_that_are_searched(trained):
     bundle = load_bundle(trained.bundle)
     name = bundle.schema.data.item
-    first = offline_outcomes(bundle, trained.data, "default", REWARD, where=f"{name} < 'v2'")
-    others = offline_outcomes(bundle, trained.data, "default", REWARD, where=f"NOT ({name} < 'v2')")
+    first = offline_outcomes(bundle, trained.data, "default", REWARD, where=f"{name} % 2 = 0")
+    others = offline_outcomes(bundle, trained.data, "default", REWARD, where=f"NOT ({name} % 2 = 0)")
     whole = offline_outcomes(bundle, trained.data, "default", REWARD)
     assert len(first.requests.item) + len(others.requests.item) <= len(whole.requests.item)
     assert min(len(first), len(others)) > 0
