@@ -53,8 +53,9 @@ class Column:
         return np.bincount(self.codes, minlength=len(self.values))
 
     def value(self, row: int) -> Any:
-        """A row's raw value."""
-        return self.values[row if self.codes is None else int(self.codes[row])]
+        """A row's raw value, as Python has it."""
+        found = self.values[row if self.codes is None else int(self.codes[row])]
+        return found.item() if isinstance(found, np.generic) else found
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ its candidates, so that a replay of it says less than one of a joined log.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from model.errors import FulcrumError
 from training.datasets import read_source
 from training.evaluation.predicting import bundle_predictions
 from training.preparation.expressions import floats
-from training.preparation.preparation import prepare_log
+from training.preparation.preparation import PreparedLog, prepare_log
 from training.progress import Note, Observer, Stage, Warned, silent
 from training.rows.material import encode_rows
 from training.tuning.requests import Numbers, Requests
@@ -97,7 +96,7 @@ class JudgedRequests:
             user=log.user[heads],
             time_ms=np.zeros(len(heads), np.int64),
             scene=np.full(len(heads), scene, np.object_),
-            said=_said(log.frame, [spec.name for spec in schema.side("context")], heads),
+            said=_said(log, [spec.name for spec in schema.side("context")], heads),
             unit_hash=_mixed(group[starts]),
             fixed=nothing,
             start=np.append(starts, len(chosen)),
@@ -117,9 +116,10 @@ class JudgedRequests:
         return [self.requests.kept(of == part) for part in np.unique(of)]
 
 
-def _said(frame: pl.DataFrame, features: list[str], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+def _said(log: PreparedLog, features: list[str], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
     """What requests say of their context, as JSON [R]: that of their first rows."""
-    found: list[dict[str, Any]] = frame.select(features)[rows].to_dicts() if features else [{}] * len(rows)
+    values = [map(log.columns[name].value, rows.tolist()) for name in features]
+    found = [dict(zip(features, row, strict=True)) for row in zip(*values, strict=True)] or [{}] * len(rows)
     return np.array([orjson.dumps(one, default=str).decode() for one in found], np.object_)
 
 

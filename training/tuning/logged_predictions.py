@@ -187,6 +187,6 @@ def _predicted(
         masks=log.masks[rows],
         users=log.user[rows],
         video_len_s=log.video_len_s[rows],
-        values=() if feature is None else log.frame[feature].gather(rows).to_list(),
+        values=() if feature is None else [log.columns[feature].value(row) for row in rows.tolist()],
         source=source,
     )
