@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt .ci/install
 	@TORCH_INDEX=$(TORCH_INDEX) .ci/install $(VENV) -e '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## train, export, serve, rank, change a weight, rank again
+demo: $(READY)  ## train, export, serve, rank, change a weight; explore, log, find the weights
 	@$(BIN)/python examples/demo.py
 
 test: $(READY)  ## all tests but the long ones, which `make faults` runs
