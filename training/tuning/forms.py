@@ -57,15 +57,19 @@ class Form:
     Attributes:
         dials: D.
         make: the scene of their values, by name.
+        incumbent: where they stand for the incumbent, by name, nearly; of a dial that is not named, its
+            start. None where the form has no such scene.
     """
 
     dials: tuple[Dial, ...]
     make: Callable[[Mapping[str, float]], Scene]
+    incumbent: Mapping[str, float] | None
 
     @property
-    def start(self) -> Floats:
-        """Where a search starts, each dial from 0 to 1 [D]."""
-        return self._placed(np.array([dial.start for dial in self.dials]))
+    def starts(self) -> tuple[Floats, ...]:
+        """Where a search starts, each dial from 0 to 1 [D]: where least squares point, and the incumbent."""
+        places = [self._placed({})] + ([] if self.incumbent is None else [self._placed(self.incumbent)])
+        return tuple(places)
 
     def scene(self, at: Floats) -> Scene:
         """The scene where dials stand there [D], each from 0 to 1."""
@@ -85,9 +89,10 @@ class Form:
             if not _NEAR < place < 1.0 - _NEAR
         )
 
-    def _placed(self, values: Floats) -> Floats:
-        low, high = np.array([(dial.low, dial.high) for dial in self.dials]).T.reshape(2, -1)
-        return np.asarray(np.clip((values - low) / (high - low), 0.0, 1.0), np.float64)
+    def _placed(self, values: Mapping[str, float]) -> Floats:
+        """Where values by name are, those of other dials at their starts [D]."""
+        at = [(values.get(dial.name, dial.start) - dial.low) / (dial.high - dial.low) for dial in self.dials]
+        return np.clip(np.array(at, np.float64), 0.0, 1.0)
 
 
 def forms_of(problem: Problem, prices: Prices) -> dict[str, Form]:
@@ -141,14 +146,15 @@ def _products(problem: Problem, prices: Prices, length: _Length) -> Form:
     old = problem.incumbent.tasks if isinstance(problem.incumbent, LogPower) else {}
     spreads, means = _spreads(problem.predictions), problem.means
     priced = {task: price + prices.per_s[task] * prices.missing_s for task, price in prices.price.items()}
-    fixed, dials = _beside_the_largest({f"weight of {task}": priced[task] * spreads[task] for task in priced})
+    sizes = {f"weight of {task}": priced[task] * spreads[task] for task in priced}
+    fixed, dials = _beside_the_largest(sizes)
     if problem.smoothing:
         dials += [Dial(f"smoothing of {task}", -2.0, 2.0, 1.0) for task in problem.tasks]
 
     def make(values: Mapping[str, float]) -> Scene:
-        sizes = {**values, **fixed}
+        turned = {**values, **fixed}
         smoothings = {
-            task: _digits(means[task] * 10.0 ** sizes[f"smoothing of {task}"])
+            task: _digits(means[task] * 10.0 ** turned[f"smoothing of {task}"])
             if problem.smoothing
             else old[task].smoothing
             if task in old
@@ -156,12 +162,25 @@ def _products(problem: Problem, prices: Prices, length: _Length) -> Form:
             for task in problem.tasks
         }
         weights = {
-            task: sizes[f"weight of {task}"] * (means[task] + smoothings[task]) / spreads[task]
+            task: turned[f"weight of {task}"] * (means[task] + smoothings[task]) / spreads[task]
             for task in problem.tasks
         }
         return product(problem, weights, smoothings, length.scene(values))
 
-    return Form((*dials, *length.dials), make)
+    per_s = sum(price * means[task] for task, price in prices.per_s.items())
+    spread = float(np.minimum(length.seconds, LONGEST_S).std()) if len(length.seconds) else 0.0
+    of_length = per_s * spread / (max(map(abs, sizes.values())) or 1.0)
+    now: dict[str, float] | None = None
+    if isinstance(problem.incumbent, LogPower) and length.holds(problem.incumbent.video_len):
+        now = dict.fromkeys(sizes, 0.0)
+        for task, term in old.items():
+            now[f"weight of {task}"] = term.weight * spreads[task] / (means[task] + term.smoothing)
+        now = _beside_the_fixed(now | length.size(problem.incumbent.video_len), fixed)
+    if now is not None and isinstance(problem.incumbent, LogPower):
+        now |= length.shape(problem.incumbent.video_len)
+        for task, term in old.items():
+            now[f"smoothing of {task}"] = math.log10(max(term.smoothing / means[task], 1e-9))
+    return Form((*dials, *length.dials(of_length)), make, now)
 
 
 def _sums(problem: Problem, prices: Prices, length: _Length) -> Form:
@@ -194,11 +213,21 @@ def _sums(problem: Problem, prices: Prices, length: _Length) -> Form:
             calibration=problem.calibration,
         )
 
-    return Form((*dials, *length.dials), make)
+    now: dict[str, float] | None = None
+    old = problem.incumbent
+    if isinstance(old, WeightedSum) and old.combine == "times" and length.holds(old.video_len):
+        now = dict.fromkeys(starts, 0.0)
+        for task, term in old.tasks.items():
+            now[f"price of {task}"] = term.price * once[task]
+            now[f"price per second of {task}"] = term.price_per_s * per_s[task]
+        now = _beside_the_fixed(now, fixed)
+    if now is not None:
+        now |= length.size(old.video_len) | length.shape(old.video_len)
+    return Form((*dials, *length.dials(0.0)), make, now)
 
 
 class _Length:
-    """The dials of f(video_len): its weight, and of a kind that is searched its settings.
+    """f(video_len): its weight, and of a kind that is searched its settings.
 
     Args:
         seconds: typical lengths, increasing; empty where none is known.
@@ -206,30 +235,49 @@ class _Length:
     """
 
     def __init__(self, seconds: Floats, kind: str | LengthKind) -> None:
-        self._seconds, self._kind = seconds, kind
-        self.dials: tuple[Dial, ...] = ()
-        if len(seconds):
-            low, middle, high = np.log10(np.quantile(seconds, (0.02, 0.5, 0.98))).tolist()
-            settings = {
-                "log": (Dial("scale_s of the length", low - 1.0, high + 0.5, middle),),
-                "sigmoid": (
-                    Dial("mid_s of the length", low, high, middle),
-                    Dial("width_s of the length", low - 0.5, high, middle - 0.5),
-                ),
-                "lognormal": (
-                    Dial("mode_s of the length", low, high + 0.5, middle),
-                    Dial("sigma of the length", -0.5, 0.7, 0.0),
-                ),
-            }
-            self.dials = (Dial(_WEIGHT, -1.0, 2.0, 0.0), *settings.get(str(kind), ()))
+        self.seconds, self._kind = seconds, kind
+
+    def dials(self, weight: float) -> tuple[Dial, ...]:
+        """Its dials; its weight starts there, as what it does to the order."""
+        if not len(self.seconds):
+            return ()
+        low, middle, high = np.log10(np.quantile(self.seconds, (0.02, 0.5, 0.98))).tolist()
+        settings = {
+            "log": (Dial("scale_s of the length", low - 1.0, high + 0.5, middle),),
+            "sigmoid": (
+                Dial("mid_s of the length", low, high, middle),
+                Dial("width_s of the length", low - 0.5, high, middle - 0.5),
+            ),
+            "lognormal": (
+                Dial("mode_s of the length", low, high + 0.5, high),
+                Dial("sigma of the length", -0.5, 0.7, 0.0),
+            ),
+        }
+        return (Dial(_WEIGHT, -1.0, 2.0, weight), *settings.get(str(self._kind), ()))
 
     def scene(self, values: Mapping[str, float]) -> LengthKind:
         """f(video_len) where the dials stand there."""
-        if not self.dials:
+        if not len(self.seconds):
             return NoLength()
         found = self._factor(values)
-        logs = np.log(duration_factor(found, self._seconds))
+        logs = np.log(duration_factor(found, self.seconds))
         return found.model_copy(update={"weight": _within(values[_WEIGHT] / max(float(logs.std()), 0.01))})
+
+    def holds(self, video_len: LengthKind) -> bool:
+        """Whether there is a place of the dials for it."""
+        return self._kind in (video_len.kind, video_len) or not self.size(video_len)[_WEIGHT]
+
+    def size(self, video_len: LengthKind) -> dict[str, float]:
+        """The dial of the weight where it is that of another f(video_len)."""
+        logs = np.log(duration_factor(video_len, self.seconds))
+        return {_WEIGHT: video_len.weight * float(logs.std()) if len(logs) else 0.0}
+
+    def shape(self, video_len: LengthKind) -> dict[str, float]:
+        """Its other dials, where the kind is the same."""
+        if video_len.kind != self._kind:
+            return {}
+        settings = video_len.model_dump(exclude={"kind", "weight", "missing"})
+        return {f"{name} of the length": math.log10(max(value, 1e-3)) for name, value in settings.items()}
 
     def _factor(self, values: Mapping[str, float]) -> LengthKind:
         if not isinstance(self._kind, str):
@@ -241,7 +289,7 @@ class _Length:
         }
         kinds = {"log": LogLength, "sigmoid": SigmoidLength, "lognormal": LognormalLength}
         found: LengthKind = kinds[self._kind](**shape)
-        usual = float(duration_factor(found, np.array([np.median(self._seconds)]))[0])
+        usual = float(duration_factor(found, np.array([np.median(self.seconds)]))[0])
         return found.model_copy(update={"missing": _digits(usual)})
 
 
@@ -251,6 +299,13 @@ def _beside_the_largest(sizes: Mapping[str, float]) -> tuple[dict[str, float], l
     size = abs(sizes[largest]) or 1.0
     dials = [Dial(name, -1.0, 2.0, value / size) for name, value in sizes.items() if name != largest]
     return {largest: math.copysign(1.0, sizes[largest])}, dials
+
+
+def _beside_the_fixed(sizes: Mapping[str, float], fixed: Mapping[str, float]) -> dict[str, float] | None:
+    """Sizes times the factor that makes the fixed one what it is; None where there is none above 0."""
+    ((name, size),) = fixed.items()
+    unit = sizes[name] / size
+    return {other: value / unit for other, value in sizes.items()} if unit > 0.0 else None
 
 
 def _spreads(values: Mapping[str, Floats]) -> dict[str, float]:

@@ -3,13 +3,15 @@
 `cma_es` adapts a normal distribution (Hansen 2016, "The CMA evolution strategy: a tutorial") and gives its
 mean: the best of many trials is the luckiest, too. `grid` turns one dial after the other. `random`, `tpe` and
 `nsga2` are Optuna's samplers; the last has two objectives (Deb et al. 2002, "A fast and elitist
-multiobjective genetic algorithm: NSGA-II"). All of them try what least squares point to first.
+multiobjective genetic algorithm: NSGA-II"). All of them try first what least squares point to, and
+the incumbent.
 
 Each tries `trials` scenes on `MOST` requests at most. Shapes: D dials.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -52,8 +54,9 @@ def cma_es(problem: Problem, observer: Observer = silent) -> Found:
 
     search = _Search("cma_es", problem, observer)
     starts = [(*start, _NARROW) for start in search.starts]
+    count = max(min(SOBOL, search.left // 2) // len(search.forms), 1)
     for form in search.forms.values():
-        points = qmc.Sobol(len(form.dials), seed=problem.seed).random(SOBOL // len(search.forms))
+        points = qmc.Sobol(len(form.dials), seed=problem.seed).random_base2(int(math.log2(count)))
         starts += [(form, point, _WIDE) for point in points]
     form, mean, spread = max(starts, key=lambda one: search.tried(one[0], one[1]))
     optimizer = cmaes.CMA(
@@ -142,8 +145,8 @@ class _Search:
 
     @property
     def starts(self) -> list[tuple[Form, Floats]]:
-        """Where least squares point, of each form."""
-        return [(form, form.start) for form in self.forms.values()]
+        """Where least squares point, and the incumbent, of each form."""
+        return [(form, start) for form in self.forms.values() for start in form.starts]
 
     @property
     def best(self) -> _Trial:
@@ -180,8 +183,9 @@ def _by_optuna(name: str, problem: Problem, observer: Observer) -> _Search:
     two = name == "nsga2"
     study = optuna.create_study(directions=["maximize"] * (1 + two), sampler=sampler)
     for kind, form in search.forms.items():
-        placed = zip(form.dials, form.start.tolist(), strict=True)
-        study.enqueue_trial({_KIND: kind, **{dial.name: place for dial, place in placed}})
+        for start in form.starts:
+            placed = zip(form.dials, start.tolist(), strict=True)
+            study.enqueue_trial({_KIND: kind, **{dial.name: place for dial, place in placed}})
     names = dict.fromkeys(dial.name for form in search.forms.values() for dial in form.dials)
     while search.left > 0:
         trial = study.ask()
