@@ -32,7 +32,7 @@ def worth(outcomes):
 @pytest.fixture(scope="module")
 def compared(outcomes, worth):
     """A difference on that log."""
-    logged = Exposure(outcomes, LOOKS).logged()
+    logged = Exposure(outcomes, LOOKS).logged(draws=48)
     return lambda after, against, worth=worth: difference(
         outcomes, worth, LOOKS, after, against, logged=logged
     )
@@ -129,7 +129,7 @@ def test_few_requests_and_few_users_are_refused(outcomes, worth):
     assert found.refused
     assert "100 requests, where 1,000 are needed" in found.reason
     one = replace(outcomes, requests=replace(outcomes.requests, user=np.zeros(len(outcomes), np.int64)))
-    found = difference(one, worth, LOOKS, OTHER, CONFIG)
+    found = difference(one, worth, LOOKS, OTHER, CONFIG, draws=2)
     assert found.refused
     assert "requests of 1 users" in found.reason
     assert found.methods["doubly_robust"].interval is None
@@ -139,7 +139,7 @@ def test_configs_that_are_not_those_that_ranked_are_found_by_the_mean_weight(out
     """What was drawn around other weights than the log's config has is not drawn as its law says."""
     name = next(iter(outcomes.configs))
     wrong = replace(outcomes, configs={name: exploring(with_weights(shr=0.3), share=0.5)})
-    found = difference(wrong, worth, LOOKS, OTHER, CONFIG)
+    found = difference(wrong, worth, LOOKS, OTHER, CONFIG, draws=24)
     assert found.refused
     assert "see whether the log's configs are those that ranked" in found.reason
 
