@@ -24,7 +24,8 @@ import numpy as np
 
 from model.fusion import FusionConfig, Scorer
 from training.events.columns import context_of
-from training.metrics.resampling import Draws, Resamples
+from training.metrics.resampling import LEAST_USERS as RESAMPLED
+from training.metrics.resampling import Resamples, interval_around
 from training.progress import Observer, silent
 from training.tuning.exposure import DRAWS, Exposure
 from training.tuning.outcomes import Outcomes
@@ -204,32 +205,39 @@ def _figures(
     reward: Floats, sides: Sequence[_Side], laws: Sequence[Density], resamples: Resamples
 ) -> Iterator[tuple[Method, Figure]]:
     one, other = sides
-    yield "doubly_robust", _figure(resamples, lambda a, b: a / b - 1.0, one.robust, other.robust)
-    yield "direct", _figure(resamples, lambda a, b: a / b - 1.0, one.direct, other.direct)
+    yield "doubly_robust", figure(resamples, lambda a, b: a / b - 1.0, one.robust, other.robust)
+    yield "direct", figure(resamples, lambda a, b: a / b - 1.0, one.direct, other.direct)
     columns = [column for side in sides for column in (side.weighted, side.weights, side.exposure)]
     yield (
         "self_normalised",
-        _figure(resamples, lambda a, b, c, d, e, f: (a / b * c) / (d / e * f) - 1.0, *columns),
+        figure(resamples, lambda a, b, c, d, e, f: (a / b * c) / (d / e * f) - 1.0, *columns),
     )
     if min(law.speaking for law in laws) < LEAST_EFFECTIVE:
         yield "weight_space", Figure(None, None)
         return
     columns = [column for law in laws for column in (law.weight * reward, law.weight)]
-    yield "weight_space", _figure(resamples, lambda a, b, c, d: (a / b) / (c / d) - 1.0, *columns)
+    yield "weight_space", figure(resamples, lambda a, b, c, d: (a / b) / (c / d) - 1.0, *columns)
 
 
-def _figure(resamples: Resamples, of: Callable[..., Any], *columns: Floats) -> Figure:
-    """A function of sums over requests, of columns [R]; None where it has no value."""
+def figure(resamples: Resamples, of: Callable[..., Any], *columns: Floats) -> Figure:
+    """A function of sums over requests, of columns [R]; None where it has no value.
+
+    A few large weights decide on it, and a bootstrap of few is too sure of itself: intervals are widened for
+    as many users as have a variance that is known as well (Satterthwaite 1946), by the values without each.
+    """
+    by_user = [np.bincount(resamples.user, column, resamples.users) for column in columns]
     with np.errstate(invalid="ignore", divide="ignore"):
-        value = float(of(*(np.float64(column.sum()) for column in columns)))
-
-        def draws() -> Draws:
-            return np.asarray(of(*(sums[:, 0] for sums in resamples.sums(*columns))), np.float64)
-
+        value = float(of(*(by.sum() for by in by_user)))
         if not math.isfinite(value):
             return Figure(None, None)
-        ends = resamples.interval(value, draws, np.ones(len(columns[0]), np.bool_))
-    return Figure(value, ends if np.isfinite(ends).all() else None)
+        squares = np.square(of(*(by.sum() - by for by in by_user)) - value)  # without each user
+        fourth = float(squares @ squares)
+        freedom = 2.0 * float(squares.sum()) ** 2 / fourth if fourth > 0.0 else math.inf
+        users = resamples.users if freedom > resamples.users else max(2, int(freedom) + 1)
+        if resamples.users < RESAMPLED:
+            return Figure(value, None)
+        draws = np.asarray(of(*(sums[:, 0] for sums in resamples.sums(*columns))), np.float64)
+    return Figure(value, interval_around(value, draws, users))
 
 
 def _spread(reward: Floats, resamples: Resamples) -> float | None:
