@@ -194,7 +194,7 @@ class _Side:
         squares = float(np.square(self.weights / np.maximum(self.exposure, 1e-12)).sum())
         mass = float((self.weights / np.maximum(self.exposure, 1e-12)).sum())
         self.support = Support(
-            never_logged=1.0 - known / total if total else 1.0,
+            never_logged=max(0.0, 1.0 - known / total) if total else 1.0,
             mean_weight=float(self.weights.sum()) / known if known else 0.0,
             effective=mass * mass / squares if squares else 0.0,
             mean_reward=float(self.robust.mean()),
