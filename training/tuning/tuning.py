@@ -26,7 +26,7 @@ from training.tuning.estimating import Estimate, Figure, difference
 from training.tuning.examination import Looks
 from training.tuning.exposure import Exposure
 from training.tuning.found_folder import FoundFolder
-from training.tuning.methods import FORMULAS, METHODS
+from training.tuning.methods import AUTO, FORMULAS, METHODS
 from training.tuning.objective import Objective, Slates, ranked
 from training.tuning.outcomes import Outcomes
 from training.tuning.parts import Parts
@@ -47,7 +47,8 @@ class Plan:
         scene: of the config.
         tasks: that may be weighed.
         formulas: that count; all where None.
-        methods: that are tried; all where None, and then one that cannot run is left out.
+        methods: that are tried; `AUTO`, and `nsga2` for a front, where None, and then one that cannot run
+            is left out.
         keep: by expression over tasks and `video_len_s`, by how much its mean may change at least.
         beside: such an expression that a front has beside the reward.
         trials: orders that each search tries.
@@ -77,17 +78,17 @@ class Plan:
             strange = sorted(set(given or ()) - there)
             if strange:
                 raise FulcrumError(f"{what} {strange[0]}: expected {', '.join(sorted(there))}")
+        chosen = self.methods or (*AUTO, *(() if self.beside is None else ("nsga2",)))
         found = [
             (method, formula)
             for method in METHODS
             for formula in FORMULAS[method]
-            if (self.methods is None or method in self.methods)
-            and (self.formulas is None or formula in self.formulas)
+            if method in chosen and (self.formulas is None or formula in self.formulas)
         ]
         if not found:
             raise FulcrumError(
-                f"--method {', '.join(self.methods or ())}: finds "
-                f"{', '.join(f for m in self.methods or () for f in FORMULAS[m])}, and --formula asks for "
+                f"--method {', '.join(chosen)}: finds "
+                f"{', '.join(dict.fromkeys(f for m in chosen for f in FORMULAS[m]))}, and --formula asks for "
                 f"{', '.join(self.formulas or ())}"
             )
         return found

@@ -45,6 +45,7 @@ def methods(monkeypatch):
 
     def put(**found):
         monkeypatch.setattr(tuning, "METHODS", found)
+        monkeypatch.setattr(tuning, "AUTO", tuple(found))
         monkeypatch.setattr(tuning, "FORMULAS", dict.fromkeys(found, ("weighted_sum",)))
 
     return put
