@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -165,7 +166,8 @@ def tune(
         else:
             wanted = (reward, judge, places, examination)
             parts, looks = _of_data(loaded, data, plan, *wanted, observer)
-        settings = repr((plan, looks.looks.tolist(), version(side.config)))
+        same = replace(plan, methods=None, formulas=None)
+        settings = repr((same, looks.looks.tolist(), version(side.config)))
         remembered = None if run is None else FoundFolder(run, parts.search, settings)
         found = tuned_by(parts, looks, side, plan, remembered, observer)
         said = tuned_report(found, looks, side, scene)

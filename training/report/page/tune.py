@@ -64,6 +64,7 @@ def render(said: Mapping[str, Any], diff: Mapping[str, Any]) -> str:
         behaviours=whiskers(behaviours) if behaviours else None,
         segments=whiskers(segments) if segments else None,
         front=front(of["front"]) if of["front"] else None,
+        formulas=formulas(of["front"]),
         sensitivity=list(sensitivity(of["sensitivity"])),
         lengths=lengths(of["lengths"]),
         calibration=list(calibration(of["calibration"])),
@@ -73,10 +74,20 @@ def render(said: Mapping[str, Any], diff: Mapping[str, Any]) -> str:
 
 def front(tried: list[Mapping[str, Any]]) -> Chart:
     """Gains in the reward, up, beside gains in the other behaviour, across; the config in force at 0."""
-    points = [(one["beside"], one["reward"]) for one in tried]
-    across, up = ([point[axis] for point in points] for axis in (0, 1))
-    series = [Series("new", points, line=False), Series("now", [(0.0, 0.0)], line=False)]
+    series = [
+        Series(
+            kind, [(one["beside"], one["reward"]) for one in tried if one["formula"] == formula], line=False
+        )
+        for kind, formula in formulas(tried)
+    ]
+    across, up = ([one[name] for one in tried] for name in ("beside", "reward"))
+    series.append(Series("now", [(0.0, 0.0)], line=False))
     return chart("reward, beside the other", series, ticks(across, tick), ticks(up, tick), size=(520, 300))
+
+
+def formulas(tried: list[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Formulas of a front, each with its kind of dot."""
+    return list(zip(("new", "data"), dict.fromkeys(one["formula"] for one in tried), strict=False))
 
 
 def sensitivity(parameters: list[Mapping[str, Any]]) -> Iterator[Chart]:
