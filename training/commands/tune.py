@@ -57,7 +57,10 @@ def tune(
     method: Annotated[
         str,
         typer.Option(
-            "--method", metavar="A,B", help="auto tries all that can run, and says what each found."
+            "--method",
+            metavar="A,B",
+            help="auto: least_squares, pairwise, cma_es, trees, as far as they are installed. Also tpe, "
+            "random, grid, nsga2, lambdarank.",
         ),
     ] = AUTO,
     keep: Annotated[

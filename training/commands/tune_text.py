@@ -36,7 +36,8 @@ def head(said: Mapping[str, Any]) -> Iterator[str]:
         yield f"{count:,} requests are left out: {why}"
     for method, why in said["failed"].items():
         yield f"{method} is left out: {why}"
-    yield "Gains by the reward model, where they were found, hence optimistic:"
+    by = "the reward model" if said["served"] else "what came of the rows"
+    yield f"Gains by {by}, where they were found, hence optimistic:"
 
 
 def row(one: Mapping[str, Any]) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from training.tuning.requests import Flags
 
 _PARTS = 3
 """One of them judges."""
+LEAST_GROUPS = 100
+"""Groups that judge where nothing was served, at least: such as all that a user saw, and all known of them."""
 LEAST_BY_DAY = 5_000
 """Requests that judge, at least, where days are held out, too."""
 
@@ -65,10 +67,11 @@ def check_size(verdict: Outcomes, source: str) -> None:
         FulcrumError: too few requests or users.
     """
     users = len(np.unique(verdict.requests.user))
-    if len(verdict) < LEAST_REQUESTS or users < LEAST_USERS:
+    least = LEAST_REQUESTS if verdict.configs else LEAST_GROUPS
+    if len(verdict) < least or users < LEAST_USERS:
         raise FulcrumError(
             f"{source}: {len(verdict):,} requests of {users:,} users would judge what is found; expected "
-            f"{LEAST_REQUESTS:,} of {LEAST_USERS} or more, and three times as many in all: log more"
+            f"{least:,} of {LEAST_USERS} or more, and three times as many in all: log more"
         )
 
 

@@ -32,6 +32,7 @@ def tuned_report(found: Tuned, looks: Looks, current: Side, scene: str) -> dict[
             "doubts": list(found.doubts),
             "scene": scene,
             "source": search.source,
+            "served": bool(search.configs),
             "left_out": dict(search.left_out),
             "beside": found.problem.beside,
             "parts": {"how": found.parts.how, "search": len(search), "verdict": len(verdict)},

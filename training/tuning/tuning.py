@@ -282,7 +282,7 @@ def _candidates(
                 seconds,
             )
         )
-        observer(Note(f"{candidates[-1].gain:+.2%} by the reward model, {seconds:.0f} s"))
+        observer(Note(f"{candidates[-1].gain:+.2%} where it was found, {seconds:.0f} s"))
     if not candidates:
         raise FulcrumError(f"no method found anything: {'; '.join(failed.values())}")
     candidates.sort(key=_standing, reverse=True)

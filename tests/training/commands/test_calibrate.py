@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from model.errors import FulcrumError
-from model.fusion import load_fusion, parse_fusion
+from model.fusion import LearnedFormula, load_fusion, parse_fusion
 from tests.conftest import Trained
 from tests.support.learned_networks import write_learned
 from tests.training.tuning.test_calibrating import SHR, VCR, log
@@ -56,6 +56,16 @@ def test_a_written_config_has_its_networks_beside_it(tmp_path: Path) -> None:
     (tmp_path / "score.onnx").write_bytes(b"another")
     with pytest.raises(FulcrumError, match="its sha256 is"):
         write_config(config, tmp_path / "other" / "fusion.yaml", "made by a test", tmp_path / "fusion.yaml")
+
+
+def test_a_network_that_is_no_file_yet_is_written_beside_the_config(tmp_path: Path) -> None:
+    write_learned(tmp_path / "fusion.yaml", b"a network")
+    config = load_fusion(tmp_path / "fusion.yaml")
+    (tmp_path / "score.onnx").unlink()
+    (digest,) = (one.sha256 for one in config.scenes.values() if isinstance(one, LearnedFormula))
+    networks = {digest: b"a network"}
+    write_config(config, tmp_path / "new" / "fusion.yaml", "by a test", tmp_path / "none", networks)
+    assert (tmp_path / "new" / "score.onnx").read_bytes() == b"a network"
 
 
 @pytest.fixture

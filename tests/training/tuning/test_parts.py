@@ -35,11 +35,14 @@ def test_a_long_log_is_judged_on_days_after_those_that_are_searched(outcomes, mo
     assert "the last 2 days judge" in parts.how
 
 
-@pytest.mark.parametrize(("rows", "users"), [(100, 2_000), (8_000, 1)])
-def test_too_few_requests_or_users_judge_nothing(outcomes, rows, users):
+@pytest.mark.parametrize(
+    ("rows", "users", "configs", "least"),
+    [(200, 2_000, {}, "100"), (8_000, 1, {}, "100"), (2_400, 2_000, {"v": None}, "1,000")],
+)
+def test_too_few_requests_or_users_judge_nothing(outcomes, rows, users, configs, least):
     few = outcomes.kept(np.arange(8_000) < rows)
-    few = replace(few, requests=replace(few.requests, user=few.requests.user % users))
+    few = replace(few, requests=replace(few.requests, user=few.requests.user % users), configs=configs)
     with pytest.raises(
-        FulcrumError, match=r"would judge what is found; expected 1,000 of 30 or more.*: log more"
+        FulcrumError, match=f"would judge what is found; expected {least} of 30 or more.*: log more"
     ):
         parted(few)

@@ -59,6 +59,7 @@ def render(said: Mapping[str, Any], diff: Mapping[str, Any]) -> str:
         said=said,
         of=of,
         diff=diff,
+        by="the reward model" if said["served"] else "what came of the rows",
         forecast=whiskers([("reward", said["forecast"], said["interval"])]),
         candidates=whiskers(candidates),
         behaviours=whiskers(behaviours) if behaviours else None,
