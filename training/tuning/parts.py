@@ -18,7 +18,7 @@ from training.tuning.requests import Flags
 _PARTS = 3
 """One of them judges."""
 LEAST_GROUPS = 100
-"""Groups that judge where nothing was served, at least: such as all that a user saw, and all known of them."""
+"""Groups that judge where nothing was served, at least: one is often all that a user saw."""
 LEAST_BY_DAY = 5_000
 """Requests that judge, at least, where days are held out, too."""
 
