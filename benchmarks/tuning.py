@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
+from benchmarks.best_fusion import TASKS
 from benchmarks.regret import FIRST_SEED, REWARDS
 from benchmarks.rig import Broken, finish
 from benchmarks.tuned_logs import GAINS, families, learned, searched, verdicts
@@ -42,16 +44,19 @@ from benchmarks.tuning_worlds import (
     measured,
 )
 from model.fusion import DEFAULT_SCENE, FusionConfig
+from training.progress import silent
+from training.tuning.diff import Side
 from training.tuning.estimating import difference
 from training.tuning.examination import looks_of
 from training.tuning.exposure import Exposure
+from training.tuning.methods import METHODS
 from training.tuning.outcomes import Outcomes
-from training.tuning.reward_model import cross_fitted
+from training.tuning.tuning import Plan, problem_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 Seeds = Annotated[str, typer.Option(help="Of worlds, such as 7,9 or 7-11.")]
 Logs = Annotated[int, typer.Option(min=1, help="Of each seed.")]
-ESTIMATE_REQUESTS = 20_000
+ESTIMATE_REQUESTS, TRIALS = 20_000, 120
 
 
 @app.command()
@@ -133,11 +138,12 @@ def _rows() -> Iterator[Row]:
 
 
 def _estimated(population: Population, number: int) -> dict[str, Any]:
-    """A log by one of two laws, and five targets."""
+    """A log by one of two laws, and targets, one of which was tuned on the same log."""
     law = (DEFAULT, SMOOTHED)[number % 2]
     outcomes = population.log(law, ESTIMATE_REQUESTS, number).outcomes
-    looks = looks_of(outcomes).looks
-    worth = cross_fitted(outcomes, looks)
+    how = looks_of(outcomes)
+    problem = problem_of(outcomes, how, Side("current", law), Plan(DEFAULT_SCENE, TASKS, trials=TRIALS))
+    looks, worth = how.looks, problem.objective.worth
     logged = Exposure(outcomes, looks).logged(seed=number)
     chance = np.random.default_rng([population.seed, number, 1])
     targets = {
@@ -146,6 +152,8 @@ def _estimated(population: Population, number: int) -> dict[str, Any]:
         "three": _away(law, 3.0, chance),
         "another formula": config_of(population.optimum("weighted_sum")),
     }
+    tuned = METHODS["cma_es"](replace(problem, smoothing=False, seed=number), silent)
+    targets["tuned"] = tuned.into(law, DEFAULT_SCENE)
     found = []
     for kind, target in targets.items():
         of = difference(outcomes, worth, looks, target, law, logged=logged, seed=number)
