@@ -26,7 +26,7 @@ from training.tuning.objective import scored
 HOME = Path("build/tuning")
 REQUESTS = 40_000
 """Of a population."""
-SEARCH_REQUESTS = 4_000
+SEARCH_REQUESTS = 3_000
 """Of an audience of their own, for the best that a form can reach."""
 EXPLORE = Explore(share=1.0, noise=0.2)
 POPULATION, SEARCHED = 1, 2
