@@ -137,12 +137,13 @@ def tune(
     _check(out, log, data, judge, report, run)
     constraints = kept_rates(keep or ())
     if report is not None:
-        with extra("report"):
-            import jinja2  # noqa: F401 (missing after minutes of searching would be too late)
+        with extra("report"):  # missing after minutes of searching would be too late
+            from training.report.page.tune import write_tune_page
     with extra("training"):
         from training.commands.tune_text import printed
         from training.tuning.config_file import write_config
         from training.tuning.found_folder import FoundFolder
+        from training.tuning.tuned_details import details
         from training.tuning.tuned_report import tuned_report
         from training.tuning.tuning import Plan
         from training.tuning.tuning import tune as tuned_by
@@ -183,13 +184,18 @@ def tune(
             network, config = found.chosen.found.network, found.chosen.config
             networks = dict.fromkeys(found.chosen.found.scorers, network or b"")
             write_config(config, out, _comment(said), folder / "config", networks)
-        if report is not None:
-            _write_page(found, looks, side, said, loaded, (log, data), report, observer)
     if json:
         print_json(said)
     else:
         printed(said, answer)
     if report is not None:
+        with Rendered() as observer:
+            diff = _diff_of(found, side, loaded, (log, data), reward, len(looks.looks), scene, observer)
+            page = said | {"details": details(found, looks, side, observer)}
+        try:
+            write_tune_page(page, diff, report)
+        except OSError as error:
+            raise FulcrumError(f"--report {report}: it cannot be written ({error.strerror})") from error
         progress.print(f"page {report / 'index.html'}", highlight=False, soft_wrap=True)
 
 
@@ -288,22 +294,22 @@ def _comment(said: dict[str, Any]) -> str:
     )
 
 
-def _write_page(
+def _diff_of(
     found: Tuned,
-    looks: Looks,
     side: Side,
-    said: dict[str, Any],
     bundle: Bundle,
     source: tuple[Path | None, Path | None],
-    report: Path,
+    reward: str | None,
+    places: int,
+    scene: str,
     observer: Observer,
-) -> None:
-    """The page, the diff's beside it, and what both show as JSON."""
-    from training.report.page.tune import write_tune_page
+) -> dict[str, Any]:
+    """What would change, of orders that explore nothing; the reward counts where it names tasks alone."""
+    from training.metrics.reward import check_reward
+    from training.preparation.worth import reward_of
     from training.tuning.diff import Side, Wanted, diff_of_data, diff_of_log
     from training.tuning.joined_log import JoinedLog
     from training.tuning.objective import without_exploring
-    from training.tuning.tuned_details import details
 
     log, data = source
     networks = {**(side.scorers or {}), **found.chosen.found.scorers}
@@ -311,12 +317,12 @@ def _write_page(
         Side(name, without_exploring(config), networks)
         for name, config in ((side.name, side.config), ("what is proposed", found.chosen.config))
     )
-    scene, wanted = said["scene"], Wanted(top=min(_PLACES, len(looks.looks)))
-    if log is not None:
-        diff = diff_of_log(JoinedLog(log, scene), before, after, wanted, observer)
-    else:
-        diff = diff_of_data(bundle, data, scene, (before, after), wanted, observer)
+    text: str | None = reward_of(bundle.schema, reward)
     try:
-        write_tune_page(said | {"details": details(found, looks, side, observer)}, diff, report)
-    except OSError as error:
-        raise FulcrumError(f"--report {report}: it cannot be written ({error.strerror})") from error
+        check_reward(text or "", bundle.task_names)
+    except FulcrumError:
+        text = None  # it names columns, which predictions know nothing of
+    wanted = Wanted(text, min(_PLACES, places))
+    if log is not None:
+        return diff_of_log(JoinedLog(log, scene), before, after, wanted, observer)
+    return diff_of_data(bundle, data, scene, (before, after), wanted, observer)

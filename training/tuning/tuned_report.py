@@ -28,7 +28,7 @@ def tuned_report(found: Tuned, looks: Looks, current: Side, scene: str) -> dict[
             "method": found.chosen.found.method,
             "forecast": found.forecast.difference,
             "interval": None if found.forecast.interval is None else list(found.forecast.interval),
-            "believed": not found.estimate.refused,
+            "believed": bool(search.configs) and not found.estimate.refused,
             "doubts": list(found.doubts),
             "scene": scene,
             "source": search.source,

@@ -189,7 +189,7 @@ def tune(
         candidates=candidates,
         failed=failed,
         estimate=estimate,
-        doubts=(*_doubts(estimate), *chosen.found.doubts),
+        doubts=(*_doubts(estimate, parts.verdict), *chosen.found.doubts),
         problem=problem,
         parts=parts,
         worth=worth,
@@ -364,7 +364,12 @@ def _reasons(
             )
 
 
-def _doubts(estimate: Estimate) -> Iterator[str]:
+def _doubts(estimate: Estimate, verdict: Outcomes) -> Iterator[str]:
+    if not verdict.configs:
+        yield (
+            "rows that were shown are ordered again: what was never shown is not among them, and who showed "
+            "them is not known; an experiment decides"
+        )
     if estimate.refused and estimate.reason is not None:
         yield (
             f"the log alone cannot say: {estimate.reason}; where it is silent, the forecast is the reward "

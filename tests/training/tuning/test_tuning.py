@@ -161,6 +161,7 @@ def test_groups_that_nothing_was_served_to_are_judged_by_what_came_of_them(parts
     assert not found.estimate.refused
     assert found.forecast.interval[0] < found.forecast.difference < found.forecast.interval[1]
     assert found.logged is None
+    assert any(doubt.startswith("rows that were shown are ordered again") for doubt in found.doubts)
 
 
 @pytest.mark.parametrize(
