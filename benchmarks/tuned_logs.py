@@ -15,7 +15,7 @@ from model.learned_fusion import LearnedNetwork
 from training.progress import silent
 from training.tuning.diff import Side
 from training.tuning.examination import looks_of
-from training.tuning.methods import AUTO, METHODS
+from training.tuning.methods import METHODS
 from training.tuning.outcomes import Outcomes
 from training.tuning.parts import parted
 from training.tuning.problem import Found
@@ -31,7 +31,7 @@ Line = dict[str, Any]
 def searched(population: Population, number: int) -> Line:
     """All methods on a log by the demo's default weights, and `log_power` with weights alone."""
     outcomes = population.log(DEFAULT, TUNE_REQUESTS, number).outcomes
-    plan = Plan(DEFAULT_SCENE, TASKS, methods=AUTO, seed=number)
+    plan = Plan(DEFAULT_SCENE, TASKS, seed=number)
     tuned = _tuned(outcomes, DEFAULT, plan)
     weights = METHODS["cma_es"](replace(tuned.problem, formula="log_power", smoothing=False), silent)
     found = [*(one.found for one in tuned.candidates), replace(weights, method="cma_es, weights alone")]
@@ -57,7 +57,7 @@ def searched(population: Population, number: int) -> Line:
 def families(population: Population, number: int) -> Line:
     """A product against a sum, in the world of this reward."""
     outcomes = population.log(DEFAULT, TUNE_REQUESTS, number).outcomes
-    plan = Plan(DEFAULT_SCENE, TASKS, formulas=("log_power", "weighted_sum"), methods=AUTO, seed=number)
+    plan = Plan(DEFAULT_SCENE, TASKS, formulas=("log_power", "weighted_sum"), seed=number)
     tuned = _tuned(outcomes, DEFAULT, plan)
     right = {"additive": "weighted_sum", "complementary": "log_power"}[population.reward]
     return {**_verdict(population, tuned, DEFAULT), "right": tuned.chosen.found.formula == right}
