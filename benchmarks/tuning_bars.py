@@ -46,7 +46,7 @@ def of_estimates(found: Sequence[Line]) -> Iterator[Row]:
     """Of logs' differences."""
     targets = [{**target, "plain": line["plain_half"]} for line in found for target in line["targets"]]
     by_kind = {kind: [one for one in targets if one["kind"] == kind] for kind in KINDS}
-    for kind in ("near", "far", "tuned"):
+    for kind in ("near", "three", "far", "tuned"):
         some, name = by_kind[kind], f"estimate, {KINDS[kind]}"
         answered = [one for one in some if not one["refused"]]
         if not answered:
