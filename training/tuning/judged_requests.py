@@ -75,9 +75,10 @@ class JudgedRequests:
         order = np.lexsort((np.arange(len(rows)), first[number]))
         order = order[size[number[order]] > 1]
         if not len(order):
+            some = "" if where is None else f", where {where}"
             raise FulcrumError(
-                f"--data {folder or source.fingerprint}: no group of {self.group} has two rows; nothing is "
-                "there to order"
+                f"--data {folder or '(made by the recipe)'}{some}: no group of {self.group} has two rows; "
+                "nothing is there to order"
             )
         chosen = rows[order]
         self.log, self.rows = log, chosen
