@@ -32,6 +32,8 @@ from training.tuning.requests import Flags, Floats, Ints, Requests, joined_reque
 MOST_CANDIDATES = 8_000_000
 """That are held in memory at once: some 600 MiB; of a longer log, the newest."""
 MOST_DEGRADED = 0.5
+RARE = 0.1
+"""Share of the answers that have a place, at least, for it to count."""
 SEEN = "seen"
 _DAY_MS = 86_400_000
 
@@ -96,6 +98,28 @@ class Outcomes:
             seen=None if self.seen is None else self.seen[shown],
         )
 
+    def usual(self) -> Outcomes:
+        """Without what stands in places that few answers have, of which a few long ones say nothing."""
+        shown = np.bincount(self.position, minlength=1)
+        places = int(np.count_nonzero(shown >= RARE * len(self)))
+        if places == len(shown):
+            return self
+        inside, requests = self.position < places, self.requests
+        sizes = np.minimum(np.diff(requests.shown_start), places)
+        return replace(
+            self,
+            requests=replace(
+                requests,
+                shown=requests.shown[inside],
+                shown_start=np.append(0, np.cumsum(sizes)).astype(np.int64),
+            ),
+            at=self.at[inside],
+            position=self.position[inside],
+            reward=self.reward[inside],
+            labels={name: values[inside] for name, values in self.labels.items()},
+            seen=None if self.seen is None else self.seen[inside],
+        )
+
     def per_request(self, values: npt.NDArray[Any]) -> Floats:
         """Sums of values of items shown [K] -> [R]."""
         return np.bincount(self.of_request, values, len(self)).astype(np.float64)
@@ -142,7 +166,7 @@ def read_outcomes(
         )
     requests = requests.kept(having)
     left_out["without candidates or predictions"] = len(known) - len(requests)
-    found = _outcomes(requests, shown, configs, f"{len(requests):,} requests served, in {folder}")
+    found = _outcomes(requests, shown, configs, f"{len(requests):,} requests served, in {folder}").usual()
     found = replace(found, left_out={why: count for why, count in left_out.items() if count})
     for why, count in found.left_out.items():
         observer(Note(f"{count:,} requests are left out: {why}"))

@@ -2,17 +2,19 @@
 
     reward = looks_k * (b0 + sum b_i x_i + sum b_ij x_i x_j)
 
-x are predictions in units of their means, and two scales of the length; ridge regression, whose penalty is
-chosen on users that it was not fitted on. Products are in it since behaviours may be worth more together;
-docs/tuning.md has what trees give instead. Sums of squares are kept by fold of users, so that a model without
-a fold costs one small system of equations.
+x are predictions in units of their means, and two scales of the length. Products are in it since behaviours
+may be worth more together. A ridge, small for predictions and what they are worth a second, large for all
+other terms: orders that are compared show items that the log seldom did, where a curve that fits what was
+shown leads astray. Penalties by the error on held-out users are too small for that; docs/tuning.md has
+figures. Sums of squares are kept by fold of users, so that a model without a fold costs one small system of
+equations.
 
 Shapes: n items shown, N candidates, F features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +23,9 @@ import numpy.typing as npt
 from training.tuning.outcomes import Outcomes, users_in_folds
 from training.tuning.requests import Floats, Ints, Requests
 
-PENALTIES = (3.0, 30.0, 300.0, 3_000.0, 30_000.0)
-"""Added to each feature's sum of squares, where features have a mean square of 1."""
+PLAIN, CURVED = 100.0, 30_000.0
+"""Penalties of a squared coefficient, of predictions and of their products with seconds, and of the rest;
+features have a mean square of 1."""
 FOLDS = 5
 _MOST = 30.0
 """Times its mean, at most, that a prediction counts."""
@@ -39,13 +42,11 @@ class RewardModel:
         means: of each task's predictions where it was fitted.
         length_s: what stands for an unknown length.
         weights: of features [F].
-        penalty: that was chosen on users that models of it were not fitted on.
     """
 
     means: Mapping[str, float]
     length_s: float
     weights: Floats
-    penalty: float
 
     def worth(self, requests: Requests) -> Floats:
         """Expected rewards of candidates that are looked at for certain [N]."""
@@ -94,7 +95,6 @@ class _Sums:
         scale: of features [F].
         squares: X'X [FOLDS, F, F].
         products: X'r [FOLDS, F].
-        rewards: r'r [FOLDS].
         fold: of each request [R].
     """
 
@@ -103,7 +103,6 @@ class _Sums:
     scale: Floats
     squares: Floats
     products: Floats
-    rewards: Floats
     fold: Ints
 
     @classmethod
@@ -125,28 +124,15 @@ class _Sums:
             scale,
             np.array([x[rows].T @ x[rows] for rows in parts]),
             np.array([x[rows].T @ outcomes.reward[rows] for rows in parts]),
-            np.array([float(outcomes.reward[rows] @ outcomes.reward[rows]) for rows in parts]),
             fold,
         )
 
     def model(self, left_out: int | None) -> RewardModel:
-        """The model without a fold, of which its penalty knows nothing either."""
+        """The model without a fold."""
         kept = [fold for fold in range(FOLDS) if fold != left_out]
-        penalty = min(PENALTIES, key=lambda one: self._held_out(kept, one))
-        weights = self._solved(kept, penalty) / self.scale
-        return RewardModel(self.means, self.length_s, weights, penalty)
-
-    def _held_out(self, folds: Sequence[int], penalty: float) -> float:
-        """Squared errors on each of these folds by a model of the others."""
-        errors = 0.0
-        for fold in folds:
-            b = self._solved([one for one in folds if one != fold], penalty)
-            errors += float(self.rewards[fold] - 2.0 * b @ self.products[fold] + b @ self.squares[fold] @ b)
-        return errors
-
-    def _solved(self, folds: Sequence[int], penalty: float) -> Floats:
-        squares = self.squares[folds].sum(axis=0) + penalty * np.eye(len(self.scale))
-        return np.asarray(np.linalg.solve(squares, self.products[folds].sum(axis=0)), np.float64)
+        squares = self.squares[kept].sum(axis=0) + np.diag(_penalties(len(self.means)))
+        weights = np.linalg.solve(squares, self.products[kept].sum(axis=0)) / self.scale
+        return RewardModel(self.means, self.length_s, np.asarray(weights, np.float64))
 
 
 def _worth(model: RewardModel, p: Mapping[str, npt.NDArray[np.floating]], video_len_s: Floats) -> Floats:
@@ -156,6 +142,14 @@ def _worth(model: RewardModel, p: Mapping[str, npt.NDArray[np.floating]], video_
         of = {task: values[part] for task, values in p.items()}
         worth[part] = _features(of, video_len_s[part], model.means, model.length_s) @ model.weights
     return worth
+
+
+def _penalties(tasks: int) -> Floats:
+    """Of the features of `_features` [F]."""
+    plain = tasks + 2
+    pairs = [(one, other) for one in range(plain) for other in range(one, plain)]
+    worth_a_second = [PLAIN if one < tasks and other == plain - 1 else CURVED for one, other in pairs]
+    return np.array([PLAIN] * (1 + tasks) + [CURVED] * 2 + worth_a_second)
 
 
 def _features(
