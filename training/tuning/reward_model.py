@@ -23,7 +23,7 @@ import numpy.typing as npt
 from training.tuning.outcomes import Outcomes, users_in_folds
 from training.tuning.requests import Floats, Ints, Requests
 
-PLAIN, CURVED = 100.0, 30_000.0
+PLAIN, CURVED = 10.0, 30_000.0
 """Penalties of a squared coefficient, of predictions and of their products with seconds, and of the rest;
 features have a mean square of 1."""
 FOLDS = 5
