@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.harness import KUAIRAND, Command, serving
 from tests.support.parity import largest_difference
+from training.datasets import read_source
+from training.preparation.preparation import prepare_log
 from training.recipe import load_recipe
 
 pytestmark = pytest.mark.skipif(
@@ -30,17 +32,21 @@ def home(fulcrum: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def test_labels_and_masks_are_those_of_the_data_set(home: Path) -> None:
-    rows = pl.read_parquet(home / "rows.parquet")
-    assert rows.height == 35_373
-    assert rows["vtr_mask"].all()
-    inside = rows.filter("vcr_mask")
-    assert inside.height == rows["shr_mask"].sum() == rows["cmr_mask"].sum()
-    assert inside["shr_label"].sum() == 33
-    assert inside["cmr_label"].sum() == 109
-    assert inside["vcr_label"].var() == pytest.approx(0.147, abs=0.002)
+def test_labels_and_masks_are_those_of_the_data_set() -> None:
+    schema = load_recipe("kuairand").data_schema
+    log = prepare_log(schema, read_source(schema, KUAIRAND))
+    labels, masks = log.labels[log.validation], log.masks[log.validation]
+    vtr, vcr, shr, cmr = (schema.task_names.index(name) for name in ("vtr", "vcr", "shr", "cmr"))
+    assert len(labels) == 35_373
+    assert masks[:, vtr].all()
+    inside = masks[:, vcr]
+    assert inside.sum() == masks[:, shr].sum() == masks[:, cmr].sum()
+    assert labels[inside, shr].sum() == 33
+    assert labels[inside, cmr].sum() == 109
+    assert labels[inside, vcr].var() == pytest.approx(0.147, abs=0.002)
 
 
+@pytest.mark.long
 def test_a_thousand_real_impressions_over_http_equal_evaluate(home: Path) -> None:
     rows = pl.read_parquet(home / "rows.parquet")
     context = [spec.name for spec in load_recipe("kuairand").data_schema.side("context")]

@@ -32,8 +32,8 @@ from training.runs.warm_start import open_bundle
 from training.train import TrainingPlan, train_bundle
 
 TASKS = ("vtr", "vcr", "shr")
-OFTEN = {"asymmetric-sharing", "cross-stitch", "esmm", "ml-mmoe", "ple"}
-"""Networks that `make test` takes all the way, one of each family; `make faults` takes all of them."""
+OFTEN = {"esmm", "ml-mmoe", "ple"}
+"""Networks that `make test` takes all the way; `make faults` takes all of them."""
 NETWORKS = [
     pytest.param(name, marks=() if name in OFTEN else pytest.mark.long) for name in sorted(Trunk.known)
 ]

@@ -22,6 +22,10 @@ from tests.support.network_graphs import (
     run,
 )
 
+OFTEN = {"esmm", "ml-mmoe", "mran", "ple", "sluice"}
+"""Networks that `make test` lowers; `make faults` lowers all of them."""
+MODELS = [pytest.param(name, marks=() if name in OFTEN else pytest.mark.long) for name in sorted(Trunk.known)]
+
 
 def products(model: onnx.ModelProto, given: dict[str, np.ndarray]) -> int:
     """Multiplications in all linear layers, by the rows that they really get."""
@@ -32,13 +36,17 @@ def products(model: onnx.ModelProto, given: dict[str, np.ndarray]) -> int:
     return sum(rows[node.input[0]] * weights[node.input[1]][0] * weights[node.input[1]][1] for node in layers)
 
 
-@pytest.mark.parametrize(
-    ("model", "user"),
-    [*((model, USER) for model in sorted(Trunk.known)), ("ple", PLAIN)],
-    ids=[*sorted(Trunk.known), "ple without histories"],
-)
-def test_a_lowered_graph_predicts_what_torch_and_the_standard_graph_do(graphs, model, user):
-    made = graphs(model, user)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_lowered_graph_predicts_what_torch_and_the_standard_graph_do(graphs, model):
+    agree(graphs(model, USER))
+
+
+def test_a_graph_without_histories_is_lowered_likewise(graphs):
+    agree(graphs("ple", PLAIN))
+
+
+def agree(made):
+    """Torch, the lowered and the standard graph."""
     for users, candidates in SHAPES:
         given = feed(made.network, users, candidates)
         with torch.inference_mode():
@@ -48,7 +56,7 @@ def test_a_lowered_graph_predicts_what_torch_and_the_standard_graph_do(graphs, m
         np.testing.assert_allclose(found, np.stack(run(made.standard, given), axis=1), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", sorted(Trunk.known))
+@pytest.mark.parametrize("model", MODELS)
 def test_the_user_is_calculated_once_a_request_and_candidates_pay_for_the_rest(graphs, model):
     made = graphs(model, USER)  # said as above, so that the graph is made once
     on_x = sum(
@@ -131,7 +139,7 @@ def test_a_network_of_one_side_has_nothing_to_part(graphs, user, item):
         assert products(made.lowered, given) == products(made.standard, given)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_equal_networks_are_lowered_to_equal_bytes(tmp_path):
     for name in ("one", "other"):
         exported(network_of("ple", USER, ITEM), tmp_path / name, lowered=True)

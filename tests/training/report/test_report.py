@@ -131,6 +131,7 @@ def test_the_page_needs_nothing_else_and_every_picture_has_its_table(made):
     assert "#010203" not in text
 
 
+@pytest.mark.long
 def test_run_again_nothing_is_trained_twice_and_more_seeds_are_added(made, trained):
     out = made[0]
     before = {path.name: path.stat().st_mtime_ns for path in (out / "runs").iterdir()}

@@ -11,6 +11,7 @@ from training.simulation import World, WorldConfig
 from training.tuning import tuning
 from training.tuning.diff import Side
 from training.tuning.examination import looks_of
+from training.tuning.exposure import Exposure
 from training.tuning.found_folder import FoundFolder
 from training.tuning.offline import declared_looks
 from training.tuning.parts import Parts, parted
@@ -20,6 +21,15 @@ from training.tuning.tuning import Plan, tune, value_of
 
 WATCHING = WeightedSum(tasks={"vtr": PricedTask(price=1.0)})
 PLAN = Plan("default", TASKS, methods=("least_squares",))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_draws():
+    """Of the noise law, as nothing here depends on them."""
+    logged = Exposure.logged
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Exposure, "logged", lambda self, **given: logged(self, **{**given, "draws": 24}))
+        yield
 
 
 @pytest.fixture(scope="module")
