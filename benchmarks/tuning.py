@@ -81,7 +81,7 @@ def verdict(
     seeds: Seeds = "7-11",
     logs: Logs = 1,
 ) -> None:
-    """What one search is told at the end: better, or nothing better."""
+    """The verdict of one search: better, or nothing better."""
     for population in _populations(seeds):
         for kind in kinds.split(","):
             _run(f"verdict-{kind}-{population.seed}", logs, partial(verdicts, population, kind=kind))
@@ -174,7 +174,7 @@ def _estimated(population: Population, number: int) -> dict[str, Any]:
 
 
 def _away(config: FusionConfig, sds: float, chance: np.random.Generator) -> FusionConfig:
-    """A config so many standard deviations of exploring away, in any direction."""
+    """A config at this distance, in standard deviations of exploring, in any direction."""
     scene = config.scenes[DEFAULT_SCENE]
     means = scene.parameters()
     mu, direction = np.array(list(means.values())), chance.standard_normal(len(means))
