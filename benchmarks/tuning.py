@@ -128,13 +128,13 @@ def _rows() -> Iterator[Row]:
     ):
         if found := measured_by(pattern):
             yield from rows(found)
-    told = measured_by("tune-*") + measured_by("family-*")
+    verdicts_found = measured_by("tune-*") + measured_by("family-*")
     for kind in ("placebo", "optimum", *map(str, GAINS)):
         if found := measured_by(f"verdict-{kind}-*"):
             yield of_verdicts(kind, found)
-            told += found if kind != "placebo" else []
-    if told:
-        yield from of_forecasts(told)
+            verdicts_found += found if kind != "placebo" else []
+    if verdicts_found:
+        yield from of_forecasts(verdicts_found)
 
 
 def _estimated(population: Population, number: int) -> dict[str, Any]:
