@@ -187,7 +187,8 @@ def _shown(
     formula = log.newest().scene(scene)[0].formula
     others = [name for name in log.versions if _formula(log, name, scene) != formula]
     reasons = {
-        "their windows were open when they were joined": ~pl.col("mature") & (not open_too),
+        "their windows were open when they were joined (--open takes them as they are)": ~pl.col("mature")
+        & (not open_too),
         "another bundle served them": pl.col("bundle_version") != bundle.version,
         "their answers were degraded": pl.col("degraded"),
         f"another formula than {formula}, the newest, ranked them": pl.col("fusion_version").is_in(others),
