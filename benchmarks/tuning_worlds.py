@@ -1,6 +1,6 @@
 """Worlds to judge tuning in: a population of requests with PLE's predictions and its truth, and logs of it.
 
-A log draws viewers from the population, each with all their requests, so that whoever estimates from it meets
+A log draws viewers from the population, each with all their requests, so that an estimate from it meets
 the variance between users that a bootstrap over users knows; the truth is the population's. Populations stay
 in build/tuning. Shapes: R requests, N candidates of all of them.
 """

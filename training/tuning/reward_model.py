@@ -5,7 +5,7 @@
 x are predictions in units of their means, and two scales of the length. Products are in it since behaviours
 may be worth more together. A ridge, small for predictions and what they are worth a second, large for all
 other terms: orders that are compared show items that the log seldom did, where a curve that fits what was
-shown leads astray. Penalties by the error on held-out users are too small for that; docs/tuning.md has
+shown leads astray. Penalties by the error on held-out users are too small for that; docs/decisions.md has
 figures. Sums of squares are kept by fold of users, so that a model without a fold costs one small system of
 equations.
 

@@ -1,7 +1,7 @@
 """Support: how far a log can speak for a config that did not rank it. Knows configs, no candidates.
 
 A replay shows orders for certain and outcomes by predictions alone. What was never shown, or was shown by
-another formula or by other settings than weights and smoothings, no log can tell; weights can be told as far
+another formula or by other settings than weights and smoothings, no log can say; weights can be known as far
 as exploring disturbed them.
 """
 

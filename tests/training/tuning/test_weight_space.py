@@ -15,7 +15,7 @@ def outcomes():
 
 
 def moved(by):
-    """The config whose weight of vcr is so many standard deviations away."""
+    """The config whose weight of vcr is that many standard deviations away."""
     scene = CONFIG.scenes["default"]
     weight = scene.tasks["vcr"].weight
     changed = scene.with_parameters({"vcr": weight * (1.0 + 0.3 * by)})
