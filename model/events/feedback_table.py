@@ -1,19 +1,18 @@
 """The table of feedback in SQLite: how it is opened, made and written. Starts no thread.
 
 WAL with synchronous=FULL: what is committed is on the disk. Of several events of one id the first one stays.
-Each open for writing, write and close holds `writing` meanwhile.
+Each open for writing, write and close holds `model.sqlite_file.writing` meanwhile.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
 from model.errors import FulcrumError
 from model.events.feedback import Feedback
-from model.files import FileLock
+from model.sqlite_file import log_ahead, sync_folders
 
 VERSION = 1
 _TABLE = """
@@ -30,18 +29,6 @@ INSERT = "INSERT OR IGNORE INTO feedback VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 class FeedbackTableError(FulcrumError):
     """The database is none of feedback, or of another version."""
-
-
-def writing(path: Path) -> FileLock:
-    """A lock for one writer at a time: `with writing(path):` waits for it.
-
-    Up to version 3.51.2 of SQLite, connections that checkpoint and write at one time may damage a database
-    ("WAL-reset bug"). It is fair, too, where SQLite's own lock makes a waiter sleep and try again.
-
-    Args:
-        path: of the database; the lock is a file beside it.
-    """
-    return FileLock(path.with_suffix(".lock"))
 
 
 def open_feedback(path: Path, timeout_s: float = 5.0) -> sqlite3.Connection:
@@ -75,16 +62,13 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise FeedbackTableError(
             f"{path}: feedback of version {found}; this program writes version {VERSION}"
         )
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-    connection.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_PAGES * 4096 * 2}")
-    connection.execute("PRAGMA synchronous = FULL")
+    log_ahead(connection, _CHECKPOINT_PAGES)
     if not found:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_TABLE)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
-    _sync_folders(path.parent)
+    sync_folders(path.parent)
 
 
 def insert(connection: sqlite3.Connection, events: Iterable[Feedback]) -> int:
@@ -106,16 +90,6 @@ def insert(connection: sqlite3.Connection, events: Iterable[Feedback]) -> int:
             connection.execute("ROLLBACK")
         raise
     return connection.total_changes - before
-
-
-def _sync_folders(folder: Path) -> None:
-    """Have a folder that was just made, and what was made in it, survive a power cut."""
-    for each in (folder, folder.parent):
-        descriptor = os.open(each, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _row(event: Feedback) -> tuple[str, str, str, str, float, int, int]:

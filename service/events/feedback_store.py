@@ -24,7 +24,8 @@ import structlog
 
 from model.errors import FulcrumError
 from model.events.feedback import Feedback
-from model.events.feedback_table import VERSION, FeedbackTableError, insert, open_feedback, writing
+from model.events.feedback_table import VERSION, FeedbackTableError, insert, open_feedback
+from model.sqlite_file import writing
 from service.contract.errors import FeedbackUnavailableError
 
 Refusal = Literal["queue_full", "sink_away", "too_late"]

@@ -15,7 +15,8 @@ import polars as pl
 import pyarrow as pa
 
 from model.errors import FulcrumError
-from model.events.feedback_table import VERSION, open_feedback, writing
+from model.events.feedback_table import VERSION, open_feedback
+from model.sqlite_file import writing
 
 CHUNK_ROWS = 250_000
 """Rows that are read at once: 100 MiB."""

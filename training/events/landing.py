@@ -20,7 +20,8 @@ from pyarrow import ipc
 from model.errors import FulcrumError, checked
 from model.events import EventFolder, Exposure, Feedback, FeedbackJudge
 from model.events.exposures import batch, layout
-from model.events.feedback_table import insert, open_feedback, writing
+from model.events.feedback_table import insert, open_feedback
+from model.sqlite_file import writing
 from model.events.folder import WrittenCatalogue, hour_name
 from model.events.kafka import KafkaUrl
 from model.events.wire import read_exposure

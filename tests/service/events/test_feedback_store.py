@@ -12,7 +12,8 @@ from contextlib import closing
 import pytest
 
 from model.events import Feedback
-from model.events.feedback_table import open_feedback, writing
+from model.events.feedback_table import open_feedback
+from model.sqlite_file import writing
 from service.contract.errors import FeedbackUnavailableError
 from service.events.feedback_store import FeedbackStore
 from tests.support.feedback import Report, kept

@@ -6,7 +6,8 @@ import threading
 from contextlib import closing
 
 from model.events import Feedback
-from model.events.feedback_table import insert, open_feedback, writing
+from model.events.feedback_table import insert, open_feedback
+from model.sqlite_file import writing
 from training.events.feedback_database import FeedbackDatabase
 
 
