@@ -48,8 +48,19 @@ class Settings(BaseSettings):
         description="Where the version of the activated bundle is kept: a file, or redis://... for several "
         "hosts. Default: state.json in the folder of bundles.",
     )
+    control: FolderOrRedis | None = Field(
+        default=None,
+        description="Where revisions of the fusion, what is active and the audit are kept: a SQLite file, "
+        "or redis://... for several hosts. Default: the fusion is a file without a history.",
+    )
+    tokens: Path | None = Field(
+        default=None,
+        description="File of who may change something over HTTP, by the SHA-256 of their bearer tokens.",
+    )
     admin_token: SecretStr | None = Field(
-        default=None, description="Bearer token for changes over HTTP; without one, there are none."
+        default=None,
+        description="Bearer token of the actor `admin`, who may change everything over HTTP. Without it and "
+        "without tokens, nobody changes anything.",
     )
     features: FolderOrRedis = Field(
         description="Feature store written by `fulcrum publish`: a folder, redis://..., rediss://... or unix://..."
@@ -208,6 +219,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 "--state (FULCRUM_STATE) says which of several bundles serves; "
                 "give --models in place of --bundle"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_place_of_what_is_wanted(self) -> Self:
+        if self.control is not None and self.state is not None:
+            raise ValueError(
+                "give one of --control (FULCRUM_CONTROL), which keeps the active bundle, too, and --state "
+                "(FULCRUM_STATE); found both"
             )
         return self
 

@@ -11,12 +11,17 @@ from model.bundle import Bundle
 from model.errors import FulcrumError
 from model.redis_url import RedisUrl
 from service.control.active import Control
+from service.control.actors import Actors
 from service.control.bundles.catalog import Catalog
 from service.control.bundles.loading import Loader
 from service.control.bundles.rollout import Rollout
 from service.control.bundles.trial import Trials
+from service.control.bundles.wanted import WantedBundle
+from service.control.changing import Operator
+from service.control.fusion.revisions import Revisions
 from service.control.snapshot import ActiveBundle
-from service.control.state.opening import open_state
+from service.control.state.desired import StateStore
+from service.control.state.opening import open_control, open_state
 from service.events.feedback import FeedbackIntake
 from service.events.opening import open_exposures, open_feedback_sink, prepare_place
 from service.events.writer import Bounds, ExposureWriter
@@ -52,6 +57,8 @@ class Service:
         traces: where spans go; None where nobody wants them.
         feedback: takes it; None where it is not kept.
         exposures: writes what was shown; None where it is not kept.
+        operator: changes fusion and bundle; None without a control store.
+        actors: who may do so.
     """
 
     settings: Settings
@@ -64,6 +71,8 @@ class Service:
     stores: FeatureStores
     metrics: Metrics
     traces: Traces | None
+    actors: Actors
+    operator: Operator | None = None
     feedback: FeedbackIntake | None = None
     exposures: ExposureWriter | None = None
 
@@ -89,6 +98,8 @@ class Service:
         self.execution.close()
         self.crew.close()
         await self.stores.close()
+        if self.operator is not None:
+            self.operator.revisions.store.close()
         if self.traces is not None:
             self.traces.close()
 
@@ -103,6 +114,8 @@ def import_parts(settings: Settings) -> None:
         import_module("service.features.redis_store")
     if isinstance(settings.state, RedisUrl):
         import_module("service.control.state.redis")
+    if isinstance(settings.control, RedisUrl):
+        import_module("service.control.state.redis_control")
     if settings.events is not None:
         prepare_place(settings.events)
 
@@ -122,8 +135,12 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
     def load_engine(bundle: Bundle) -> Engine:
         return Engine.load(bundle, options)
 
+    token = settings.admin_token
+    actors = Actors(None if token is None else token.get_secret_value(), settings.tokens)
+    revisions = None if settings.control is None else Revisions(open_control(settings.control))
+
     def begin(active: ActiveBundle) -> Control:
-        return Control(active, settings.fusion, fleet, metrics.reloaded)
+        return Control(active, settings.fusion, fleet, metrics.reloaded, revisions)
 
     rollout = None
     if settings.models is not None:
@@ -132,7 +149,7 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
         trials = Trials(settings.provider, settings.variant, fleet.folder, share)
         rollout = Rollout(
             Catalog(settings.models),
-            open_state(settings.state or settings.models / "state.json", settings.admin_token is not None),
+            _wanted_bundle(settings, revisions, actors),
             Loader(stores.open, load_engine, trials.run),
             fleet,
             begin,
@@ -171,9 +188,18 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
         stores,
         metrics,
         traces,
+        actors,
+        None if revisions is None else Operator(revisions, control, rollout),
         exposures=exposures,
         feedback=feedback,
     )
+
+
+def _wanted_bundle(settings: Settings, revisions: Revisions | None, actors: Actors) -> StateStore:
+    if revisions is not None:
+        return WantedBundle(revisions.store)
+    assert settings.models is not None  # noqa: S101 - without models, no bundle is wanted
+    return open_state(settings.state or settings.models / "state.json", actors.known)
 
 
 def _exposures(settings: Settings) -> Exposures:

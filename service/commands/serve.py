@@ -26,6 +26,17 @@ def serve(
     state: Annotated[
         str | None, typer.Option("--state", help="Where the activated version is kept: a file or redis://...")
     ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control",
+            help="Keep revisions of the fusion, who changed what, and the active bundle: a SQLite file or "
+            "redis://...",
+        ),
+    ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option("--tokens", help="Who may change something over HTTP: a file of tokens.")
+    ] = None,
     fusion: Annotated[
         Path | None, typer.Option("--fusion", help="Fusion config, watched; the bundle's own where absent.")
     ] = None,
@@ -62,6 +73,8 @@ def serve(
             bundle=bundle,
             models=models,
             state=state,
+            control=control,
+            tokens=tokens,
             features=features,
             fusion=fusion,
             events=events,

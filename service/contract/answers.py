@@ -124,13 +124,14 @@ class FusionReport(Strict):
 
     revision: int | None = Field(description="Counts in a store; null for a file.")
     version: str = Field(description="sha256 of the canonical config.")
-    source: str = Field(description="The file.")
+    source: str = Field(description="The file, or the control store and its revision.")
     loaded_at: str = Field(description="UTC, ISO 8601.")
     scenes: list[str]
     config: dict[str, Any] = Field(description="The parsed config, defaults filled in.")
     left_out: dict[str, list[str]] = Field(description="By scene: tasks of the bundle with weight 0.")
     rejected: RejectionReport | None = Field(
-        description="A newer content of the file that was refused; null once a good one replaced it."
+        description="A newer content of the file, or a newer revision, that was refused here, and why; null "
+        "once a good one replaced it."
     )
 
 
@@ -151,6 +152,9 @@ class Readiness(Strict):
     workers: Workers
     bundles: dict[str, int] = Field(description="By version: ready workers that serve it.")
     fusions: dict[str, int] = Field(description="By version: ready workers that score with it.")
+    revisions: dict[str, int] = Field(
+        description="By number: ready workers that score with this revision; `none` for a file."
+    )
     generations: dict[str, int] = Field(
         description="By name: ready workers that use these published features; `none` where a worker has not "
         "seen any since it started, and ranks by default features."
@@ -161,6 +165,10 @@ class Readiness(Strict):
     feedback: str = Field(
         description="Whether the answering worker writes feedback: written, off, or `failing: ` and why; it "
         "ranks all the same."
+    )
+    control: str = Field(
+        description="Whether the answering worker follows the control store: followed, off, or `failing: ` "
+        "and why; it ranks by the revision that it has."
     )
     events: str = Field(
         description="Whether the answering worker writes what was shown: written, off, or `failing: ` and "

@@ -1,4 +1,4 @@
-"""Control: what is active in this process, as one snapshot, and the watched fusion file. Knows no HTTP.
+"""Control: what is active in this process, as one snapshot, and what watches the fusion. Knows no HTTP.
 
 Fusion and bundle may change at the same time; whichever comes second must fit the first, so both take one
 lock. Requests take none: they read one attribute.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
-from model.fusion import check_conditions, check_tasks
-from service.control.fusion.file import FusionFile, FusionState, Reload
+from service.control.fusion.file import FusionFile
+from service.control.fusion.in_force import InForce
 from service.control.fusion.networks import Networks
+from service.control.fusion.revisions import Revisions
+from service.control.fusion.state import FusionSource, FusionState, Reload, Serving
 from service.control.snapshot import ActiveBundle, Snapshot
 from service.processes.fleet import Fleet
 from service.processes.memory import trim
@@ -38,9 +40,11 @@ class Control:
         fusion: the fusion file; None for each bundle's own.
         fleet: told of what is active.
         on_reload: told of each judged change of the fusion file.
+        revisions: of the control store; None without one.
 
     Raises:
-        FusionError: the fusion file cannot be used.
+        FusionError: the fusion file cannot be used, or no revision can.
+        StateError: the control store is away, and nothing is known of it.
     """
 
     def __init__(
@@ -49,15 +53,18 @@ class Control:
         fusion: Path | None,
         fleet: Fleet,
         on_reload: Callable[[Reload], None] | None = None,
+        revisions: Revisions | None = None,
     ) -> None:
         self._path = fusion
-        self._keep = fleet.place.fusion if fusion and fleet.place else None
+        self._revisions = revisions
+        self._keep = fleet.place.fusion if (fusion or revisions) and fleet.place else None
         self._on_reload = on_reload
         self._fleet = fleet
         self._networks = Networks(fleet.folder)
-        self._fusion = self._watched(active)
+        self._fusion = self._source(active)
         self._snapshot = Snapshot(active, self._fusion.state.active)
         self._lock = threading.Lock()
+        self._looking = threading.Lock()
         self._stopped = threading.Event()
         # Apart, as a network that comes with a config may be tried for seconds.
         self._watchers = [
@@ -76,10 +83,15 @@ class Control:
         """The config that requests are scored with, and what was refused since."""
         return FusionState(self._snapshot.fusion, self._fusion.state.rejected)
 
-    def check(self, tasks: Sequence[str]) -> None:
-        """Raise FusionError if a bundle of these tasks could not serve with the fusion file."""
-        if self._path:
-            check_tasks(self.fusion.active.config, tasks, source=self._path)
+    @property
+    def in_force(self) -> InForce | None:
+        """The revision in force; None without a control store."""
+        return self._fusion if isinstance(self._fusion, InForce) else None
+
+    def check(self, serving: Serving) -> None:
+        """Raise FusionError if a bundle could not serve with the config that would be in force with it."""
+        if self._stays:
+            self._fusion.check(serving)
 
     def swap(self, active: ActiveBundle, commit: Callable[[], None] = lambda: None) -> None:
         """Serve this bundle from the next request on; the one before goes when its last request ends.
@@ -89,22 +101,27 @@ class Control:
             commit: called once nothing else can fail; where it raises, nothing has changed.
 
         Raises:
-            FusionError: the fusion config in force names tasks that the bundle lacks; nothing has changed.
+            FusionError: the fusion config that would be in force does not fit it; nothing has changed.
         """
-        own = None if self._path else self._watched(active)
+        serving = _serving(active)
+        if self._revisions is not None:
+            self.converge()  # what comes with this bundle must be known by now
+        own = None if self._stays else self._source(active)
         with self._lock:
-            if own is None:
-                self.check(active.bundle.task_names)
-                check_conditions(self.fusion.active.config, active.bundle.request_features, self._path)
+            self.check(serving)
             commit()
             if own is None:
-                self._fusion.fit(active.bundle.task_names, active.bundle.request_features)
+                self._fusion.fit(serving)
             else:
                 self._fusion = own
             previous = self._snapshot.active.bundle.version
             self._snapshot = Snapshot(active, self._fusion.state.active)
         self._fleet.report(previous=previous)
         self._tell()
+
+    def converge(self) -> None:
+        """Look at once at what the fusion comes from, as the watcher does ten times a second."""
+        self._poll()
 
     def start(self) -> None:
         """Begin to watch the fusion file and what is published."""
@@ -118,12 +135,19 @@ class Control:
             if watcher.is_alive():
                 watcher.join(_LEAVE_S)
 
-    def _watched(self, active: ActiveBundle) -> FusionFile:
-        path = self._path or active.bundle.fusion_path
-        bundle = active.bundle
-        return FusionFile(
-            path, bundle.task_names, self._on_reload, self._keep, self._networks, bundle.request_features
-        )
+    @property
+    def _stays(self) -> bool:
+        """Whether the fusion comes from the same place whatever the bundle."""
+        return self._path is not None or self._revisions is not None
+
+    def _source(self, active: ActiveBundle) -> FusionSource:
+        serving, own = _serving(active), active.bundle.fusion_path
+        if self._revisions is None:
+            path = self._path or own
+            return FusionFile(
+                path, serving.tasks, self._on_reload, self._keep, self._networks, serving.features
+            )
+        return InForce(self._revisions, own, self._path, serving, self._on_reload, self._keep, self._networks)
 
     def _watch(self, turn: Callable[[], None]) -> None:
         while not self._stopped.wait(_POLL_S):
@@ -133,17 +157,18 @@ class Control:
                 log.exception("fusion_watch_failed")
 
     def _poll(self) -> None:
-        file = self._fusion
-        found = file.look()
-        if found is None:
-            return
-        with self._lock:
-            if file is not self._fusion:
+        with self._looking:
+            source = self._fusion
+            found = source.look()
+            if found is None:
                 return
-            file.take(found)
-            active = self._snapshot.active
-            if file.state.active is not self._snapshot.fusion:
-                self._snapshot = Snapshot(active, file.state.active)
+            with self._lock:
+                if source is not self._fusion:
+                    return
+                source.take(found)
+                active = self._snapshot.active
+                if source.state.active is not self._snapshot.fusion:
+                    self._snapshot = Snapshot(active, source.state.active)
         self._tell()
 
     def _refresh(self) -> None:
@@ -158,6 +183,12 @@ class Control:
         self._fleet.report(
             bundle=snapshot.active.bundle.version,
             fusion=snapshot.fusion.version,
+            revision=snapshot.fusion.revision,
             fusion_rejected=rejected and rejected.error,
             generation=snapshot.active.store.generation,
         )
+
+
+def _serving(active: ActiveBundle) -> Serving:
+    bundle = active.bundle
+    return Serving(bundle.version, bundle.task_names, bundle.request_features)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from model.bundle import Bundle
-from service.control.fusion.file import ActiveFusion
+from service.control.fusion.state import ActiveFusion
 from service.features.store import FeatureStore
 from service.inference.engine import Engine
 

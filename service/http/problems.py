@@ -44,7 +44,7 @@ _TABLE: Mapping[type[ServiceError], tuple[HTTPStatus, str]] = {
     OverloadedError: (HTTPStatus.SERVICE_UNAVAILABLE, "The service is overloaded"),
     FeedbackUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "Feedback cannot be kept"),
     UnauthorizedError: (HTTPStatus.UNAUTHORIZED, "A token is needed"),
-    ForbiddenError: (HTTPStatus.FORBIDDEN, "Changes over HTTP are off"),
+    ForbiddenError: (HTTPStatus.FORBIDDEN, "It is not allowed"),
     NotFoundError: (HTTPStatus.NOT_FOUND, "There is no such thing"),
     ConflictError: (HTTPStatus.CONFLICT, "It cannot be done as things are"),
     StateUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "The state cannot be written"),

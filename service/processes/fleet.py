@@ -42,6 +42,7 @@ class WorkerReport:
         bundle: version of the bundle it serves, None before the first.
         previous: version it served before, None if none.
         fusion: version of the fusion config in force.
+        revision: its number in the control store; None for a file.
         fusion_rejected: why the present content of the fusion file is refused, None if it is not.
         generation: name of the published rows in use.
         refused: why bundles of the models folder are refused, by folder.
@@ -52,6 +53,7 @@ class WorkerReport:
     bundle: str | None = None
     previous: str | None = None
     fusion: str | None = None
+    revision: int | None = None
     fusion_rejected: str | None = None
     generation: str | None = None
     refused: Mapping[str, str] = field(default_factory=dict)

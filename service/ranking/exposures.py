@@ -110,7 +110,7 @@ class Exposures:
             bundle_version=bundle.version,
             variant=snapshot.active.engine.variant,
             fusion_version=snapshot.fusion.version,
-            revision=None,
+            revision=snapshot.fusion.revision,
             arms=(),
             weights={**weights, VIDEO_LEN: law.scene.video_len.weight},
             explored=law.explored,

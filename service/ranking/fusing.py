@@ -29,7 +29,7 @@ from model.fusion import (
 )
 from model.fusion.noise import week_of
 from service.contract.query import Query
-from service.control.fusion.file import ActiveFusion
+from service.control.fusion.state import ActiveFusion
 from service.ranking.exposure_id import time_ms_of
 
 _Predictions = Mapping[str, npt.NDArray[np.float32]]

@@ -300,7 +300,7 @@ def _answer(
             "variant": snapshot.active.engine.variant,
         },
         "fusion": {
-            "revision": None,
+            "revision": snapshot.fusion.revision,
             "version": snapshot.fusion.version,
             "scene": law.name,
             "segment": law.segment,

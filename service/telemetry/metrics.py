@@ -24,7 +24,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from service.control.bundles.rollout import Judgement
-from service.control.fusion.file import Reload
+from service.control.fusion.state import Reload
 from service.processes.fleet import Fleet
 from service.ranking.admission import Shed
 from service.ranking.ranker import Ranking

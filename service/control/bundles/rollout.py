@@ -21,12 +21,13 @@ from typing import Literal
 
 import structlog
 
-from model.bundle import Bundle, load_bundle
+from model.bundle import Bundle, Manifest, load_bundle
 from model.errors import FulcrumError
 from model.fusion import FusionError
 from service.control.active import Control
 from service.control.bundles.catalog import Catalog, Model, Signature
 from service.control.bundles.loading import Loader, NoRowsError, UnfitError
+from service.control.fusion.state import Serving
 from service.control.snapshot import ActiveBundle
 from service.control.state.desired import Desired, StateError, StateStore
 from service.processes.fleet import Fleet
@@ -156,11 +157,24 @@ class Rollout:
             with self._changing:
                 self._advance()
 
-    def activate(self, wanted: str) -> None:
+    def full_version(self, wanted: str) -> str:
+        """The version of the bundle that begins with this.
+
+        Raises:
+            UnknownVersionError: there is none such.
+            AmbiguousVersionError: there are several.
+        """
+        with self._changing:
+            self.catalog.scan()
+            return _version(self._find(wanted))
+
+    def activate(self, wanted: str, commit: Callable[[str], object] | None = None) -> None:
         """Serve this bundle, and want it from now on in all workers.
 
         Args:
             wanted: a version, or the beginning of one.
+            commit: writes down that this version is wanted, once nothing else can fail; without it, the state
+                is written.
 
         Raises:
             UnknownVersionError: there is none such.
@@ -175,15 +189,22 @@ class Rollout:
             raise FulcrumError(self._refusals[model.path].reason)
         with self._changing:
             desired = Desired(bundle=_version(model))
+
+            def write() -> None:
+                if commit is None:
+                    self._state.write(desired)
+                else:
+                    commit(_version(model))
+
             if desired.bundle == self.control.snapshot().active.bundle.version:
-                self._state.write(desired)
+                write()
             else:
                 with self._in_turn():
                     active = self._load(model)
                 if active is None:
                     raise FulcrumError(self._refusals[model.path].reason)
                 # Written once nothing else can fail: else workers would follow what was refused.
-                self._swap(active, lambda: self._state.write(desired))
+                self._swap(active, write)
             self._desired, self._problem = desired, None
 
     def refusals(self) -> dict[Path, str]:
@@ -283,7 +304,7 @@ class Rollout:
         problem: Exception | None = None
         try:
             if model.manifest and self._control is not None:
-                self._control.check([task.name for task in model.manifest.tasks])
+                self._control.check(_serving(model.manifest))
             self._loader.try_elsewhere(model)
         except Exception as error:  # whatever a bundle holds, it must not end the watching
             problem = error
@@ -314,7 +335,7 @@ class Rollout:
         bundle = refusal.waiting if refusal and refusal.signature == model.signature else None
         try:
             if model.manifest and self._control is not None:
-                self._control.check([task.name for task in model.manifest.tasks])
+                self._control.check(_serving(model.manifest))
             bundle = bundle or load_bundle(model.path)
             store = self._loader.open(bundle, first=self._control is None)
             active = self._loader.complete(bundle, store)
@@ -390,3 +411,7 @@ class Rollout:
 
 def _version(model: Model) -> str:
     return model.manifest.version if model.manifest else "unknown"
+
+
+def _serving(manifest: Manifest) -> Serving:
+    return Serving(manifest.version, [task.name for task in manifest.tasks])

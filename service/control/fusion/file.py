@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
 
 import structlog
 
@@ -27,68 +25,24 @@ from model.fusion import (
     FusionConfig,
     FusionError,
     LearnedFormula,
-    Scorer,
-    check_conditions,
-    check_tasks,
     parse_fusion,
     version,
 )
 from service.control.fusion.networks import Networks, TrialError
+from service.control.fusion.state import (
+    ActiveFusion,
+    FusionState,
+    Keep,
+    RejectedFusion,
+    Reload,
+    Serving,
+    check_fit,
+)
 
 _AGAIN_S = 30.0
 """Seconds until a network is tried again whose trial failed for reasons that may pass."""
 
-Reload = Literal["loaded", "rejected"]
-
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class ActiveFusion:
-    """The config that scores.
-
-    Attributes:
-        config: parsed and checked against the bundle's tasks.
-        version: hash of the canonical config.
-        source: the file.
-        loaded_at: UTC, ISO 8601.
-        scorers: networks of learned formulas, by checksum.
-    """
-
-    config: FusionConfig
-    version: str
-    source: str
-    loaded_at: str
-    scorers: Mapping[str, TimedScorer] = field(default_factory=dict)
-
-    @cached_property
-    def conditions(self) -> frozenset[str]:
-        """What of a request the config's conditions look at."""
-        scenes = self.config.scenes.values()
-        return frozenset(name for scene in scenes for name in scene.names_of_conditions())
-
-
-@dataclass(frozen=True)
-class RejectedFusion:
-    """What the file holds now, if that cannot be used.
-
-    Attributes:
-        error: what is wrong, in one line.
-        at: UTC, ISO 8601.
-        sha256: of the file's bytes (of the first `MAX_BYTES` + 1, if there are more); None where it has none.
-    """
-
-    error: str
-    at: str
-    sha256: str | None
-
-
-@dataclass(frozen=True)
-class FusionState:
-    """The config in force, and the newer content that was refused, if any."""
-
-    active: ActiveFusion
-    rejected: RejectedFusion | None = None
 
 
 @dataclass(frozen=True)
@@ -116,23 +70,6 @@ class Found:
     error: Exception | None
 
 
-class TimedScorer(Scorer, Protocol):
-    """A network of a learned formula, whose pace is known."""
-
-    def expected_s(self, candidates: int) -> float:
-        """Seconds that it takes for this number of them."""
-
-
-class Keep(Protocol):
-    """Where content lies that outlives this process."""
-
-    def read(self) -> bytes | None:
-        """What was written last, if anything."""
-
-    def write(self, content: bytes) -> object:
-        """Put this in its place; never fails."""
-
-
 class FusionFile:
     """A fusion config file and what became of it.
 
@@ -158,7 +95,7 @@ class FusionFile:
         features: Collection[str] | None = None,
     ) -> None:
         self._path = path
-        self._tasks, self._features = list(tasks), features
+        self._serving = Serving(None, list(tasks), features)
         self._on_reload = on_reload
         self._keep = keep
         self._networks = networks or Networks()
@@ -183,14 +120,18 @@ class FusionFile:
         """The present state; take it once for each piece of work."""
         return self._state
 
-    def fit(self, tasks: Sequence[str], features: Collection[str] | None = None) -> None:
-        """Judge by another bundle's tasks and features from now on.
+    def check(self, serving: Serving) -> None:
+        """Raise FusionError if a bundle could not serve with the config in force."""
+        check_fit(self._state.active, serving)
+
+    def fit(self, serving: Serving) -> None:
+        """Judge by another bundle from now on.
 
         Raises:
-            FusionError: the config in force names one that is not among them; nothing has changed.
+            FusionError: the config in force does not fit it; nothing has changed.
         """
-        _check(self._state.active, tasks, features)
-        self._tasks, self._features = list(tasks), features
+        self.check(serving)
+        self._serving = serving
         if self._state.rejected is not None:
             self._judged = None  # what was refused may fit now
 
@@ -241,7 +182,7 @@ class FusionFile:
         """What was found, if it can be used with the bundle's tasks; it is kept then."""
         if found.active is None:
             raise found.error or FusionError("nothing was found")
-        _check(found.active, self._tasks, self._features)
+        check_fit(found.active, self._serving)
         if self._keep is not None and found.look.content is not None:
             self._keep.write(found.look.content)
         return found.active
@@ -300,9 +241,3 @@ def _again_at(error: Exception | None) -> float:
 def _rejection(look: _Look, error: Exception) -> RejectedFusion:
     digest = None if look.content is None else hashlib.sha256(look.content).hexdigest()
     return RejectedFusion(str(error) or repr(error), now(), digest)
-
-
-def _check(active: ActiveFusion, tasks: Sequence[str], features: Collection[str] | None) -> None:
-    check_tasks(active.config, tasks, source=active.source)
-    if features is not None:
-        check_conditions(active.config, features, source=active.source)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -23,6 +24,9 @@ from service.processes.trials import LEAST_BYTES, Outcomes, tried
 
 _TRIAL = "service.control.fusion.trial"
 _TIMEOUT_S = 30.0
+
+Read = Callable[[LearnedFormula], bytes]
+"""Gives the bytes of a network."""
 
 log = structlog.get_logger(__name__)
 
@@ -43,13 +47,14 @@ class Networks:
         self._outcomes = Outcomes(folder)
         self._open: WeakValueDictionary[str, LearnedNetwork] = WeakValueDictionary()
 
-    def of(self, config: FusionConfig, folder: Path, kept: bool = False) -> dict[str, LearnedNetwork]:
+    def of(self, config: FusionConfig, source: Path | Read, kept: bool = False) -> dict[str, LearnedNetwork]:
         """The networks of a config, by checksum.
 
         Args:
             config: names them.
-            folder: where their files lie.
-            kept: whether the config served before, in another worker: then what lies in the folder no longer
+            source: the folder where their files lie, or what gives a network's bytes and raises FusionError
+                where it cannot.
+            kept: whether the config served before, in another worker: then what cannot be read any longer
                 is taken from the run directory, and what lies nowhere is left out.
 
         Raises:
@@ -61,7 +66,7 @@ class Networks:
             if not isinstance(scene, LearnedFormula):
                 continue
             try:
-                found[scene.sha256] = self._of(scene, folder, kept)
+                found[scene.sha256] = self._of(scene, source, kept)
             except FusionError as error:
                 named = type(error)(f"scenes.{name}: network {scene.file}: {error}")
                 if not kept:
@@ -69,8 +74,8 @@ class Networks:
                 log.error("fusion_network_missing", error=str(named))
         return found
 
-    def _of(self, scene: LearnedFormula, folder: Path, kept: bool) -> LearnedNetwork:
-        content = self._read(scene, folder, kept)
+    def _of(self, scene: LearnedFormula, source: Path | Read, kept: bool) -> LearnedNetwork:
+        content = self._read(scene, source, kept)
         self._try(scene, content)
         network = self._open.get(scene.sha256)
         if network is None:
@@ -81,9 +86,9 @@ class Networks:
                     replace_file(self._folder / _copy(scene), content)
         return network
 
-    def _read(self, scene: LearnedFormula, folder: Path, kept: bool) -> bytes:
+    def _read(self, scene: LearnedFormula, source: Path | Read, kept: bool) -> bytes:
         try:
-            return read_network(scene, folder)
+            return read_network(scene, source) if isinstance(source, Path) else source(scene)
         except FusionError:
             if kept and self._folder is not None:
                 with contextlib.suppress(FusionError):

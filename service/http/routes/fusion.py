@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from model.fusion import canonical_json
 from service.contract.answers import FusionReport
-from service.control.fusion.file import ActiveFusion
+from service.control.fusion.state import ActiveFusion
 from service.http.openapi import problems
 from service.http.replies import active_service, json_answer
 
@@ -25,7 +25,7 @@ async def fusion(request: Request) -> Response:
     active = state.active
     return json_answer(
         {
-            "revision": None,
+            "revision": active.revision,
             "version": active.version,
             "source": active.source,
             "loaded_at": active.loaded_at,

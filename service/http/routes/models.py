@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,12 @@ from model.errors import FulcrumError
 from service.contract.answers import ModelsReport
 from service.contract.errors import (
     ConflictError,
-    ForbiddenError,
     NotFoundError,
     StateUnavailableError,
-    UnauthorizedError,
 )
 from service.control.bundles.rollout import UnknownVersionError
 from service.control.state.desired import StateError
+from service.http.access import actor_with
 from service.http.openapi import BEARER, problems
 from service.http.replies import active_service, json_answer
 from service.startup import Service
@@ -53,11 +51,14 @@ async def activate(request: Request, version: str) -> Response:
     The version may be shortened as long as it is unique.
     """
     service = active_service(request.app.state)
-    _authorize(request, service)
+    actor = actor_with(request, service.actors, "activate")
     if service.rollout is None:
         raise ConflictError("this service was started with one bundle; set models, not bundle, to change it")
     try:
-        await asyncio.to_thread(service.rollout.activate, version)
+        if service.operator is None:
+            await asyncio.to_thread(service.rollout.activate, version)
+        else:
+            await asyncio.to_thread(service.operator.activate_bundle, str(actor.name), version)
     except UnknownVersionError as error:
         raise NotFoundError(str(error)) from error
     except StateError as error:
@@ -65,16 +66,6 @@ async def activate(request: Request, version: str) -> Response:
     except FulcrumError as error:
         raise ConflictError(str(error)) from error
     return json_answer(_report(service))
-
-
-def _authorize(request: Request, service: Service) -> None:
-    token = service.settings.admin_token
-    if token is None:
-        raise ForbiddenError("no token is set; set FULCRUM_ADMIN_TOKEN and send it as a bearer token")
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    wanted = token.get_secret_value().encode()
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), wanted):
-        raise UnauthorizedError("send the token as `Authorization: Bearer TOKEN`")
 
 
 def _report(service: Service) -> dict[str, Any]:

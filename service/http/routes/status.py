@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from service.contract.answers import Readiness
 from service.http.openapi import problems
 from service.http.replies import active_service, json_answer
+from service.startup import Service
 
 router = APIRouter()
 
@@ -36,9 +37,11 @@ async def readyz(request: Request) -> Response:
             "workers": {"wanted": headcount.workers, "ready": len(ready), "replaced": headcount.replaced},
             "bundles": Tally(report.bundle for report in ready),
             "fusions": Tally(report.fusion for report in ready),
+            "revisions": Tally(str(report.revision or "none") for report in ready),
             "generations": Tally(report.generation or "none" for report in ready),
             "features": "reachable" if service.stores.healthy and service.fleet.own.generation else "away",
             "feedback": service.feedback.store.state if service.feedback and kinds else "off",
+            "control": _followed(service),
             "events": service.exposures.state if service.exposures is not None else "off",
         }
     )
@@ -50,3 +53,10 @@ async def metrics(request: Request) -> Response:
     service = active_service(request.app.state)
     text = await asyncio.to_thread(service.metrics.scrape)
     return Response(text, media_type=service.metrics.content_type)
+
+
+def _followed(service: Service) -> str:
+    if service.operator is None:
+        return "off"
+    problem = service.operator.problem
+    return "followed" if problem is None else f"failing: {problem}"

@@ -12,6 +12,7 @@ import yaml
 from model.fusion import FusionError
 from service.control.active import Control
 from service.control.fusion.networks import Networks
+from service.control.fusion.state import Serving
 from service.control.snapshot import ActiveBundle
 from service.processes.fleet import Fleet
 from tests.support.learned_networks import learned_config
@@ -64,7 +65,7 @@ def test_without_a_fusion_file_each_bundle_brings_its_own(bundle):
     control = Control(bundle("sha256:a", "vtr", "shr"), None, Fleet())
     control.swap(bundle("sha256:b", "cmr"))
     assert weights(control) == {"cmr": 1.0}
-    control.check(["anything"])
+    control.check(Serving(None, ["anything"]))
 
 
 def test_the_file_goes_on_after_a_swap(tmp_path, bundle):
@@ -78,7 +79,7 @@ def test_a_bundle_that_the_file_does_not_fit_changes_nothing(tmp_path, bundle):
     control = Control(bundle(), write(tmp_path / "fusion.yaml", vtr=3.0), Fleet())
     before = control.snapshot()
     with pytest.raises(FusionError, match="vtr"):
-        control.check(["cmr"])
+        control.check(Serving(None, ["cmr"]))
     with pytest.raises(FusionError, match="vtr"):
         control.swap(bundle("sha256:b", "cmr"))
     assert control.snapshot() is before

@@ -11,7 +11,7 @@ import pytest
 from model.errors import FulcrumError
 from model.fusion import FusionError, parse_fusion, score, top_k, version
 from service.contract.query import Query
-from service.control.fusion.file import ActiveFusion
+from service.control.fusion.state import ActiveFusion
 from service.ranking.fusing import fuse, law_of
 from tests.support.event_log import make_log, write_exposures, write_folder
 from training.tuning.joined_log import JoinedLog

@@ -18,6 +18,7 @@ import yaml
 from model.errors import FulcrumError
 from model.fusion import FusionError, explain, parse_fusion, version
 from service.control.fusion.file import FusionFile
+from service.control.fusion.state import Serving
 
 TASKS = ["vtr", "vcr", "shr", "cmr"]
 
@@ -259,5 +260,5 @@ def test_a_condition_on_what_no_request_may_say_is_refused_by_name(tmp_path):
         FusionFile(file, TASKS, features=["tab", "hour"])
     watched = FusionFile(file, TASKS, features=["our"])
     with pytest.raises(FusionError, match="looks at 'our'"):
-        watched.fit(TASKS, ["tab", "hour"])
+        watched.fit(Serving(None, TASKS, ["tab", "hour"]))
     assert watched.state.rejected is None

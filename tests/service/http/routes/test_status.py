@@ -24,9 +24,11 @@ def test_live_and_ready(served, world):
         "workers": {"wanted": 1, "ready": 1, "replaced": 0},
         "bundles": {bundle: 1},
         "fusions": {fusion: 1},
+        "revisions": {"none": 1},
         "generations": report["generations"],
         "features": "reachable",
         "feedback": "off",
+        "control": "off",
         "events": "off",
     }
     (name,) = report["generations"]

@@ -1,0 +1,139 @@
+"""Changing: what a person may do to fusion and bundle of a running service, in one place. Knows no HTTP.
+
+Joins the history (`fusion/revisions.py`), what this worker ranks by (`active.py`) and the bundles
+(`bundles/rollout.py`): a change is judged here as far as this worker can, written down, then in force here at
+once; other workers follow the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from model.errors import FulcrumError
+from model.fusion import FusionConfig, FusionError
+from service.control.active import Control
+from service.control.bundles.rollout import Rollout
+from service.control.fusion.in_force import InForce
+from service.control.fusion.revisions import Revisions, config_of
+from service.control.state.control import Activation, Document, Revision, Schedule
+
+
+class NoModelsError(FulcrumError):
+    """The service was started with one bundle, for good."""
+
+
+class Operator:
+    """Makes changes.
+
+    Args:
+        revisions: of the control store.
+        control: what this worker has active.
+        rollout: brings other bundles into service; None where there is but one.
+    """
+
+    def __init__(self, revisions: Revisions, control: Control, rollout: Rollout | None) -> None:
+        self.revisions = revisions
+        self._control = control
+        self._rollout = rollout
+
+    @property
+    def problem(self) -> str | None:
+        """Why this worker cannot follow the store now; None if it can."""
+        return self._in_force.problem
+
+    def full_version(self, bundle: str) -> str:
+        """The version that begins with this.
+
+        Raises:
+            NoModelsError, UnknownVersionError, AmbiguousVersionError: there is not one such bundle.
+        """
+        if self._rollout is None:
+            raise NoModelsError(
+                "this service was started with one bundle; set models, not bundle, to change it"
+            )
+        return self._rollout.full_version(bundle)
+
+    def unfit(self, revision: Revision) -> str | None:
+        """Why the bundle that serves could not serve with a revision; None if it could."""
+        try:
+            self._in_force.check_config(config_of(revision))
+        except FusionError as error:
+            return str(error)
+        return None
+
+    def propose(
+        self,
+        actor: str,
+        config: FusionConfig,
+        parent: int | None,
+        note: str,
+        networks: Mapping[str, bytes],
+        evidence: dict[str, Any] | None,
+    ) -> Revision:
+        """Write a config down, once its networks passed their trial. Raises as `Revisions.propose`.
+
+        Raises:
+            FusionError: a network is missing, or may not rank.
+        """
+        self._in_force.try_networks(config, networks)
+        return self.revisions.propose(actor, config, parent, note, networks, evidence)
+
+    def activate(
+        self, actor: str, number: int, if_active: int, why: str, bundle: str | None = None
+    ) -> tuple[int, Document]:
+        """Rank by a revision, and where a bundle is given, with it. Raises as `Revisions.activate`.
+
+        Raises:
+            UnknownVersionError, AmbiguousVersionError, NoModelsError: there is not one such bundle.
+            FulcrumError: the bundle is refused; nothing has changed.
+        """
+        if bundle is None:
+            changed = self.revisions.activate(actor, number, if_active, why, None, self._fits)
+        else:
+            changed = self._activate_both(actor, number, if_active, why, self.full_version(bundle))
+        self._control.converge()
+        return changed
+
+    def activate_bundle(self, actor: str, bundle: str, why: str = "") -> None:
+        """Serve another bundle with the active revision. Raises as `Rollout.activate`."""
+        version = self.full_version(bundle)
+        assert self._rollout is not None  # noqa: S101 - it has a full version
+        self._rollout.activate(version, lambda found: self.revisions.want_bundle(actor, found, why))
+
+    def schedule(self, schedule: Schedule) -> Document:
+        """Activate a revision later. Raises as `Revisions.schedule`."""
+        return self.revisions.schedule(schedule, self._fits)
+
+    def rollback(self, actor: str, if_active: int, why: str) -> tuple[int, Document]:
+        """Go back to the revision that was active before. Raises as `Revisions.rollback`."""
+        changed = self.revisions.rollback(actor, if_active, why, self._fits)
+        self._control.converge()
+        return changed
+
+    def _activate_both(
+        self, actor: str, number: int, if_active: int, why: str, bundle: str
+    ) -> tuple[int, Document]:
+        self.revisions.expect(if_active)  # before a bundle is loaded, which takes seconds
+        active = self._in_force.judged(self.revisions.get(number))
+        changed: list[tuple[int, Document]] = []
+
+        def write(version: str) -> None:
+            # The rollout has tried the bundle with this revision, and holds its lock.
+            changed.append(self.revisions.activate(actor, number, if_active, why, version))
+
+        assert self._rollout is not None  # noqa: S101 - it has a full version
+        with self._in_force.reserved(bundle, active):
+            self._rollout.activate(bundle, write)
+        return changed[-1]
+
+    def _fits(self, activation: Activation) -> None:
+        self._in_force.fits(activation)
+        if activation.together and activation.bundle is not None and self._rollout is not None:
+            self._rollout.full_version(activation.bundle)  # it is still there
+
+    @property
+    def _in_force(self) -> InForce:
+        in_force = self._control.in_force
+        assert in_force is not None  # noqa: S101 - with revisions, there is one
+        return in_force
