@@ -49,12 +49,14 @@ class Callers:
         seconds: of each answered request.
         failures: what was wrong, and how often.
         seen: answers by bundle and config.
+        named: revisions that answers named, with the versions of their configs.
     """
 
     def __init__(self, url: str, body: dict[str, Any], number: int) -> None:
         self.seconds: list[float] = []
         self.failures: Counter[str] = Counter()
         self.seen: Counter[tuple[str, str]] = Counter()
+        self.named: set[tuple[int | None, str]] = set()
         self.predictions: dict[str, dict[str, dict[str, float]]] = {}
         self.configs: dict[str, FusionConfig] = {}
         self._url, self._body = url, body
@@ -93,6 +95,7 @@ class Callers:
         """What is wrong with an answer, if anything is."""
         bundle, fusion = answer["model"]["version"], answer["fusion"]["version"]
         self.seen[bundle, fusion] += 1
+        self.named.add((answer["fusion"]["revision"], fusion))
         if answer["degraded"]:
             return f"degraded: {answer['degraded']}"
         if bundle not in self.predictions or fusion not in self.configs:
@@ -134,7 +137,7 @@ def main(
         serving(run / "log", {"FULCRUM_ADMIN_TOKEN": TOKEN}, **given) as service,
         httpx.Client(base_url=service.url, timeout=60) as http,
     ):
-        body = _example(bundle)
+        body = bundle_example(bundle)
         asked = Callers(service.url, body, callers)
         for name in names:
             _activate(http, name)
@@ -270,7 +273,8 @@ def _text(edit: int) -> str:
     return str(yaml.safe_dump({"schema_version": 1, "scenes": {"default": scene}}))
 
 
-def _example(bundle: Path) -> dict[str, Any]:
+def bundle_example(bundle: Path) -> dict[str, Any]:
+    """The bundle's example request, to be explained, with all items in the answer."""
     from model.bundle import load_bundle
 
     example = dict(load_bundle(bundle).manifest.example)
