@@ -91,7 +91,7 @@ class RankResponse(Strict):
     degraded: list[str] = Field(
         description="What went wrong: feature_store_timeout, feature_store_unreachable, "
         "feature_store_missing, feature_store_corrupt, deadline, unknown_scene, non_finite_predictions, "
-        "fusion_model_deadline, fusion_model_failed."
+        "fusion_model_deadline, fusion_model_failed, control_store_unreachable."
     )
     scored: int = Field(description="Candidates scored; items holds top_k of all.")
     items: list[RankedItem]

@@ -44,7 +44,6 @@ class Control:
 
     Raises:
         FusionError: the fusion file cannot be used, or no revision can.
-        StateError: the control store is away, and nothing is known of it.
     """
 
     def __init__(
@@ -185,6 +184,7 @@ class Control:
             fusion=snapshot.fusion.version,
             revision=snapshot.fusion.revision,
             fusion_rejected=rejected and rejected.error,
+            control_problem=self.in_force.problem if self.in_force else None,
             generation=snapshot.active.store.generation,
         )
 

@@ -44,6 +44,7 @@ class WorkerReport:
         fusion: version of the fusion config in force.
         revision: its number in the control store; None for a file.
         fusion_rejected: why the present content of the fusion file is refused, None if it is not.
+        control_problem: why the control store cannot be followed, None if it can.
         generation: name of the published rows in use.
         refused: why bundles of the models folder are refused, by folder.
     """
@@ -55,6 +56,7 @@ class WorkerReport:
     fusion: str | None = None
     revision: int | None = None
     fusion_rejected: str | None = None
+    control_problem: str | None = None
     generation: str | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
 

@@ -289,7 +289,7 @@ def _answer(
         add_terms(items, fused.explanation, fused.best, best.video_len_s)
     items += unscored_items(query, scored.rows, len(items))
     law = fused.law
-    degraded = [*stored.failures, *scored.degraded, *fused.degraded]
+    degraded = [*stored.failures, *scored.degraded, *fused.degraded, *snapshot.fusion.degraded]
     body: dict[str, Any] = {
         "request_id": query.request_id,
         "exposure_id": exposure_id,

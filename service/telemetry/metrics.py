@@ -234,16 +234,23 @@ class _OfFleet(Collector):
         for what, of, label in (
             ("bundle", "the bundle", "version"),
             ("fusion", "the fusion config", "version"),
+            ("revision", "the revision of the fusion", "revision"),
             ("generation", "the published features", "generation"),
         ):
             family = GaugeMetricFamily(f"fulcrum_active_{what}", f"Workers that run {of}.", labels=[label])
-            for name, number in sorted(Tally(getattr(worker, what) or "none" for worker in ready).items()):
+            for name, number in sorted(
+                Tally(str(getattr(worker, what) or "none") for worker in ready).items()
+            ):
                 family.add_metric([name], number)
             yield family
         rejected = sum(worker.fusion_rejected is not None for worker in ready)
         yield GaugeMetricFamily(
-            "fulcrum_fusion_rejected", "Workers that refuse what the fusion file holds now.", rejected
+            "fulcrum_fusion_rejected",
+            "Workers that refuse what the fusion file holds now, or the active revision.",
+            rejected,
         )
+        away = sum(worker.control_problem is not None for worker in ready)
+        yield GaugeMetricFamily("fulcrum_control_away", "Workers that cannot follow the control store.", away)
         refused = {folder for worker in ready for folder in worker.refused}
         yield GaugeMetricFamily(
             "fulcrum_bundles_refused", "Bundles of the models folder that cannot serve.", len(refused)

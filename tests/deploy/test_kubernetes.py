@@ -259,7 +259,7 @@ def test_the_secret_holds_no_value(manifests: dict[str, Document]) -> None:
 @pytest.mark.parametrize(
     ("kind", "keys"),
     [
-        ("Deployment", {"FULCRUM_FEATURES", "FULCRUM_STATE"}),
+        ("Deployment", {"FULCRUM_FEATURES", "FULCRUM_CONTROL"}),
         ("Job", {"FULCRUM_FEATURES"}),
         ("StatefulSet", {"REDIS_PASSWORD"}),
     ],

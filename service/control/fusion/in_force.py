@@ -4,6 +4,9 @@ A worker reads the store's document; where it names another revision, this is ju
 would be, and taken if it fits the bundle. While the store is away, what was in force stays. A revision that
 was activated together with a bundle waits until this worker serves the bundle, and then both come at once.
 
+A service that starts while the store is away, and has nobody to ask, ranks by the fusion file or the bundle's
+own config until the store is back; each answer says so.
+
 A fusion file beside the store is watched as ever: its edits become revisions. Knows no HTTP and no threads,
 as `service/control/fusion/file.py`.
 """
@@ -47,6 +50,9 @@ from service.control.fusion.state import (
 from service.control.state.control import Activation, Document, Revision
 from service.control.state.desired import StateError
 
+UNREACHABLE = "control_store_unreachable"
+"""What answers say while a service does not know the active revision."""
+
 _AGAIN_S = 30.0
 """Seconds until a revision is judged again that failed for reasons that may pass."""
 
@@ -84,7 +90,6 @@ class InForce:
 
     Raises:
         FusionError: no revision of the store can be used.
-        StateError: the store is away, and nothing is kept.
     """
 
     def __init__(
@@ -134,7 +139,9 @@ class InForce:
             self._record_file()
             document = self.revisions.due(self.fits)
             if document is None:
-                raise StateError(f"{self.revisions.store.name}: it is empty, though it was not")
+                if self._state.active.revision is not None:
+                    raise StateError(f"{self.revisions.store.name}: it is empty, though it was not")
+                document = self._seed()  # it was away when this worker started
             self._say(None)
             if document.change == self._seen and time.monotonic() < self._again_at:
                 return None
@@ -282,10 +289,10 @@ class InForce:
                 document = self._seed()
             return self._newest_that_fits(document)
         except StateError as error:
+            self._say(str(error))
             kept = None if self._keep is None else self._keep.read()
             if kept is None:
-                raise
-            self._say(str(error))
+                return FusionState(replace(self._own_config(), degraded=(UNREACHABLE,)))
             active = self._opened(checked(Revision, orjson.loads(kept)), kept=True)
             check_fit(active, self._serving)
             return FusionState(active)
@@ -310,11 +317,13 @@ class InForce:
             return FusionState(active, _rejection(first) if first else None)
         raise first or FusionError(f"{self.revisions.store.name}: nothing was ever active")
 
+    def _own_config(self) -> ActiveFusion:
+        """Of the fusion file, or of the bundle."""
+        path, serving = self._path or self._own, self._serving
+        return FusionFile(path, serving.tasks, None, None, self._networks, serving.features).state.active
+
     def _seed(self) -> Document:
-        path = self._path or self._own
-        serving = self._serving
-        file = FusionFile(path, serving.tasks, None, None, self._networks, serving.features)
-        config = file.state.active.config
+        path, config = self._path or self._own, self._own_config().config
         origin: Literal["file", "bundle"] = "file" if self._path else "bundle"
         return self.revisions.seed(config, origin, str(path), _networks_beside(config, path))
 

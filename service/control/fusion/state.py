@@ -30,6 +30,7 @@ class ActiveFusion:
         loaded_at: UTC, ISO 8601.
         scorers: networks of learned formulas, by checksum.
         revision: its number in a store; None for a file.
+        degraded: why another config should score, if so; answers repeat it.
     """
 
     config: FusionConfig
@@ -38,6 +39,7 @@ class ActiveFusion:
     loaded_at: str
     scorers: Mapping[str, TimedScorer] = field(default_factory=dict)
     revision: int | None = None
+    degraded: tuple[str, ...] = ()
 
     @cached_property
     def conditions(self) -> frozenset[str]:

@@ -144,9 +144,11 @@ def test_while_the_store_is_away_what_was_in_force_stays(worker, revisions, stor
     assert look(in_force) == 2
     assert in_force.problem == "the store is away"
     assert worker(keep=keep).state.active.revision == 2, "a worker that takes another's place"
-    with pytest.raises(StateError):
-        worker()
+    alone = worker()
+    assert (alone.state.active.revision, alone.state.active.config) == (None, config())
+    assert alone.state.active.degraded == ("control_store_unreachable",)
     store.gone = False
+    assert (look(alone), alone.state.active.degraded) == (2, ())
     assert (look(in_force), in_force.problem) == (2, None)
 
 
@@ -169,6 +171,13 @@ def test_a_revision_of_a_newer_program_is_refused_and_the_one_before_serves(work
     assert look(in_force) == 1
     assert "of tomorrow" in in_force.state.rejected.error
     assert worker().state.active.revision == 1
+
+
+def test_an_empty_store_that_was_away_is_seeded_once_it_is_there(worker, store):
+    store.gone = True
+    in_force = worker()
+    store.gone = False
+    assert look(in_force) == 1
 
 
 def test_a_store_that_is_empty_by_now_changes_nothing(worker, store, monkeypatch):
