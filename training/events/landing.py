@@ -21,11 +21,11 @@ from model.errors import FulcrumError, checked
 from model.events import EventFolder, Exposure, Feedback, FeedbackJudge
 from model.events.exposures import batch, layout
 from model.events.feedback_table import insert, open_feedback
-from model.sqlite_file import writing
 from model.events.folder import WrittenCatalogue, hour_name
 from model.events.kafka import KafkaUrl
 from model.events.wire import read_exposure
 from model.files import fresh_file, replace_file
+from model.sqlite_file import writing
 from training.progress import Advanced, Observer, silent
 
 _MESSAGES = 20_000

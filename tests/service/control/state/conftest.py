@@ -1,0 +1,46 @@
+"""A Redis that keeps what it acknowledges, and none of what other tests wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.redis_server import RedisServer
+
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+
+
+@pytest.fixture(scope="session")
+def durable_process(
+    redis_process: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RedisServer]:
+    server = RedisServer(redis_process.binary, *DURABLE, "--dir", str(tmp_path_factory.mktemp("redis")))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def durable_redis(durable_process: RedisServer) -> RedisServer:
+    """A Redis that syncs each change to its disk, and holds nothing."""
+    durable_process.client.flushall()
+    return durable_process
+
+
+@pytest.fixture
+def start_redis(redis_process: RedisServer, tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """`start_redis(option, ...)`: a Redis of its own folder, which is stopped at the end."""
+    servers: list[RedisServer] = []
+
+    def start(*more: str) -> RedisServer:
+        folder = tmp_path / f"redis-{len(servers)}"
+        folder.mkdir()
+        servers.append(RedisServer(redis_process.binary, *more, "--dir", str(folder)))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
