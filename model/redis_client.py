@@ -40,6 +40,9 @@ _BY_TEXT = (
     ("max number of clients", "it has too many clients"),
     ("WRONGTYPE", "a key holds a value of another type"),
     ("MISCONF", "it refuses to write, since it cannot save to its disk"),
+    ("READONLY", "it is a replica that is only read"),  # these three as a script passes them on
+    ("OOM command", "its memory is full"),
+    ("can't run this command", "its user lacks a permission; see ACL LOG there"),
     ("NOREPLICAS", "it refuses to write, since it has too few replicas"),
 )
 

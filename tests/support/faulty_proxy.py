@@ -24,10 +24,11 @@ class FaultyProxy:
         fault: what happens to answers from now on. none: nothing. refuse: nobody listens. reset: connections
             are reset at the first answer. hang: answers are held back until the fault changes. slow: they
             come `slow_s` later. cut: half an answer, then the end. garble: some bytes are others.
+        upstream: the port, of connections that come.
     """
 
     def __init__(self, upstream: int) -> None:
-        self._upstream = upstream
+        self.upstream = upstream
         self._random = random.Random(7)
         self._fault: Fault = "none"
         self._sockets: set[socket.socket] = set()
@@ -82,7 +83,7 @@ class FaultyProxy:
             except OSError:
                 return
             try:
-                server = socket.create_connection(("127.0.0.1", self._upstream))
+                server = socket.create_connection(("127.0.0.1", self.upstream))
             except OSError:
                 caller.close()
                 continue

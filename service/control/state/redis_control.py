@@ -41,11 +41,11 @@ _WAIT_MS = 400
 """For a replica; less than an answer may take."""
 
 _COMMIT = """
+local expected, mine, document, last_event = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local found = redis.call('GET', KEYS[1])
 local change = found and cjson.decode(found).change or ''
-local expected, mine, document, last_event = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if change ~= expected then
-    -- Mine may have been made and its answer lost; others may have changed something since.
+    -- Mine, which is named where its answer was lost, may have been made, and others since.
     local event = redis.call('HGET', KEYS[4], last_event) or ''
     if change ~= mine and event:sub(1, #mine + 1) ~= mine .. ' ' then
         return 0
@@ -53,12 +53,13 @@ if change ~= expected then
     redis.call('SET', KEYS[1], found)  -- so that WAIT has something of this connection to wait for
     return 1
 end
-redis.call('SET', KEYS[1], document)
 for at = 5, #ARGV, 3 do
     redis.call('HSET', ARGV[at], ARGV[at + 1], ARGV[at + 2])
 end
+redis.call('SET', KEYS[1], document)  -- at last, since what has failed is not undone
 return 1
 """
+"""Document, history and events at once, in Redis and in each replica."""
 
 _NEEDED: dict[str, list[str | bytes]] = {
     "INFO": ["replication"],
@@ -72,6 +73,10 @@ _NEEDED: dict[str, list[str | bytes]] = {
 }
 
 log = structlog.get_logger(__name__)
+
+
+class _UnsafeError(Exception):
+    """Redis might lose what it acknowledges."""
 
 
 class RedisControl:
@@ -120,28 +125,29 @@ class RedisControl:
 
     def commit(self, change: Change) -> bool:
         """Make this change, durably, unless the document is no longer the expected one: then False."""
-        words = _words(change)
-        sent = False
+        lost = False
         for last_try in (False, True):
+            sent = False
             try:
                 replicas = self._replicas()
-                lost, sent = sent, True
-                made, confirmed = self._send(words, replicas)
-            except (redis.RedisError, OSError) as error:
-                refused = isinstance(error, redis.ResponseError)
-                if not (last_try or refused):
-                    continue  # the script finds its own change, if only the answer was lost
-                surely = not sent or (refused and not last_try)
-                outcome = "nothing was changed" if surely else "it is not known whether the change was made"
-                raise StateError(f"{self.name}: cannot be written ({explained(error)}); {outcome}") from None
-            if made and not confirmed:
-                raise StateError(
-                    f"{self.name}: the change was made, but no replica has confirmed it within {_WAIT_MS} ms: "
-                    "it may be lost in a fail-over"
-                )
-            if not made and lost and not change.events:
-                raise StateError(f"{self.name}: it is not known whether the change was made before another")
-            break
+                sent = True
+                made, confirmed = self._send(_words(change, find=lost), replicas)
+            except (redis.RedisError, OSError, _UnsafeError) as error:
+                refused = isinstance(error, redis.ResponseError | _UnsafeError)
+                lost = lost or (sent and not refused)
+                if refused or last_try:
+                    why = str(error) if isinstance(error, _UnsafeError) else explained(error)
+                    outcome = "it is not known whether the change was made" if lost else "nothing was changed"
+                    raise StateError(f"{self.name}: cannot be written ({why}); {outcome}") from None
+            else:
+                break
+        if made and not confirmed:
+            raise StateError(
+                f"{self.name}: the change was made, but no replica confirmed it within {_WAIT_MS} ms: "
+                "it may be lost in a fail-over"
+            )
+        if not made and lost and not change.events:  # an event would have told it, with others on top of it
+            raise StateError(f"{self.name}: changed by another; it is not known whether this change was made")
         return made
 
     def revision(self, number: int) -> Revision | None:
@@ -186,11 +192,11 @@ class RedisControl:
         """How many replicas there are, of which one is to confirm a change.
 
         Raises:
-            StateError: there is none, and the disk would not keep the change.
+            _UnsafeError: there is none, and the disk would not keep the change.
         """
         info = self._redis.info()
         if doubt := self._doubt(info):
-            raise StateError(f"{self.name}: cannot be written: {doubt}; nothing was changed")
+            raise _UnsafeError(doubt)
         return int(info.get("connected_slaves", 0))
 
     def _send(self, words: list[str | bytes], replicas: int) -> tuple[bool, bool]:
@@ -228,12 +234,12 @@ class RedisControl:
         return None
 
 
-def _words(change: Change) -> list[str | bytes]:
-    """Arguments of the script."""
+def _words(change: Change, find: bool) -> list[str | bytes]:
+    """Arguments of the script; with `find`, it looks whether it has made the change before."""
     document = change.document
     words: list[str | bytes] = [
         change.expected or "",
-        document.change,
+        document.change if find else "-",
         dumped(document),
         str(document.events),
     ]

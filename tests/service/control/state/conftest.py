@@ -25,6 +25,7 @@ def durable_process(
 @pytest.fixture
 def durable_redis(durable_process: RedisServer) -> RedisServer:
     """A Redis that syncs each change to its disk, and holds nothing."""
+    durable_process.thaw()  # where a test that failed has left it
     durable_process.client.flushall()
     return durable_process
 
