@@ -72,7 +72,7 @@ class SqliteControl:
     patience_s = 5.0
 
     def __init__(self, path: Path, connect: Connect = connect) -> None:
-        self._path = path.absolute()
+        self._path = path.resolve()  # SQLite's other files, and so the lock, lie beside the file itself
         self._connect = connect
         self._reader: Any = None
         self._identity: _Identity = ()
@@ -100,13 +100,13 @@ class SqliteControl:
                 if not self._is_new(writer):
                     self._check(writer)
                 log_ahead(writer, _CHECKPOINT_PAGES)
+                writer.execute("BEGIN IMMEDIATE")  # which fails where nothing may be written
                 if self._is_new(writer):
-                    writer.execute("BEGIN IMMEDIATE")
                     for table in _TABLES:
                         writer.execute(table)
                     writer.execute(f"PRAGMA application_id = {APPLICATION}")
                     writer.execute(f"PRAGMA user_version = {VERSION}")
-                    writer.execute("COMMIT")
+                writer.execute("COMMIT")
             finally:
                 writer.close()
             sync_folders(self._path.parent)
@@ -124,8 +124,11 @@ class SqliteControl:
     def commit(self, change: Change) -> bool:
         """Make this change, durably, unless the document is no longer the expected one: then False."""
         with _writing, self._told("cannot be written", "; nothing was changed"), self._turn():
-            with self._read():
-                writer = self._opened("rw")
+            try:
+                with self._read():
+                    writer = self._opened("rw")
+            except StateError as error:
+                raise StateError(f"{error}; nothing was changed") from error
             try:
                 log_ahead(writer, _CHECKPOINT_PAGES)
                 self._check(writer)

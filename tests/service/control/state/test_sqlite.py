@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -93,9 +95,11 @@ def test_names_that_mean_something_in_a_url_are_names(tmp_path):
 def test_a_deleted_file_is_told_and_no_empty_store_made_in_its_place(store, path):
     propose(store)
     path.rename(path.with_name("away"))
-    for attempt in (store.read, lambda: store.commit(proposal(None)), lambda: store.events(None, 9)):
+    for attempt in (store.read, lambda: store.events(None, 9)):
         with pytest.raises(StateError, match="moved or deleted"):
             attempt()
+    with pytest.raises(StateError, match=r"moved or deleted.*; nothing was changed"):
+        store.commit(proposal(None))
     assert not path.exists()
     path.with_name("away").rename(path)
     assert assert_whole(store)
@@ -241,12 +245,39 @@ def test_one_that_writes_for_long_is_not_waited_for_and_readers_go_on(store, pat
 
 
 @pytest.mark.slow
-def test_a_forked_process_opens_what_its_parent_has_open(store):
+def test_a_forked_process_opens_what_its_parent_has_open(store, path):
     """SQLite's locks are the process's: a connection from before the fork would damage the database."""
     propose(store)
+    assert held(path)
     child = os.fork()
     if child == 0:
-        os._exit(0 if propose(store) == change_of(store) else 1)
+        inherited, name = held(path), propose(store)
+        os._exit(0 if not inherited and name == change_of(store) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     propose(store)
     assert len(assert_whole(store)) == 3
+
+
+def held(path):
+    """Files of the store that this process has open."""
+    links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [link for link in links if link.startswith(str(path.with_suffix("")))]
+
+
+def test_a_store_that_may_only_be_read_is_refused_at_the_start_and_read_later(store, path):
+    first = propose(store)
+    limited = SqliteControl(path, lambda uri, mode: connect(re.sub("mode=rwc?", "mode=ro", uri), mode))
+    with pytest.raises(StateError, match="attempt to write a readonly database"):
+        limited.make()
+    with pytest.raises(StateError, match=r"attempt to write a readonly database.*; nothing was changed"):
+        limited.commit(proposal(limited.read()))
+    assert change_of(limited) == first
+    limited.close()
+
+
+def test_a_link_is_the_store_that_it_leads_to(store, path):
+    link = path.with_name("link.sqlite")
+    link.symlink_to(path)
+    first = propose(open_control(link))
+    assert change_of(store) == first
+    assert not path.with_name("link.lock").exists()
