@@ -48,10 +48,11 @@ def proposal(base: Document | None, author: str = "anna", **more: Any) -> Change
 
 def propose(store: ControlStore, author: str = "anna") -> str:
     """Propose until it is taken; the name of the change."""
-    while True:
+    for _ in range(1000):
         change = proposal(store.read(), author)
         if store.commit(change):
             return change.document.change
+    raise AssertionError("a thousand times somebody else was quicker")
 
 
 def change_of(store: ControlStore) -> str | None:

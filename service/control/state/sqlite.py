@@ -100,12 +100,13 @@ class SqliteControl:
                 if not self._is_new(writer):
                     self._check(writer)
                 log_ahead(writer, _CHECKPOINT_PAGES)
-                writer.execute("BEGIN IMMEDIATE")  # which fails where nothing may be written
+                writer.execute("BEGIN IMMEDIATE")
                 if self._is_new(writer):
                     for table in _TABLES:
                         writer.execute(table)
                     writer.execute(f"PRAGMA application_id = {APPLICATION}")
                     writer.execute(f"PRAGMA user_version = {VERSION}")
+                writer.execute("DELETE FROM document WHERE FALSE")  # fails where nothing may be written
                 writer.execute("COMMIT")
             finally:
                 writer.close()

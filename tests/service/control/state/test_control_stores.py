@@ -110,15 +110,15 @@ def test_threads_that_propose_at_once_make_one_history(store):
     taken = []
 
     def work(number):
-        taken.extend(propose(store, f"thread {number}") for _ in range(10))
+        taken.extend(propose(store, f"thread {number}") for _ in range(6))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     history = assert_whole(store)
-    assert len(history) == 60
+    assert len(history) == 24
     assert sorted(history) == sorted(taken)
 
 
@@ -146,18 +146,18 @@ def test_processes_that_propose_at_once_make_one_history(store):
     propose(store)  # and so, before the fork, has connections open
 
     def work(tell):
-        for _ in range(10):
+        for _ in range(6):
             tell(propose(store))
 
     children = [forked(work) for _ in range(4)]
     taken = [name for _, out in children for name in told(out)]
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child, _ in children] == [0] * 4
     history = assert_whole(store)
-    assert len(history) == 41
+    assert len(history) == 25
     assert sorted(history[1:]) == sorted(taken)
 
 
-@pytest.mark.parametrize("moments", [6, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("moments", [4, pytest.param(200, marks=pytest.mark.long)])
 def test_a_process_that_is_killed_while_it_writes_loses_nothing_acknowledged(store, moments):
     draw = random.Random(5)
 

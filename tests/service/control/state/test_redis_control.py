@@ -218,7 +218,7 @@ def test_a_redis_that_is_killed_and_restarted_has_all_that_it_acknowledged(start
     for thread in threads:
         thread.start()
     for _ in range(3):
-        enough = len(taken) + 20
+        enough = len(taken) + 15
         wait_until(lambda: len(taken) >= enough)  # noqa: B023
         server.stop()
         server.start()
@@ -226,7 +226,7 @@ def test_a_redis_that_is_killed_and_restarted_has_all_that_it_acknowledged(start
     for thread in threads:
         thread.join()
     history = assert_whole(store)
-    assert len(taken) == len(set(taken)) >= 60
+    assert len(taken) == len(set(taken)) >= 45
     assert set(taken) <= set(history)
     store.close()
 
@@ -313,6 +313,7 @@ def test_whatever_the_network_does_each_change_is_what_its_caller_was_told(proxy
         thread.start()
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline or not all(told.values()):
+        assert time.monotonic() < deadline + 60
         proxy.fault = draw.choice(["none", "reset", "cut", "refuse", "none"])
         time.sleep(draw.uniform(0.0, 0.02))
     ended.set()
