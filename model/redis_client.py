@@ -20,9 +20,10 @@ from model.errors import FulcrumError
 from model.redis_url import RedisUrl
 
 _CLUSTER = "it is a Redis Cluster, which is not supported; name a Redis that holds all keys"
+_FORBIDDEN = "its user lacks a permission; see ACL LOG there"
 
 _BY_KIND: tuple[tuple[type[BaseException], str], ...] = (
-    (exceptions.NoPermissionError, "its user lacks a permission; see ACL LOG there"),
+    (exceptions.NoPermissionError, _FORBIDDEN),
     (exceptions.AuthenticationError, "user or password are missing or wrong; give them in the URL"),
     (exceptions.OutOfMemoryError, "its memory is full"),
     (exceptions.ReadOnlyError, "it is a replica that is only read"),
@@ -40,10 +41,12 @@ _BY_TEXT = (
     ("max number of clients", "it has too many clients"),
     ("WRONGTYPE", "a key holds a value of another type"),
     ("MISCONF", "it refuses to write, since it cannot save to its disk"),
-    ("READONLY", "it is a replica that is only read"),  # these three as a script passes them on
-    ("OOM command", "its memory is full"),
-    ("can't run this command", "its user lacks a permission; see ACL LOG there"),
     ("NOREPLICAS", "it refuses to write, since it has too few replicas"),
+    # As a script passes them on, without their kind:
+    ("READONLY", "it is a replica that is only read"),
+    ("OOM command", "its memory is full"),
+    ("can't run this command", _FORBIDDEN),
+    ("ACL failure in script", _FORBIDDEN),
 )
 
 

@@ -86,6 +86,7 @@ class RedisControl:
         self._url = url
         self._redis = connect(url, _TIMEOUT_S)
         self._known: tuple[bytes, Document] | None = None
+        self._warned = False
 
     @property
     def name(self) -> str:
@@ -221,9 +222,10 @@ class RedisControl:
         try:
             config = self._redis.config_get("*append*")
         except redis.ResponseError as error:
-            log.warning(
-                "control_durability_unknown", control=self.name, why=f"CONFIG GET: {explained(error)}"
-            )
+            if not self._warned:
+                self._warned = True
+                why = f"CONFIG GET: {explained(error)}"
+                log.warning("control_durability_unknown", control=self.name, why=why)
             return None
         if config.get("appendfsync") != "always":
             return f"Redis syncs its append-only file {config.get('appendfsync')}; {mend}"

@@ -110,6 +110,15 @@ def test_a_user_who_may_not_ask_for_the_settings_is_taken_with_a_warning(user):
     assert len(assert_whole(store)) == 1
 
 
+def test_a_right_that_is_taken_away_later_is_told(user):
+    store = open_control(user(*RIGHTS))
+    first = propose(store)
+    user(*RIGHTS, "-hset")
+    with pytest.raises(StateError, match=r"its user lacks a permission.*; nothing was changed"):
+        store.commit(proposal(store.read()))
+    assert assert_whole(store) == [first]
+
+
 def test_a_cluster_is_refused(redis_cluster):
     with pytest.raises(FulcrumError, match="it is a Redis Cluster, which is not supported"):
         opened(redis_cluster)
