@@ -135,19 +135,20 @@ class SqliteControl:
                 self._check(writer)
                 return self._write(writer, change)
             finally:
-                writer.close()
+                with contextlib.suppress(sqlite3.Error):  # what was committed stays so
+                    writer.close()
 
     def revision(self, number: int) -> Revision | None:
         """One revision; None where there is none."""
-        rows = self._rows("SELECT content FROM revisions WHERE revision = ?", min(number, _NEWEST))
+        rows = self._rows("SELECT content FROM revisions WHERE revision = ?", _int64(number))
         return parsed(Revision, rows[0], self.name) if rows else None
 
     def revisions(self, before: int | None, limit: int) -> list[Revision]:
         """Revisions below `before` (None: all), the newest first, at most `limit`."""
         rows = self._rows(
             "SELECT content FROM revisions WHERE revision < ? ORDER BY revision DESC LIMIT ?",
-            _NEWEST if before is None else min(before, _NEWEST),
-            max(limit, 0),
+            _NEWEST if before is None else _int64(before),
+            max(_int64(limit), 0),
         )
         return [parsed(Revision, row, self.name) for row in rows]
 
@@ -160,8 +161,8 @@ class SqliteControl:
         """Audit events below `before` (None: all), the newest first, at most `limit`."""
         rows = self._rows(
             "SELECT content FROM events WHERE event < ? ORDER BY event DESC LIMIT ?",
-            _NEWEST if before is None else min(before, _NEWEST),
-            max(limit, 0),
+            _NEWEST if before is None else _int64(before),
+            max(_int64(limit), 0),
         )
         return [parsed(AuditEvent, row, self.name) for row in rows]
 
@@ -317,6 +318,11 @@ def _kind(connection: Any) -> tuple[int, int]:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return application, version
+
+
+def _int64(number: int) -> int:
+    """SQLite takes no greater numbers, and has none."""
+    return max(-_NEWEST, min(number, _NEWEST))
 
 
 def _file(path: Path) -> tuple[int, int] | None:
