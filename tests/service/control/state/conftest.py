@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from model.redis_url import RedisUrl
+from service.control.state.redis_control import RedisControl
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.redis_server import RedisServer
 
+RIGHTS = ("+info", "+get", "+hget", "+hmget", "+set", "+hset", "+eval", "+wait")
+"""All that a control store needs."""
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 
 
@@ -45,3 +50,32 @@ def start_redis(redis_process: RedisServer, tmp_path: Path) -> Iterator[Callable
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def redis_store(durable_redis: RedisServer) -> Iterator[RedisControl]:
+    """A control store in it."""
+    store = RedisControl(RedisUrl(durable_redis.url))
+    store.check()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def proxy(durable_redis: RedisServer) -> Iterator[FaultyProxy]:
+    """What stands before it."""
+    proxy = FaultyProxy(durable_redis.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def durable_user(durable_redis: RedisServer) -> Callable[..., RedisUrl]:
+    """`durable_user("+get", ...)`: the URL of a user with these rights to Fulcrum's keys, and no others."""
+
+    def user(*rights: str) -> RedisUrl:
+        words = ("reset", "on", ">secret", "~fulcrum:*", *rights)
+        durable_redis.client.execute_command("ACL", "SETUSER", "half", *words)
+        return RedisUrl(durable_redis.url.replace("//", "//half:secret@"))
+
+    return user
