@@ -140,7 +140,7 @@ class InForce:
             document = self.revisions.due(self.fits)
             if document is None:
                 if self._state.active.revision is not None:
-                    raise StateError(f"{self.revisions.store.name}: it is empty, though it was not")
+                    raise StateError(self._emptied)
                 document = self._seed()  # it was away when this worker started
             self._say(None)
             if document.change == self._seen and time.monotonic() < self._again_at:
@@ -283,14 +283,16 @@ class InForce:
             return Found(document.change, wanted, None, error)
 
     def _first(self) -> FusionState:
+        kept = None if self._keep is None else self._keep.read()
         try:
             document = self.revisions.store.read()
             if document is None:
+                if kept is not None:  # of a worker before: what is lost must not be replaced in silence
+                    raise StateError(self._emptied)
                 document = self._seed()
             return self._newest_that_fits(document)
         except StateError as error:
             self._say(str(error))
-            kept = None if self._keep is None else self._keep.read()
             if kept is None:
                 return FusionState(replace(self._own_config(), degraded=(UNREACHABLE,)))
             active = self._opened(checked(Revision, orjson.loads(kept)), kept=True)
@@ -316,6 +318,10 @@ class InForce:
             self._seen = document.change if first is None else None
             return FusionState(active, _rejection(first) if first else None)
         raise first or FusionError(f"{self.revisions.store.name}: nothing was ever active")
+
+    @property
+    def _emptied(self) -> str:
+        return f"{self.revisions.store.name}: it is empty now; restore it, or start the service anew"
 
     def _own_config(self) -> ActiveFusion:
         """Of the fusion file, or of the bundle."""

@@ -181,10 +181,13 @@ def test_an_empty_store_that_was_away_is_seeded_once_it_is_there(worker, store):
 
 
 def test_a_store_that_is_empty_by_now_changes_nothing(worker, store, monkeypatch):
-    in_force = worker()
+    keep = Kept()
+    in_force = worker(keep=keep)
     monkeypatch.setattr(store, "read", lambda: None, raising=False)
     assert look(in_force) == 1
     assert "empty" in in_force.problem
+    later = worker(keep=keep)
+    assert (later.state.active.revision, "empty" in later.problem) == (1, True), "in another's place"
 
 
 def test_a_file_that_is_bad_from_the_start_is_said_and_its_repair_recorded(worker, revisions, own, tmp_path):
