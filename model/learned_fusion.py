@@ -48,12 +48,16 @@ class LearnedNetwork:
         content: the ONNX file.
         inputs: K.
 
+    Attributes:
+        content: the ONNX file.
+
     Raises:
         FusionError: it is no ONNX, needs other files, has loops, takes or gives something else, or fails.
     """
 
     def __init__(self, content: bytes, inputs: int) -> None:
         _check_structure(content)
+        self.content = content
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1

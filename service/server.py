@@ -179,6 +179,8 @@ class _Server(uvicorn.Server):
         if self._parent is None:
             for listener in sockets or []:
                 refuse_newcomers(listener)  # of several workers, the supervisor does
+        if self._service.preview is not None:
+            self._service.preview.leave()
         await asyncio.sleep(_ACCEPT_S)
         for server in self.servers:
             server.close()

@@ -29,6 +29,8 @@ from service.features.stores import FeatureStores
 from service.inference.crew import Crew
 from service.inference.engine import CHUNK, Engine, EngineOptions
 from service.inference.shared_weights import SharedWeights
+from service.preview.preview import Preview
+from service.preview.recording import Recorder
 from service.processes.fleet import Fleet
 from service.processes.memory import memory_limit
 from service.ranking.admission import Admission
@@ -59,6 +61,7 @@ class Service:
         exposures: writes what was shown; None where it is not kept.
         operator: changes fusion and bundle; None without a control store.
         actors: who may do so.
+        preview: says what another fusion config would do; None where nobody may ask.
     """
 
     settings: Settings
@@ -75,6 +78,7 @@ class Service:
     operator: Operator | None = None
     feedback: FeedbackIntake | None = None
     exposures: ExposureWriter | None = None
+    preview: Preview | None = None
 
     def start(self) -> None:
         """Begin to watch what may change."""
@@ -83,11 +87,15 @@ class Service:
             self.rollout.start()
         if self.exposures is not None:
             self.exposures.start()
+        if self.preview is not None:
+            self.preview.start()
         self.fleet.report(ready=True)
 
     async def stop(self) -> None:
         """End threads and connections."""
         self.fleet.report(ready=False)
+        if self.preview is not None:
+            self.preview.stop()
         if self.rollout is not None:
             self.rollout.stop()
         self.control.stop()
@@ -176,7 +184,18 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
             log.warning("no_feedback_is_taken", bundle=str(bundle.path), missing="events: in its recipe")
         feedback = FeedbackIntake(open_feedback_sink(settings.events, metrics.feedback), metrics.feedback)
     records = None if exposures is None else _exposures(settings)
-    ranker = Ranker(control, execution, admission, records, settings.events_salt.get_secret_value())
+    recorder = None if revisions is None else Recorder()
+    ranker = Ranker(
+        control,
+        execution,
+        admission,
+        records,
+        settings.events_salt.get_secret_value(),
+        None if recorder is None else recorder.offer,
+    )
+    preview = None
+    if revisions is not None and recorder is not None:
+        preview = Preview(control, ranker, recorder, fleet, revisions, settings.max_candidates)
     return Service(
         settings,
         fleet,
@@ -192,6 +211,7 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
         None if revisions is None else Operator(revisions, control, rollout),
         exposures=exposures,
         feedback=feedback,
+        preview=preview,
     )
 
 

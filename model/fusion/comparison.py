@@ -42,6 +42,37 @@ class Comparison:
     rbo: Floats
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Order:
+    """Candidates in the order of some values.
+
+    Attributes:
+        order: candidates, best first [R, N].
+        places: of the candidates [R, N].
+        levels: whole numbers that rise down the order, equal where the values are [R, N].
+    """
+
+    order: Ints
+    places: Ints
+    levels: Ints
+
+    @classmethod
+    def by(cls, values: Floats) -> Order:
+        """The order of values [R, N]."""
+        order = orders(values)
+        found = places(order)
+        return cls(order, found, _levels(values, order, found))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Changes:
+    """What another order changes at the top, request by request; as in `Comparison`."""
+
+    first_changed: NDArray[np.bool_]  # [R]
+    top_changed: Floats  # [R]
+    tau_b: Floats  # [R]
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """A candidate that changes its place: its number among the candidates, its places before and after."""
@@ -70,11 +101,33 @@ def compare_orders(
     if top < 1 or most < 1:
         raise ValueError(f"top is {top} and most {most}; expected 1 or more")
     count = before.shape[1]
-    parts = [_compared(before[rows], after[rows], top, most, p) for rows in _slices(len(before), count)]
+    parts = [
+        _compared(Order.by(before[rows]), Order.by(after[rows]), top, most, p)
+        for rows in _slices(len(before), count)
+    ]
     if len(parts) == 1:
         return parts[0]
     return Comparison(
         *(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Comparison))
+    )
+
+
+def changes(before: Order, after: Order, number: Ints, *, top: int = TOP, most: int = MOST) -> Changes:
+    """What is different at the top of two orders of the same candidates.
+
+    Args:
+        before, after: the orders.
+        number: candidates that there are in each row [R], at least 1; what lies beyond is padding without a
+            score, and counts nowhere.
+        top, most: as in `compare_orders`.
+    """
+    count = np.minimum(number, top)[:, None]  # [R, 1]
+    mine = after.places[np.arange(len(number))[:, None], before.order[:, :top]]  # [R, top]
+    kept = np.count_nonzero((np.arange(mine.shape[1]) < count) & (mine < count), axis=1)
+    return Changes(
+        before.order[:, 0] != after.order[:, 0],
+        1.0 - kept / count[:, 0],
+        _tau_of_the_first(before, after, number, most),
     )
 
 
@@ -104,7 +157,8 @@ def tau_b(before: Floats, after: Floats) -> Floats:
 
     Values without a score are tied with each other, below all others. NaN where an order ties all candidates.
     """
-    return _tau_b(_levels(before), _levels(after), np.ones(before.shape, np.bool_))
+    one, other = Order.by(before).levels, Order.by(after).levels
+    return _tau_b(one, other, np.ones(before.shape, np.bool_))
 
 
 def rbo(before: Ints, after: Ints, p: float = PERSISTENCE) -> Floats:
@@ -125,38 +179,33 @@ def rbo(before: Ints, after: Ints, p: float = PERSISTENCE) -> Floats:
     return np.asarray(agreement[:, -1] * p**count + (1.0 - p) / p * weighted, np.float64)
 
 
-def _compared(before: Floats, after: Floats, top: int, most: int, p: float) -> Comparison:
-    first, second = orders(before), orders(after)
-    one, other = places(first), places(second)
-    count = min(top, one.shape[1])
-    kept = np.count_nonzero((one < count) & (other < count), axis=1)
-    return Comparison(
-        one,
-        other,
-        first[:, 0] != second[:, 0],
-        1.0 - kept / count,
-        _tau_of_the_first(before, after, one, other, most),
-        rbo(one, other, p),
+def _compared(before: Order, after: Order, top: int, most: int, p: float) -> Comparison:
+    rows, count = before.order.shape
+    found = changes(before, after, np.full(rows, count), top=top, most=most)
+    one, other = before.places, after.places
+    return Comparison(one, other, found.first_changed, found.top_changed, found.tau_b, rbo(one, other, p))
+
+
+def _tau_of_the_first(before: Order, after: Order, number: Ints, most: int) -> Floats:
+    """Tau-b over candidates that are among the first `most` of either order."""
+    rows, mine, others = np.arange(len(number))[:, None], before.order[:, :most], after.order[:, :most]
+    there = np.arange(mine.shape[1]) < number[:, None]
+    new = there & (before.places[rows, others] >= most)  # not among the first before
+    chosen = np.concatenate([mine, others], axis=1)
+    return _tau_b(
+        before.levels[rows, chosen], after.levels[rows, chosen], np.concatenate([there, new], axis=1)
     )
 
 
-def _tau_of_the_first(before: Floats, after: Floats, one: Ints, other: Ints, most: int) -> Floats:
-    """Tau-b over candidates that are among the first `most` of either order."""
-    levels = _levels(before), _levels(after)
-    higher = np.minimum(one, other)
-    if higher.shape[1] > most:
-        chosen = np.argsort(higher, axis=1, kind="stable")[:, : 2 * most]
-        higher, *levels = (np.take_along_axis(each, chosen, axis=1) for each in (higher, *levels))  # type: ignore[assignment]
-    return _tau_b(levels[0], levels[1], higher < most)
-
-
-def _levels(values: Floats) -> Ints:
+def _levels(values: Floats, order: Ints, place: Ints) -> Ints:
     """Whole numbers in the order of values [R, N], equal for equal ones; those of NaN are equal, too."""
-    order = orders(values)
     ordered = np.take_along_axis(values, order, axis=1)
     left, right = ordered[:, :-1], ordered[:, 1:]
+    differ = (left != right) & ~(np.isnan(left) & np.isnan(right))
+    if differ.all():
+        return place
     new = np.zeros(values.shape, np.int64)
-    new[:, 1:] = (left != right) & ~(np.isnan(left) & np.isnan(right))
+    new[:, 1:] = differ
     found = np.empty_like(order)
     np.put_along_axis(found, order, new.cumsum(axis=1), axis=1)
     return found

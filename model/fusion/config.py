@@ -77,6 +77,18 @@ def parse_fusion(text: str, source: str | Path | None = None) -> FusionConfig:
         document = read_document(text, MAX_BYTES)
         if document is None:
             raise FusionError("empty; expected a mapping with schema_version and scenes")
+    except FulcrumError as error:
+        raise FusionError(f"{_titled(source)}{error}") from None
+    return fusion_of(document, source)
+
+
+def fusion_of(document: object, source: str | Path | None = None) -> FusionConfig:
+    """The config of a document that has been read already, as of JSON; `source` as above.
+
+    Raises:
+        FusionError: it is no config; names the path of what is wrong.
+    """
+    try:
         if not isinstance(document, dict):
             found = shown(document)
             raise FusionError(

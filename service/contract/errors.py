@@ -33,10 +33,14 @@ class InvalidRequestError(ServiceError):
 
     Attributes:
         problems: what is wrong, or the first of it where `count` is larger, or not all of the body was read.
+        count: of what is wrong.
+        all_read: whether all of the body was read.
     """
 
     def __init__(self, *problems: FieldProblem, count: int = 1, all_read: bool = True) -> None:
         self.problems = problems
+        self.count = count
+        self.all_read = all_read
         more = and_more(count) if all_read else f" (and at least {count - 1} more)"
         super().__init__(f"{problems[0].field}: {problems[0].message}{more}")
 

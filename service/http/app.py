@@ -28,7 +28,7 @@ from service.http.edge import Edge
 from service.http.openapi import Examples, complete
 from service.http.problems import problem
 from service.http.replies import refused
-from service.http.routes import documentation, feedback, fusion, models, ranking, revisions, status
+from service.http.routes import documentation, feedback, fusion, models, preview, ranking, revisions, status
 from service.http.traced import Traced
 from service.processes.fleet import Fleet
 from service.ranking.stopwatch import Stopwatch
@@ -79,11 +79,12 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
     app.state.service = None
     app.state.metrics = metrics
     app.state.request_log = RequestLog(settings.slow_ms)
-    for routes in (ranking, feedback, fusion, revisions, status, models, documentation):
+    for routes in (ranking, feedback, fusion, preview, revisions, status, models, documentation):
         app.include_router(routes.router)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_http)
     # The last added is the outermost.
+    app.add_middleware(preview.PreviewRoute)
     app.add_middleware(ranking.RankRoute)
     app.add_middleware(
         Edge,

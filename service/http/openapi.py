@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from service.contract.answers import Problem
 from service.contract.feedback import FeedbackRequest
+from service.contract.preview import PreviewRequest
 from service.contract.request import RankRequest
 from service.http.problems import PROBLEM_JSON
 
@@ -27,6 +28,7 @@ _JSON = "application/json"
 _REQUESTS: Mapping[str, tuple[type[BaseModel], str]] = {
     "/v1/rank": (RankRequest, "200"),
     "/v1/feedback": (FeedbackRequest, "202"),
+    "/v1/fusion/preview": (PreviewRequest, "200"),
 }
 """By path: the body, and the status of the answer."""
 

@@ -7,8 +7,6 @@ that one which dies takes along no more than what it had accepted.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import multiprocessing
 import os
 import shutil
@@ -28,6 +26,7 @@ import structlog
 
 from model.errors import FulcrumError
 from service.processes.board import Board
+from service.processes.bounds import end_with
 from service.processes.fleet import Fleet
 from service.processes.listener import refuse_newcomers
 
@@ -42,8 +41,6 @@ _STABLE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _MARGIN_S = 5.0
 """Seconds beyond the time to drain after which a worker is killed."""
-_PR_SET_PDEATHSIG = 1
-"""Of Linux' prctl."""
 
 _fork = multiprocessing.get_context("fork")
 log = structlog.get_logger(__name__)
@@ -202,19 +199,11 @@ def _begin(work: Work, fleet: Fleet, news: Connection, parent: int) -> None:
     """In the forked process."""
     for sig in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sig, signal.SIG_DFL)
-    _end_with(parent)
+    end_with(parent)
     try:
         work(fleet, lambda name: news.send((name, None)))
     except FulcrumError as error:
         news.send((None, str(error)))
-        sys.exit(1)
-
-
-def _end_with(parent: int) -> None:
-    """Have the system send this process SIGTERM once its parent is gone, be it loading or serving by then."""
-    with contextlib.suppress(AttributeError, OSError):  # another C library than those of Linux
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # gone before the system was asked
         sys.exit(1)
 
 

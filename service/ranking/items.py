@@ -59,7 +59,7 @@ def add_terms(
         best.tolist(), items, log_scores, video_len_s.tolist(), strict=True
     ):
         item["log_score"] = log_score
-        item["terms"] = _terms(explanation, place, length)
+        item["terms"] = terms_of(explanation, place, length)
 
 
 def unscored_items(query: Query, scored: npt.NDArray[np.int64], before: int) -> list[Item]:
@@ -83,8 +83,8 @@ def unscored_items(query: Query, scored: npt.NDArray[np.int64], before: int) -> 
     ]
 
 
-def _terms(explanation: Explanation, place: int, video_len_s: float) -> dict[str, dict[str, float | None]]:
-    """The terms of one candidate, in the order in which they sum."""
+def terms_of(explanation: Explanation, place: int, video_len_s: float) -> dict[str, dict[str, float | None]]:
+    """The terms of one of the scored candidates, by its index, in the order in which they sum."""
     base = explanation.base
     terms: dict[str, dict[str, float | None]] = {} if base is None else {"base": {"term": float(base[place])}}
     terms |= {

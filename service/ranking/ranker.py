@@ -23,6 +23,7 @@ import orjson
 
 from model.bundle.inputs import NetworkInputs
 from model.events import Shown
+from service.contract.errors import OverloadedError
 from service.contract.fields import Best
 from service.contract.query import Query
 from service.control.snapshot import Snapshot, Snapshots
@@ -35,6 +36,7 @@ from service.ranking.exposures import Answered, Exposures
 from service.ranking.fusing import Ordered, fuse, law_of
 from service.ranking.items import add_terms, scored_items, unscored_items
 from service.ranking.overrides import encode_context, override_items, override_lengths, override_user
+from service.ranking.predicted import OnPredicted, Predicted
 from service.ranking.stopwatch import Stopwatch
 
 _FEATURES_SHARE = 0.5
@@ -89,6 +91,7 @@ class Ranker:
         admission: says which requests are taken on.
         exposures: makes records of answers; None where nobody keeps them.
         salt: of the hash of units that explored weights depend on.
+        on_predicted: called with the predictions of each answer; None where nobody wants them.
     """
 
     def __init__(
@@ -98,12 +101,14 @@ class Ranker:
         admission: Admission,
         exposures: Exposures | None = None,
         salt: str = "",
+        on_predicted: OnPredicted | None = None,
     ) -> None:
         self._control = control
         self._execution = execution
         self._admission = admission
         self._exposures = exposures
         self._salt = salt
+        self._on_predicted = on_predicted
 
     async def rank(self, query: Query, watch: Stopwatch) -> Ranking:
         """Answer one query.
@@ -117,9 +122,41 @@ class Ranker:
             snapshot = self._control.snapshot()
             looked_up = await _look_up(query, snapshot, budget)
             watch.lap("features")
-            steps = _compute(query, snapshot, looked_up, budget, ticket, self._exposures, self._salt)
+            steps = self._compute(query, snapshot, looked_up, budget, ticket)
             ranking, busy_s = await self._execution.run(steps, budget.deadline)
         self._admission.cost.learn(ticket.rows_done, ticket.network_s, busy_s - ticket.network_s)
+        return ranking
+
+    async def predict(self, query: Query, watch: Stopwatch) -> Predicted:
+        """The predictions for one query and no more, while no ranking waits: rankings come first.
+
+        Raises:
+            InvalidRequestError: as `rank`.
+            OverloadedError: rankings wait for a thread.
+        """
+        if self._admission.wait_s > 0.0:
+            raise OverloadedError("rankings wait, and they come first; try again later", 1)
+        budget = _Budget(watch, query.timeout_ms)
+        with self._admission.admit(len(query.ids), budget.left_s) as ticket:
+            snapshot = self._control.snapshot()
+            looked_up = await _look_up(query, snapshot, budget)
+            steps = _predicted(query, snapshot, looked_up, budget, ticket)
+            (features, scored), _ = await self._execution.run(steps, budget.deadline)
+        return _without_inputs(query, snapshot, features, scored)
+
+    def _compute(
+        self, query: Query, snapshot: Snapshot, stored: LookUp, budget: _Budget, ticket: Ticket
+    ) -> _Steps[Ranking]:
+        watch = budget.watch
+        features, scored = yield from _predicted(query, snapshot, stored, budget, ticket)
+        exposure_id = new_exposure_id()
+        law = law_of(query, snapshot.fusion.config, exposure_id, self._salt)
+        lengths = features.video_len_s[scored.rows]
+        fused = fuse(query, law, snapshot.fusion, scored.tasks, lengths, budget.allows)
+        watch.lap("fusion")
+        ranking = _answer(query, snapshot, features, scored, fused, watch, self._exposures, exposure_id)
+        if self._on_predicted is not None:
+            self._on_predicted(_without_inputs(query, snapshot, features, scored))
         return ranking
 
 
@@ -190,27 +227,15 @@ def share_of_features(left_s: float) -> float:
     return max(left_s * _FEATURES_SHARE, min(left_s * _FEATURES_MOST, _FEATURES_LEAST_S))
 
 
-def _compute(
-    query: Query,
-    snapshot: Snapshot,
-    stored: LookUp,
-    budget: _Budget,
-    ticket: Ticket,
-    exposures: Exposures | None,
-    salt: str,
-) -> _Steps[Ranking]:
-    watch = budget.watch
-    watch.lap("wait")
+def _predicted(
+    query: Query, snapshot: Snapshot, stored: LookUp, budget: _Budget, ticket: Ticket
+) -> _Steps[tuple[_Features, _Scored]]:
+    budget.watch.lap("wait")
     features = _override(query, snapshot, stored)
-    watch.lap("features")
+    budget.watch.lap("features")
     scored = yield from _predict(snapshot, features, budget, ticket)
-    watch.lap("network")
-    exposure_id = new_exposure_id()
-    law = law_of(query, snapshot.fusion.config, exposure_id, salt)
-    lengths = features.video_len_s[scored.rows]
-    fused = fuse(query, law, snapshot.fusion, scored.tasks, lengths, budget.allows)
-    watch.lap("fusion")
-    return _answer(query, snapshot, features, scored, fused, watch, exposures, exposure_id)
+    budget.watch.lap("network")
+    return features, scored
 
 
 def _override(query: Query, snapshot: Snapshot, stored: LookUp) -> _Features:
@@ -248,6 +273,10 @@ def _predict(snapshot: Snapshot, features: _Features, budget: _Budget, ticket: T
             budget.watch.lap("wait")
     tasks = _joined(chunks, snapshot.active.bundle.task_names)
     return _without_damage(_Scored(np.arange(start), tasks, [] if start == total else ["deadline"]))
+
+
+def _without_inputs(query: Query, snapshot: Snapshot, features: _Features, scored: _Scored) -> Predicted:
+    return Predicted(query, snapshot, scored.rows, scored.tasks, features.video_len_s, features.default)
 
 
 def _joined(chunks: list[_Predictions], names: list[str]) -> _Predictions:

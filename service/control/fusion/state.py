@@ -13,7 +13,9 @@ Reload = Literal["loaded", "rejected"]
 
 
 class TimedScorer(Scorer, Protocol):
-    """A network of a learned formula, whose pace is known."""
+    """A network of a learned formula, whose file and pace are known."""
+
+    content: bytes
 
     def expected_s(self, candidates: int) -> float:
         """Seconds that it takes for this number of them."""

@@ -1,0 +1,89 @@
+"""The route of previews, straight from ASGI as rankings are: a slider that moves sends many, beside rankings.
+
+Compares nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.contract.errors import NotFoundError, ServiceError
+from service.contract.preview import PreviewItems, PreviewPicture, read_preview
+from service.http.bodies import JSON, refuse_other_than_json, whole_body
+from service.http.openapi import problems
+from service.http.replies import active_service, refused
+from service.startup import Service
+
+router = APIRouter()
+
+_SMALL_BYTES = 64 * 1024
+"""Bodies that are read on the event loop."""
+
+
+class PreviewRoute:
+    """Answers previews, and passes on all else."""
+
+    path = "/v1/fusion/preview"
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http" or scope["path"] != self.path or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        scope["route"] = self
+        try:
+            answer = await _previewed(scope, receive)
+        except ServiceError as error:
+            await refused(error, scope["app"].state)(scope, receive, send)
+            return
+        headers = [(b"content-length", str(len(answer)).encode()), (b"content-type", JSON)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+
+@router.post(
+    PreviewRoute.path,
+    response_model=PreviewPicture | PreviewItems,
+    responses=problems(
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+)
+async def preview(request: Request) -> Response:
+    """What another fusion config would do to recent requests, or to one. Ranks nobody by it."""
+    return Response(await _previewed(request.scope, request.receive), media_type="application/json")
+
+
+async def _previewed(scope: Scope, receive: Receive) -> bytes:
+    service = active_service(scope["app"].state)
+    if service.preview is None:
+        raise NotFoundError("there are no previews here; start the service with --control (FULCRUM_CONTROL)")
+    service.preview.check_room()
+    refuse_other_than_json(scope["headers"])
+    body = await whole_body(receive)
+    if len(body) <= _SMALL_BYTES:
+        asked = read_preview(body)
+    else:
+        asked = await service.execution.aside(read_preview, body)
+    return await service.preview.answer(asked, _may_read(scope, service))
+
+
+def _may_read(scope: Scope, service: Service) -> bool:
+    """Whether ids of other callers' requests may be shown."""
+    token = service.settings.admin_token
+    given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    scheme, _, secret = given.partition(b" ")
+    if token is None or scheme.lower() != b"bearer":
+        return False
+    return hmac.compare_digest(secret.strip(), token.get_secret_value().encode())
