@@ -62,11 +62,6 @@ class Settings(BaseSettings):
         description="Bearer token of the actor `admin`, who may change everything over HTTP. Without it and "
         "without tokens, nobody changes anything.",
     )
-    control: FolderOrRedis | None = Field(
-        default=None,
-        description="Where revisions of the fusion, what is active and the audit are kept: a SQLite file, "
-        "or redis://... for several hosts. Default: the fusion is a file without a history.",
-    )
     features: FolderOrRedis = Field(
         description="Feature store written by `fulcrum publish`: a folder, redis://..., rediss://... or unix://..."
     )

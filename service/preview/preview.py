@@ -4,26 +4,33 @@
     {recent, pick}      one request of it, with the terms of its items
     {request}           a request that is predicted here and now, while no ranking waits
 
-Knows no HTTP and no store: who knows revisions and their networks gives the callables.
+Knows no HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import orjson
 
 from model.fusion import canonical_json
-from service.contract.errors import FieldProblem, InvalidRequestError, NotFoundError, OverloadedError
+from service.contract.errors import (
+    FieldProblem,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    StateUnavailableError,
+)
 from service.contract.preview import PreviewRequest
 from service.contract.query import query_of
 from service.contract.request import parse_rank_request
+from service.control.fusion.revisions import Revisions, UnknownRevisionError
 from service.control.snapshot import Snapshot, Snapshots
+from service.control.state.desired import StateError
 from service.preview.frames import Head, frame
 from service.preview.process import HelperProcess
 from service.preview.recording import Recorder, record_of
@@ -34,37 +41,8 @@ from service.ranking.predicted import Predicted
 from service.ranking.ranker import Ranker
 from service.ranking.stopwatch import Stopwatch
 
-ConfigOf = Callable[[int], Mapping[str, Any]]
-"""The config of a revision, by its number; may block. Raises NotFoundError where there is none."""
-NetworkOf = Callable[[str], bytes | None]
-"""A network that passed its trial, by its checksum; may block."""
-
 _EMPTY_S = 1.0
 """Seconds between two looks whether requests were seen."""
-
-
-def no_config(revision: int) -> Mapping[str, Any]:
-    """Where nobody keeps revisions."""
-    raise NotFoundError(f"there is no revision {revision}: this service keeps none")
-
-
-def no_network(sha256: str) -> bytes | None:
-    """Where nobody keeps networks."""
-    del sha256
-    return None
-
-
-@dataclass(frozen=True)
-class History:
-    """Where revisions come from.
-
-    Attributes:
-        config_of: configs.
-        network_of: networks that no config in force names.
-    """
-
-    config_of: ConfigOf = no_config
-    network_of: NetworkOf = no_network
 
 
 class Preview:
@@ -75,7 +53,7 @@ class Preview:
         ranker: predicts.
         recorder: remembers this worker's answers.
         fleet: the workers.
-        history: where revisions come from.
+        revisions: of the control store.
         max_candidates: of one request.
     """
 
@@ -85,14 +63,14 @@ class Preview:
         ranker: Ranker,
         recorder: Recorder,
         fleet: Fleet,
-        history: History,
+        revisions: Revisions,
         max_candidates: int,
     ) -> None:
         self._control = control
         self._ranker = ranker
         self._recorder = recorder
         self._samples = Samples(recorder, fleet)
-        self._history = history
+        self._revisions = revisions
         self._max_candidates = max_candidates
         self._helper = HelperProcess()
         self._freezing: asyncio.Task[Frozen | None] | None = None
@@ -126,12 +104,13 @@ class Preview:
         Raises:
             InvalidRequestError: the config cannot be used; names what is wrong with it.
             NotFoundError: there is no such revision.
+            StateUnavailableError: the control store cannot be read now.
             OverloadedError: there is more to do than can be done beside the rankings.
         """
         field, config = "config", asked.config
         if asked.revision is not None:
             field = f"revision {asked.revision}"
-            config = dict(await asyncio.to_thread(self._history.config_of, asked.revision))
+            config = await self._config_of(asked.revision)
         head: Head = {
             "kind": "request" if asked.request is not None else "recent" if asked.pick is None else "pick",
             "field": field,
@@ -148,6 +127,21 @@ class Preview:
         predicted = await self._predicted(asked.request)
         sample = Sample.of("", 0, [record_of(predicted)]).to_bytes()
         return await self._asked(head, predicted.snapshot, sample)
+
+    async def _config_of(self, number: int) -> dict[str, Any]:
+        try:
+            return (await asyncio.to_thread(self._revisions.get, number)).config
+        except UnknownRevisionError as error:
+            raise NotFoundError(str(error)) from None
+        except StateError as error:
+            raise StateUnavailableError(str(error)) from error
+
+    async def _network(self, sha256: str) -> bytes | None:
+        """One that came with a revision, and so passed its trial."""
+        try:
+            return await asyncio.to_thread(self._revisions.store.network, sha256)
+        except StateError as error:
+            raise StateUnavailableError(str(error)) from error
 
     async def _predicted(self, body: Mapping[str, Any]) -> Predicted:
         try:
@@ -197,7 +191,7 @@ class Preview:
         head |= {
             "base": f"{active.version} {fusion.version}",
             "version": fusion.version,
-            "revision": None,
+            "revision": fusion.revision,
             "networks": sorted({*head["networks"], *fusion.scorers}),
         }
         reply, answer = await self._helper.ask(head, body, partial(self._told, head["base"], snapshot))
@@ -218,7 +212,7 @@ class Preview:
             frames.append(frame({"kind": "base", "base": base, "config": config, **names}))
         for sha256 in missing["networks"]:
             scorer = snapshot.fusion.scorers.get(sha256)
-            content = scorer.content if scorer else await asyncio.to_thread(self._history.network_of, sha256)
+            content = scorer.content if scorer else await self._network(sha256)
             if content is not None:
                 frames.append(frame({"kind": "network", "sha256": sha256}, content))
         return frames

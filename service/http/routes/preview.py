@@ -5,7 +5,6 @@ Compares nothing.
 
 from __future__ import annotations
 
-import hmac
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
@@ -13,10 +12,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.contract.errors import NotFoundError, ServiceError
 from service.contract.preview import PreviewItems, PreviewPicture, read_preview
+from service.http.access import actor_of
 from service.http.bodies import JSON, refuse_other_than_json, whole_body
-from service.http.openapi import problems
+from service.http.openapi import BEARER, problems
 from service.http.replies import active_service, refused
-from service.startup import Service
 
 router = APIRouter()
 
@@ -52,6 +51,7 @@ class PreviewRoute:
     PreviewRoute.path,
     response_model=PreviewPicture | PreviewItems,
     responses=problems(
+        HTTPStatus.UNAUTHORIZED,
         HTTPStatus.NOT_FOUND,
         HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -59,6 +59,7 @@ class PreviewRoute:
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         HTTPStatus.SERVICE_UNAVAILABLE,
     ),
+    openapi_extra={"security": [{}, {BEARER: []}]},
 )
 async def preview(request: Request) -> Response:
     """What another fusion config would do to recent requests, or to one. Ranks nobody by it."""
@@ -76,14 +77,5 @@ async def _previewed(scope: Scope, receive: Receive) -> bytes:
         asked = read_preview(body)
     else:
         asked = await service.execution.aside(read_preview, body)
-    return await service.preview.answer(asked, _may_read(scope, service))
-
-
-def _may_read(scope: Scope, service: Service) -> bool:
-    """Whether ids of other callers' requests may be shown."""
-    token = service.settings.admin_token
-    given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-    scheme, _, secret = given.partition(b" ")
-    if token is None or scheme.lower() != b"bearer":
-        return False
-    return hmac.compare_digest(secret.strip(), token.get_secret_value().encode())
+    may_read = actor_of(Request(scope), service.actors).may("read")
+    return await service.preview.answer(asked, may_read)

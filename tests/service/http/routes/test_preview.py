@@ -107,7 +107,7 @@ def test_recent_requests_are_compared_in_all_and_one_by_one(serve, fusion_config
 
         picture = asked(http, recent=300, config=config, top=3)
         assert (picture["requests"], picture["candidates"]) == (3, 75)  # whoever asks for `new` gets default
-        assert picture["base"] == {"revision": None, "version": http.get("/v1/fusion").json()["version"]}
+        assert picture["base"] == {"revision": 1, "version": http.get("/v1/fusion").json()["version"]}
         assert 0.0 < picture["changed_top"] <= 1.0
         assert -1.0 <= picture["kendall_tau"] < 1.0
         assert picture["movers"]
@@ -138,6 +138,8 @@ def test_recent_requests_are_compared_in_all_and_one_by_one(serve, fusion_config
             1,
             [],
         )
+        own = asked(http, recent=300, revision=1, **sample)
+        assert own == same
         hidden = asked(http, {}, recent=300, config=config, top=3, **sample)
         assert {mover["id"] for mover in hidden["movers"]} == {None}
         assert [{**mover, "id": None} for mover in picture["movers"]] == hidden["movers"]
