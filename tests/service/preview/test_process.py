@@ -73,7 +73,12 @@ def test_a_stuck_helper_is_replaced_an_idle_one_ends_and_nobody_waits_for_either
                 await helper.ask(QUESTION, b"", told)
 
         assert second is not None
-        os.kill(second, signal.SIGSTOP)
+        os.kill(second, signal.SIGKILL)
+        assert await asked(helper) == answer  # at once, or at the next try
+        third = helper.pid
+        assert third not in (None, second)
+        assert third is not None
+        os.kill(third, signal.SIGSTOP)
         waits = asyncio.create_task(helper.ask(QUESTION, b"", told))
         await asyncio.sleep(0.05)
         helper.close()  # as the service does when it stops
@@ -81,7 +86,7 @@ def test_a_stuck_helper_is_replaced_an_idle_one_ends_and_nobody_waits_for_either
             await waits
         with pytest.raises(OverloadedError, match="stopping"):
             await helper.ask(QUESTION, b"", told)
-        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (first, second)))
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (first, second, third)))
 
         helper = HelperProcess(idle_s=0.01)
         assert await asked(helper) == answer
