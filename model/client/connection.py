@@ -1,4 +1,4 @@
-"""A caller of the service. Knows only the HTTP contract, and prints nothing."""
+"""Connections to a service: how one asks it, and what it says when it refuses. Prints nothing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import orjson
 
 from model.errors import FulcrumError
 
-_TIMEOUT_S = 30.0
-_JSON = {"content-type": "application/json"}
+TIMEOUT_S = 30.0
+"""Seconds that an answer may take."""
+JSON = {"content-type": "application/json"}
+"""Headers of what is sent."""
 
 
 def ask(url: str, path: str, body: Mapping[str, Any]) -> bytes:
@@ -26,19 +28,19 @@ def ask(url: str, path: str, body: Mapping[str, Any]) -> bytes:
     Raises:
         FulcrumError: the service cannot be reached, or it refused.
     """
-    endpoint, shown = _endpoint(url, path)
+    endpoint, shown = endpoint_of(url, path)
     try:
         answer = httpx.post(
             endpoint,
             content=orjson.dumps(body),
-            headers=_JSON,
-            timeout=_TIMEOUT_S,
-            trust_env=not _is_here(endpoint.host),
+            headers=JSON,
+            timeout=TIMEOUT_S,
+            trust_env=not is_here(endpoint.host),
         )
     except httpx.HTTPError as error:
         raise FulcrumError(f"{shown}: no answer ({error}); is `fulcrum serve` running there?") from error
     except (ValueError, ImportError):  # of what the environment says
-        raise _no_way(shown) from None
+        raise no_way(shown) from None
     if not answer.is_success:
         raise FulcrumError(f"{shown}: {refusal(answer)}")
     return answer.content
@@ -71,20 +73,20 @@ def connections(url: str, most: int) -> httpx.AsyncClient:
     Raises:
         FulcrumError: it is no address.
     """
-    address, shown = _endpoint(url, "/")
+    address, shown = endpoint_of(url, "/")
     try:
         return httpx.AsyncClient(
             base_url=address,
-            headers=_JSON,
-            timeout=_TIMEOUT_S,
+            headers=JSON,
+            timeout=TIMEOUT_S,
             limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
-            trust_env=not _is_here(address.host),
+            trust_env=not is_here(address.host),
         )
     except (ValueError, ImportError):
-        raise _no_way(shown) from None
+        raise no_way(shown) from None
 
 
-def _endpoint(url: str, path: str) -> tuple[httpx.URL, str]:
+def endpoint_of(url: str, path: str) -> tuple[httpx.URL, str]:
     """An address, and how it is shown."""
     try:
         address = httpx.URL(f"{url.rstrip('/')}{path}")
@@ -104,13 +106,14 @@ def _no_address() -> FulcrumError:
     return FulcrumError("not an address of a service; expected such as http://127.0.0.1:8000")
 
 
-def _no_way(shown: str) -> FulcrumError:
+def no_way(shown: str) -> FulcrumError:
+    """An error of the environment's proxies."""
     return FulcrumError(
         f"{shown}: no way there; correct or unset HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY"
     )
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
     """Whether it is this machine: no proxy of the environment reaches what listens here alone."""
     try:
         address = ip_address(host)
