@@ -1,4 +1,4 @@
-"""Text to plain values, strictly: YAML as far as a config needs it, and JSON, which is a part of that.
+"""Text to plain values, strictly, and back: YAML as far as a config needs it, and JSON, which is a part of that.
 
 Scalars follow the YAML 1.2 core schema, so `1e-4` is a number and `on` is a name, as JSON readers expect.
 Refuses what hides a mistake or an attack: duplicate keys, keys that are not text, aliases, tags, deep
@@ -7,6 +7,7 @@ Knows nothing about what the values mean.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -58,6 +59,16 @@ def read_document(text: str, most_bytes: int = MAX_BYTES) -> object:
     return None if node is None else _value(node)
 
 
+def write_document(values: Mapping[str, object]) -> str:
+    """YAML that `read_document` reads as the same, for people: small collections on one line each.
+
+    The same values give the same text.
+    """
+    return yaml.dump(
+        dict(values), Dumper=_Dumper, sort_keys=False, width=110, default_flow_style=None, allow_unicode=True
+    )
+
+
 class _Loader(yaml.SafeLoader):
     """The YAML parser without aliases and tags, bounded in depth, resolving the core schema only."""
 
@@ -91,6 +102,20 @@ for _kind, _pattern, _first in (
     ),
 ):
     _Loader.add_implicit_resolver(_TAG + _kind, re.compile(_pattern), _first)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what this module would read as something else than text, and what YAML 1.1 would."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - of both, by first character
+        first: [*_Loader.yaml_implicit_resolvers.get(first, ()), *old]
+        for first, old in (
+            dict.fromkeys(_Loader.yaml_implicit_resolvers, ()) | yaml.SafeDumper.yaml_implicit_resolvers
+        ).items()
+    }
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True  # one value in two places is written twice
 
 
 def _value(node: yaml.Node) -> object:

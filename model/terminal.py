@@ -21,6 +21,9 @@ from rich.text import Text
 
 from model.errors import FulcrumError
 
+LOCAL = "http://127.0.0.1:8000"
+"""Where `fulcrum serve` listens unless another address is given."""
+
 progress = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
 answer = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -36,6 +39,16 @@ Sets = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe value, such as training.epochs=1."),
 ]
 
+Url = Annotated[str, typer.Option("--url", help="Where the service listens.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="File with your token; the variable FULCRUM_TOKEN where absent.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

@@ -9,9 +9,20 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from model.terminal import answer
+from model.errors import FulcrumError
+from model.terminal import LOCAL, Json, Url, answer
+from service.commands import fusion_archive, fusion_changes, fusion_revisions
 
-app = typer.Typer(help="Fusion configs: the weights of the score.", no_args_is_help=True)
+app = typer.Typer(
+    help="Fusion configs: the weights of the score, in files and in a running service.\n\n"
+    "A service that was started with --control keeps every config as a revision: propose one, look at what "
+    "it changes, activate it, roll back. docs/control.md goes through all of it.",
+    no_args_is_help=True,
+)
+
+OF_A_SERVICE = "Revisions of a running service"
+"""Heading of the commands that need one."""
+CURRENT = "current"
 
 
 @app.command("validate")
@@ -35,12 +46,48 @@ def fusion_validate(
 
 @app.command("show")
 def fusion_show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A fusion config.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|N", help="A fusion config; or a revision's number, or `current`, of a service."
+        ),
+    ],
     bundle: Annotated[
         Path | None, typer.Option("--bundle", help="List this bundle's tasks that the config leaves out.")
     ] = None,
+    url: Url = LOCAL,
+    json: Annotated[bool, typer.Option("--json", help="Of a revision: print one JSON object.")] = False,
 ) -> None:
-    """Show a fusion config with its defaults filled in: what each term of the score is."""
+    """Show a fusion config with its defaults filled in: what each term of the score is.
+
+    A revision of a service is printed as YAML that is ready to edit, under its note and its evidence.
+    `current` is the active one. A file whose name is a number is ./17.
+
+        fulcrum fusion show current > mine.yaml
+    """
+    if file.isdecimal() or file == CURRENT:
+        if bundle is not None:
+            raise FulcrumError("--bundle goes with a file; of a revision, the service says whether it fits")
+        fusion_revisions.show_revision(None if file == CURRENT else int(file), url, json)
+        return
+    if json:
+        raise FulcrumError(f"--json goes with a revision's number, found {file}; leave it out")
+    _show_file(Path(file), bundle)
+
+
+for _name, _command in {
+    "list": fusion_revisions.revisions,
+    "activate": fusion_changes.activate,
+    "rollback": fusion_changes.rollback,
+    "cancel": fusion_changes.cancel,
+    "audit": fusion_revisions.audit,
+    "export": fusion_archive.export,
+    "import": fusion_archive.import_,
+}.items():
+    app.command(_name, rich_help_panel=OF_A_SERVICE)(_command)
+
+
+def _show_file(file: Path, bundle: Path | None) -> None:
     from model.bundle import load_bundle
     from model.fusion import version
     from service.commands.scene_tables import scene_tables

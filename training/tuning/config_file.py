@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
+from model.document import write_document
 from model.errors import FulcrumError
 from model.files import replace_file
 from model.fusion import MAX_BYTES, FusionConfig, LearnedFormula, parse_fusion
@@ -28,9 +27,7 @@ def write_config(
     Raises:
         FulcrumError: it would be larger than a config may be, or a network cannot be read.
     """
-    document = config.model_dump(mode="json", exclude_none=True)
-    body = yaml.safe_dump(document, sort_keys=False, width=110, default_flow_style=None)
-    text = f"# {comment}\n{body}"
+    text = f"# {comment}\n{write_document(config.model_dump(mode='json', exclude_none=True))}"
     if (size := len(text.encode())) > MAX_BYTES:
         raise FulcrumError(
             f"{path}: the config would have {size:,} bytes, and may have {MAX_BYTES:,}; give one --scene, "

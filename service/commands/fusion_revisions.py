@@ -1,0 +1,149 @@
+"""`fulcrum fusion list`, `show N` and `audit`: the revisions of a running service, and what was done to them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from model.terminal import LOCAL, Json, TokenFile, Url, answer, print_json
+from service.commands.revision_text import cut, first_lines, moment, plain, revision_file
+
+_MOST = 80
+_PAGE = 500
+"""Entries that the service gives in one answer."""
+
+Limit = Annotated[int, typer.Option("--limit", min=1, help="How many, the newest first.")]
+
+
+def revisions(
+    limit: Limit = 20,
+    before: Annotated[
+        int | None, typer.Option("--before", min=1, metavar="N", help="Only those before this one.")
+    ] = None,
+    url: Url = LOCAL,
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> None:
+    """List the revisions of a service, the newest first: which is active, who made it, what it changed.
+
+    The active one is marked by a star. The service must have been started with --control.
+
+        fulcrum fusion list --limit 5
+    """
+    from model.client import control
+    from model.client.signed_in import SignedIn
+
+    with SignedIn(url, token_file) as service:
+        found = service.send(control.revisions(before, min(limit, _PAGE)))
+        while found["more"] and len(found["revisions"]) < limit:
+            last = found["revisions"][-1]["revision"]
+            page = service.send(control.revisions(last, min(limit - len(found["revisions"]), _PAGE)))
+            found["revisions"] += page["revisions"]
+            found["more"] = page["more"]
+    if json:
+        print_json(found)
+        return
+    table = _table("", "revision", "by", "when (UTC)", "note, and what changed")
+    for one in found["revisions"]:
+        said = [cut(one["note"], 120)] if one["note"] else []
+        said += [cut(line, 120) for line in first_lines(one["summary"], 4)]
+        mark = "*" if one["active"] else ""
+        row = (mark, str(one["revision"]), cut(one["author"], 20), moment(one["time_ms"]), "\n".join(said))
+        table.add_row(*map(Text, row))
+    console = narrow()
+    console.print(table)
+    if found["more"]:
+        last = found["revisions"][-1]["revision"]
+        console.print(f"older ones: --before {last}", highlight=False)
+    for line in standing(found):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def show_revision(number: int | None, url: str, json: bool) -> None:
+    """Print a revision, or the active one, as `fusion show` does."""
+    from model.client import control
+    from model.client.signed_in import SignedIn
+
+    with SignedIn(url) as service:
+        if number is None:
+            number = service.send(control.revisions(limit=1))["active"]
+        found = service.send(control.revision(number))
+    if json:
+        print_json(found)
+    else:
+        sys.stdout.write(revision_file(found))
+
+
+def audit(
+    limit: Limit = 20,
+    url: Url = LOCAL,
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> None:
+    """Show who changed what, and why, the newest first. Needs a token with the scope read.
+
+        FULCRUM_TOKEN=... fulcrum fusion audit --limit 50
+    """
+    from model.client import control
+    from model.client.signed_in import SignedIn
+
+    with SignedIn(url, token_file) as service:
+        found = service.send(control.audit(limit=min(limit, _PAGE)))
+        while found["more"] and len(found["events"]) < limit:
+            last = found["events"][-1]["event"]
+            page = service.send(control.audit(last, min(limit - len(found["events"]), _PAGE)))
+            found["events"] += page["events"]
+            found["more"] = page["more"]
+    if json:
+        print_json(found)
+        return
+    table = _table("", "when (UTC)", "by", "what was done", "why")
+    for one in found["events"]:
+        done = f"{one['action'].replace('_', ' ')}\n{_change(one['before'], one['after'])}"
+        row = (str(one["event"]), moment(one["time_ms"]), cut(one["actor"], 20), done, cut(one["why"], 200))
+        table.add_row(*map(Text, row))
+    narrow().print(table)
+
+
+def standing(found: Mapping[str, Any]) -> list[str]:
+    """What is wanted besides the active revision: a schedule, a bundle."""
+    lines = []
+    if schedule := found["schedule"]:
+        bundle = f" with bundle {schedule['bundle'][:19]}" if schedule["bundle"] else ""
+        lines.append(
+            f"scheduled: revision {schedule['revision']}{bundle} at {moment(schedule['at_ms'])} UTC, by "
+            f"{plain(schedule['actor'])}, if {schedule['if_active']} is active then: {plain(schedule['why'])}"
+        )
+    if found["bundle"]:
+        lines.append(f"bundle: {found['bundle'][:19]}, kept to; else the newest serves")
+    return lines
+
+
+def narrow() -> Console:
+    """The terminal, at most 80 columns wide."""
+    return Console(width=min(_MOST, answer.width))
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    return table
+
+
+def _change(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:
+    """Of an event: `17 -> 18`, with the bundle where one came along."""
+
+    def named(side: Mapping[str, Any] | None) -> str:
+        bundle = (side or {}).get("bundle")
+        number = (side or {}).get("revision", "")
+        return plain(f"{number}{f' with {bundle[:19]}' if bundle else ''}")
+
+    return " -> ".join(filter(None, (named(before), named(after))))
