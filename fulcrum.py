@@ -21,6 +21,7 @@ from training.commands import (
     evaluate,
     events,
     fusion_diff,
+    fusion_propose,
     publish,
     quantize,
     report,
@@ -42,6 +43,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 fusion.app.command("diff")(fusion_diff.diff)
+fusion.for_a_service("propose")(fusion_propose.propose)
 app.add_typer(schema.app, name="schema")
 app.add_typer(fusion.app, name="fusion")
 app.add_typer(events.app, name="events")

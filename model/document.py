@@ -1,4 +1,4 @@
-"""Text to plain values, strictly, and back: YAML as far as a config needs it, and JSON, which is a part of that.
+"""Text to plain values, strictly, and back: YAML as far as a config needs it, and JSON, a part of that.
 
 Scalars follow the YAML 1.2 core schema, so `1e-4` is a number and `on` is a name, as JSON readers expect.
 Refuses what hides a mistake or an attack: duplicate keys, keys that are not text, aliases, tags, deep
@@ -115,6 +115,7 @@ class _Dumper(yaml.SafeDumper):
     }
 
     def ignore_aliases(self, data: object) -> bool:
+        del data
         return True  # one value in two places is written twice
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from model.errors import FulcrumError
-from model.terminal import LOCAL, Json, Url, answer
+from model.terminal import LOCAL, Url, answer
 from service.commands import fusion_archive, fusion_changes, fusion_revisions
 
 app = typer.Typer(
@@ -20,8 +21,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-OF_A_SERVICE = "Revisions of a running service"
-"""Heading of the commands that need one."""
+for_a_service = partial(app.command, rich_help_panel="Revisions of a running service")
+"""Registers a command that needs one."""
 CURRENT = "current"
 
 
@@ -75,16 +76,13 @@ def fusion_show(
     _show_file(Path(file), bundle)
 
 
-for _name, _command in {
-    "list": fusion_revisions.revisions,
-    "activate": fusion_changes.activate,
-    "rollback": fusion_changes.rollback,
-    "cancel": fusion_changes.cancel,
-    "audit": fusion_revisions.audit,
-    "export": fusion_archive.export,
-    "import": fusion_archive.import_,
-}.items():
-    app.command(_name, rich_help_panel=OF_A_SERVICE)(_command)
+for_a_service("list")(fusion_revisions.revisions)
+for_a_service("activate")(fusion_changes.activate)
+for_a_service("rollback")(fusion_changes.rollback)
+for_a_service("cancel")(fusion_changes.cancel)
+for_a_service("audit")(fusion_revisions.audit)
+for_a_service("export")(fusion_archive.export)
+for_a_service("import")(fusion_archive.import_)
 
 
 def _show_file(file: Path, bundle: Path | None) -> None:

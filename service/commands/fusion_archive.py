@@ -1,9 +1,9 @@
 """`fulcrum fusion export` and `import`: the history of a service as files that suit git, and back.
 
-    0017.yaml            a revision: who, when and why above, the config below
-    0017.evidence.json   what was attached to it, if anything was
-    networks/SHA256.onnx of learned formulas
-    active               number of the active revision
+0017.yaml            a revision: who, when and why above, the config below
+0017.evidence.json   what was attached to it, if anything was
+networks/SHA256.onnx of learned formulas
+active               number of the active revision
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from model.terminal import LOCAL, Json, TokenFile, Url, answer, print_json, prog
 from service.commands.revision_text import plain, read_head, revision_file
 
 if TYPE_CHECKING:
-    from model.client.signed_in import SignedIn
+    from model.client.control import Control
 
 _PAGE = 500
 _ACTIVE = "active"
@@ -39,7 +39,7 @@ def export(folder: Folder, url: Url = LOCAL, token_file: TokenFile = None, json:
 
     Run again, it adds what is new: a revision never changes. `active` holds the number of the active one.
 
-        fulcrum fusion export fusion-history && git -C fusion-history add . && git -C fusion-history commit -m fusion
+        fulcrum fusion export history && git add history && git commit -m 'the fusion, as it is'
     """
     from model.client import control
     from model.client.signed_in import SignedIn
@@ -98,7 +98,7 @@ def import_(
     Configs are compared by version, so running it again does nothing. Notes are kept, and say whose they are;
     numbers and authors are the service's own. Needs a token with the scope propose.
 
-        fulcrum fusion import fusion-history --url http://127.0.0.1:8001 --token-file token
+        fulcrum fusion import history --url http://127.0.0.1:8001 --token-file token
     """
     from model.client import control
     from model.client.signed_in import SignedIn
@@ -144,8 +144,8 @@ def import_(
         print_json({"proposed": made, "skipped": skipped, "active": active})
         return
     answer.print(
-        f"{len(made)} proposed{_listed(made)}, {len(skipped)} skipped: the service has them{_listed(skipped)}; "
-        f"its revision {active} is active",
+        f"{len(made)} proposed{_listed(made)}, {len(skipped)} skipped{_listed(skipped)}: the service "
+        f"has them; its revision {active} is active",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -183,7 +183,9 @@ def _kept(folder: Path) -> Iterator[_Kept]:
         key=lambda path: int(path.stem),
     )
     if not paths:
-        raise FulcrumError(f"{folder}: no 0001.yaml and so on in it; expected what `fulcrum fusion export` wrote")
+        raise FulcrumError(
+            f"{folder}: no 0001.yaml and so on in it; expected what `fulcrum fusion export` wrote"
+        )
     for path in paths:
         try:
             text = read_text(path, _MOST_BYTES)
@@ -219,7 +221,9 @@ def _read_evidence(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, orjson.JSONDecodeError) as error:
-        raise FulcrumError(f"its {path.name} cannot be read ({error}); export it again, or remove it") from None
+        raise FulcrumError(
+            f"its {path.name} cannot be read ({error}); export it again, or remove it"
+        ) from None
     return found if isinstance(found, dict) else None
 
 
@@ -237,7 +241,9 @@ def _wanted(folder: Path, kept: list[_Kept]) -> str:
     for one in kept:
         if one.number == number:
             return one.version
-    raise FulcrumError(f"{path}: expected the number of a revision in this folder; leave out --activate-active")
+    raise FulcrumError(
+        f"{path}: expected the number of a revision in this folder; leave out --activate-active"
+    )
 
 
 def _check_same(path: Path, entry: Mapping[str, Any]) -> None:
@@ -253,7 +259,7 @@ def _check_same(path: Path, entry: Mapping[str, Any]) -> None:
         )
 
 
-def _revisions(service: SignedIn) -> tuple[int, list[dict[str, Any]]]:
+def _revisions(service: Control) -> tuple[int, list[dict[str, Any]]]:
     """The active one's number, and all of them, oldest first, without their configs."""
     from model.client import control
 

@@ -1,4 +1,4 @@
-"""`fulcrum fusion activate`, `rollback` and `cancel`: what ranks, changed by someone who saw what will change."""
+"""`fulcrum fusion activate`, `rollback` and `cancel`: what ranks, changed by who saw what will change."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from service.commands.fusion_revisions import standing
 from service.commands.revision_text import cut, evidence_lines, moment, plain
 
 if TYPE_CHECKING:
-    from model.client.control import Call
-    from model.client.signed_in import SignedIn
+    from model.client.control import Call, Control
 
 Why = Annotated[str, typer.Option("--why", help="The reason, for the audit.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; a pipe is never asked.")]
@@ -56,10 +55,11 @@ def activate(
     token_file: TokenFile = None,
     json: Json = False,
 ) -> None:
-    """Rank by a revision, from now on or from a time on. Needs a token with the scope activate.
+    """Rank by a revision, from now on or from a time on.
 
-    First prints what will change, and asks on a terminal. Nothing is changed where another revision became
-    active meanwhile. All workers follow within a second; `fulcrum fusion rollback` goes back.
+    Needs a token with the scope activate. First prints what will change, and asks on a terminal. Nothing is
+    changed where another revision became active meanwhile. All workers follow within a second;
+    `fulcrum fusion rollback` goes back.
 
         fulcrum fusion activate 18 --why "shares count more, as estimated"
     """
@@ -70,11 +70,13 @@ def activate(
     with SignedIn(url, token_file) as service:
         active = service.send(control.revisions(limit=1))["active"]
         wanted = service.send(control.revision(number))
-        when = "now" if at_ms is None else f"at {moment(at_ms)} UTC"
-        with_bundle = "" if bundle is None else f", with bundle {plain(bundle)}"
-        head = f"revision {active} is active; {number}, by {plain(wanted['author'])}, would be {when}{with_bundle}"
-        note = [f"  {cut(wanted['note'], 200)}"] if wanted["note"] else []
-        _told([head, *note, *(f"  {line}" for line in _differences(service, active, wanted))])
+        how = "now" if at_ms is None else f"at {moment(at_ms)} UTC"
+        if bundle is not None:
+            how += f", with bundle {plain(bundle)}"
+        _told([f"revision {active} is active; {number}, by {plain(wanted['author'])}, would be {how}"])
+        if wanted["note"]:
+            _told([f"  {cut(wanted['note'], 200)}"])
+        _told(f"  {line}" for line in _differences(service, active, wanted))
         if wanted["unfit"]:
             _told([f"it does not fit the bundle that serves: {plain(wanted['unfit'])}"])
         _asked(f"Activate revision {number}?", yes)
@@ -93,10 +95,10 @@ def rollback(
     token_file: TokenFile = None,
     json: Json = False,
 ) -> None:
-    """Go back to the revision that was active before this one. Needs a token with the scope activate.
+    """Go back to the revision that was active before this one.
 
-    Once more, and it is the one before that: never to and fro. A bundle that came with the revision goes back
-    with it.
+    Needs a token with the scope activate. Once more, and it is the one before that: never to and fro. A
+    bundle that came with the revision goes back with it.
 
         fulcrum fusion rollback --why "complaints about long videos"
     """
@@ -117,7 +119,9 @@ def rollback(
 
 
 def cancel(why: Why, url: Url = LOCAL, token_file: TokenFile = None, json: Json = False) -> None:
-    """Take back an activation that is to come. Needs a token with the scope activate.
+    """Take back an activation that is to come.
+
+    Needs a token with the scope activate.
 
         fulcrum fusion cancel --why "the campaign is off"
     """
@@ -134,7 +138,7 @@ def cancel(why: Why, url: Url = LOCAL, token_file: TokenFile = None, json: Json 
         answer.print(f"nothing is scheduled; revision {done['active']} stays active", highlight=False)
 
 
-def _differences(service: SignedIn, active: int, wanted: dict[str, Any]) -> Iterable[str]:
+def _differences(service: Control, active: int, wanted: dict[str, Any]) -> Iterable[str]:
     """What another revision would change of the active one; what is known of it."""
     from model.client import control
     from model.fusion import parse_fusion
@@ -162,7 +166,7 @@ def _asked(question: str, yes: bool) -> None:
         raise typer.Exit(1)
 
 
-def _changed(service: SignedIn, call: Call, number: int | None = None) -> dict[str, Any]:
+def _changed(service: Control, call: Call, number: int | None = None) -> dict[str, Any]:
     """The service's answer to a change; where it came too late, the error says what to do."""
     from model.client import control
     from model.client.control import RefusedError
@@ -191,7 +195,12 @@ def _printed(done: dict[str, Any], json: bool) -> None:
         print_json(done)
     elif scheduled := done["scheduled"]:
         lines = standing({"schedule": scheduled, "bundle": None})
-        answer.print(f"{lines[0]}\nrevision {done['active']} stays active until then", highlight=False, markup=False, soft_wrap=True)
+        answer.print(
+            f"{lines[0]}\nrevision {done['active']} stays active until then",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     else:
         answer.print(f"revision {done['active']} is active; before, it was {done['before']}", highlight=False)
 

@@ -1,4 +1,4 @@
-"""`fulcrum fusion list`, `show N` and `audit`: the revisions of a running service, and what was done to them."""
+"""`fulcrum fusion list`, `show N` and `audit`: the revisions of a running service, and who did what."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def audit(
     token_file: TokenFile = None,
     json: Json = False,
 ) -> None:
-    """Show who changed what, and why, the newest first. Needs a token with the scope read.
+    """Show who changed what, and why, the newest first.
+
+    Needs a token with the scope read.
 
         FULCRUM_TOKEN=... fulcrum fusion audit --limit 50
     """

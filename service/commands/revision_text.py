@@ -70,8 +70,8 @@ def _replayed(found: Any) -> str:
     change, reward = found["change"], found["reward"]
     return (
         f"over {found['source']['requests']:,} requests another item comes first in "
-        f"{_percent(change['first']['mean'])}, {_percent(change['share']['mean'])} of the first {found['top']:d} "
-        f"items change; predicted reward {_signed(reward['relative'])}"
+        f"{_percent(change['first']['mean'])}, {_percent(change['share']['mean'])} of the first "
+        f"{found['top']:d} items change; predicted reward {_signed(reward['relative'])}"
     )
 
 
@@ -96,7 +96,9 @@ def moment(time_ms: int, to: str = "minutes") -> str:
         when = datetime.fromtimestamp(time_ms / 1000, UTC)
     except (OverflowError, OSError, ValueError):
         return f"{time_ms} ms"
-    return when.isoformat(" " if to == "minutes" else "T", to).replace("+00:00", "" if to == "minutes" else "Z")
+    return when.isoformat(" " if to == "minutes" else "T", to).replace(
+        "+00:00", "" if to == "minutes" else "Z"
+    )
 
 
 def quoted(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,18 +9,19 @@ import typer
 
 from model.errors import FulcrumError
 from model.files import check_folder
-from model.terminal import Json, answer, extra, print_json, progress
+from model.terminal import Json, TokenFile, answer, extra, print_json, progress
+from training.commands.fusion_lines import diff_lines
+from training.commands.fusion_sides import service_of, side_of
 from training.commands.rendering import Rendered
 
 if TYPE_CHECKING:
-    from model.fusion import FusionConfig, Scorer
-    from training.tuning.diff import Side
-
-CURRENT = "current"
+    from model.fusion import FusionConfig
 
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="A fusion config, or `current`.")],
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A fusion config, `current`, or a revision's number.")
+    ],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one, or `current`.")],
     log: Annotated[
         Path | None,
@@ -59,16 +59,32 @@ def diff(
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write one HTML page, too.")
     ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url", help="The service that has the revisions; the one on this machine where absent."
+        ),
+    ] = None,
+    token_file: TokenFile = None,
     json: Json = False,
 ) -> None:
-    """Replay requests under two configs: whose order changes, what moves, what it would be worth.
+    """Say what another config would change: the lines, the orders, what moves, what it would be worth.
 
-    Orders are the service's own, weights of explored requests included. What they are worth is what the
-    predictions say: an experiment says what viewers do. `current` is the config of the log's newest exposure;
-    with --bundle, the bundle's own.
+    With --log, requests are replayed under both. Orders are the service's own, weights of explored requests
+    included. What they are worth is what the predictions say: an experiment says what viewers do. `current`
+    is the config of the log's newest exposure; with --bundle, the bundle's own.
+
+    Without either, prints the lines that differ; `current` is then what is active in a service, and with it
+    as A, the service says what would move over its recent requests. A number is a revision of the service.
 
         fulcrum fusion diff current mine.yaml --log joined --report diff.html
+        fulcrum fusion diff current 18
     """
+    if log is None and bundle is None and data is None and report is None:
+        if reward is not None:
+            raise FulcrumError("--reward is of a replay: give --log OUT, too, or leave it out")
+        diff_lines((a, b), url, token_file, scene, top, json)
+        return
     _check(log, data, bundle, report)
     if report is not None:
         with extra("report"):
@@ -78,11 +94,12 @@ def diff(
         from training.tuning.diff import Wanted, diff_of_data, diff_of_log
         from training.tuning.joined_log import JoinedLog
     wanted = Wanted(reward, top, examples)
-    with Rendered() as observer:
+    with Rendered() as observer, service_of((a, b), url, token_file) as service:
         if log is not None:
             joined = JoinedLog(log, scene)
-            sides = side_of(a, joined.newest, log / "configs"), side_of(b, joined.newest, log / "configs")
-            found = diff_of_log(joined, *sides, wanted, observer)
+            beside = log / "configs"
+            before, after = (side_of(name, joined.newest, beside, service) for name in (a, b))
+            found = diff_of_log(joined, before, after, wanted, observer)
         elif bundle is not None:
             from model.bundle import load_bundle
             from model.fusion import DEFAULT_SCENE, load_fusion
@@ -92,8 +109,8 @@ def diff(
             def own() -> FusionConfig:
                 return load_fusion(loaded.fusion_path)
 
-            sides = side_of(a, own, loaded.path), side_of(b, own, loaded.path)
-            found = diff_of_data(loaded, data, scene or DEFAULT_SCENE, sides, wanted, observer)
+            before, after = (side_of(name, own, loaded.path, service) for name in (a, b))
+            found = diff_of_data(loaded, data, scene or DEFAULT_SCENE, (before, after), wanted, observer)
     if json:
         print_json(found)
     else:
@@ -121,31 +138,3 @@ def _check(log: Path | None, data: Path | None, bundle: Path | None, report: Pat
             raise FulcrumError(f"--report {report}: there is no folder {folder}; make it, or name another")
         if report.is_dir():
             raise FulcrumError(f"--report {report}: this is a folder; name a file")
-
-
-def side_of(name: str, current: Callable[[], FusionConfig], folder: Path) -> Side:
-    """A config; the networks of the current one are looked for in the folder."""
-    from model.fusion import load_fusion
-    from training.tuning.diff import Side
-
-    if name == CURRENT:
-        config = current()
-        return Side(name, config, _scorers(config, folder))
-    path = Path(name)
-    config = load_fusion(path)
-    return Side(name, config, _scorers(config, path.parent))
-
-
-def _scorers(config: FusionConfig, folder: Path) -> Mapping[str, Scorer]:
-    """Networks of its learned formulas, which lie in this folder."""
-    from model.learned_fusion import scorer_of
-
-    found: dict[str, Scorer] = {}
-    for name, scene in config.scenes.items():
-        try:
-            network = scorer_of(scene, folder)
-        except FulcrumError as error:
-            raise FulcrumError(f"scene {name}: {error}") from error
-        if network is not None:
-            found[getattr(scene, "sha256")] = network  # noqa: B009 (a learned formula, as it has a network)
-    return found

@@ -13,7 +13,7 @@ import typer
 from model.errors import FulcrumError
 from model.files import check_folder
 from model.terminal import BundlePath, Data, Json, answer, extra, print_json, progress
-from training.commands.fusion_diff import CURRENT, side_of
+from training.commands.fusion_sides import CURRENT, side_of
 from training.commands.rendering import Rendered
 
 if TYPE_CHECKING:
