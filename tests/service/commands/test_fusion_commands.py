@@ -14,6 +14,7 @@ import orjson
 import pytest
 import structlog
 import yaml
+from typer.main import get_command
 
 import fulcrum
 from model.fusion import load_fusion, version
@@ -33,11 +34,18 @@ def site(serve, tmp_path_factory):
     structlog.configure(**said)
 
 
+@pytest.fixture(scope="module")
+def app():
+    """The command line, built once: that takes longer than most commands."""
+    return get_command(fulcrum.app)
+
+
 @pytest.fixture
-def run(site, monkeypatch, capsys, tmp_path):
+def run(site, app, monkeypatch, capsys, tmp_path):
     """Run a command in an empty folder, as admin: exit status, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FULCRUM_TOKEN", TOKEN)
+    monkeypatch.setattr(fulcrum, "app", app)
 
     def call(name, *words, url=None):
         where = ("--url", url or str(site.http.base_url))
@@ -173,6 +181,7 @@ def test_a_history_is_exported_once_and_imported_into_a_fresh_service(
     run("rollback", "--why", "x")
 
 
+@pytest.mark.slow
 def test_evidence_and_networks_go_along(run, site, serve, tmp_path):
     content = learned_network()
     sha256 = hashlib.sha256(content).hexdigest()
