@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.document import read_document
+from model.document import read_document, write_document
 from model.errors import FulcrumError
 from tests.support.properties import examples
 
@@ -26,6 +26,12 @@ def test_json_reads_as_json(value):
     assert read_document(json.dumps(value, indent=2)) == value
     assert read_document(json.dumps({"in": value}, indent="\t")) == {"in": value}
     assert read_document(json.dumps(value, separators=(",", ":"))) == value
+
+
+@examples(100)
+@given(st.dictionaries(texts, values | st.sampled_from(["1e-4", "no", "010", ".5", "~"]), max_size=4))
+def test_what_is_written_reads_as_the_same(value):
+    assert read_document(write_document(value)) == value
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,14 @@ def propose(
             "--bundle", metavar="BUNDLE", help="With --log: the bundle that served; attach the estimate, too."
         ),
     ] = None,
-    scene: Annotated[str, typer.Option("--scene", help="With --log: whose requests count.")] = "default",
+    scene: Annotated[
+        str | None,
+        typer.Option(
+            "--scene",
+            help="With --log: whose requests count. Where absent, all are replayed, and the estimate is of "
+            "those of the scene default.",
+        ),
+    ] = None,
     url: Url = LOCAL,
     token_file: TokenFile = None,
     json: Json = False,
@@ -100,7 +107,9 @@ def propose(
 _PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 
-def _evidence(service: Control, file: Path, log: Path, bundle: Path | None, scene: str) -> dict[str, Any]:
+def _evidence(
+    service: Control, file: Path, log: Path, bundle: Path | None, scene: str | None
+) -> dict[str, Any]:
     """What a log says of a config against the active revision, no larger than the service takes."""
     from model.client import control
 
@@ -116,8 +125,11 @@ def _evidence(service: Control, file: Path, log: Path, bundle: Path | None, scen
         found["diff"] = diff_of_log(joined, before, after, Wanted(examples=0), observer)
         if bundle is not None:
             from model.bundle import load_bundle
+            from model.fusion import DEFAULT_SCENE
 
-            found["estimate"] = estimated(load_bundle(bundle), log, (after, before), observer, scene=scene)[1]
+            served = load_bundle(bundle)
+            of = scene or DEFAULT_SCENE
+            found["estimate"] = estimated(served, log, (after, before), observer, scene=of)[1]
     for name in _OF_PERSONS:
         found["diff"].pop(name)
     return bounded(orjson.loads(orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)))

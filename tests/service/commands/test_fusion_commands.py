@@ -1,4 +1,4 @@
-"""`fulcrum fusion list|show|activate|rollback|cancel|audit|export|import|propose|diff` against a real service."""
+"""The commands of `fulcrum fusion` that need a service, against a real one."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ def test_a_weight_is_proposed_looked_at_activated_and_rolled_back(run, site, pro
     assert '# note: "more\\n[red]views[/red] \\u001b[2J"' in shown.out.splitlines()
     lines = run("diff", "current", number)
     assert "default: vtr.weight 1 -> 0.71\n" in lines.out
-    assert orjson.loads(run("diff", "current", "mine.yaml", "--json").out)["changes"] == lines.out.splitlines()
+    assert (
+        orjson.loads(run("diff", "current", "mine.yaml", "--json").out)["changes"] == lines.out.splitlines()
+    )
     done = run("activate", number, "--why", "a test")
     assert (done.status, done.out) == (0, f"revision {number} is active; before, it was {before}\n")
     assert "vtr.weight 1 -> 0.71" in done.err
@@ -186,9 +188,8 @@ def test_evidence_and_networks_go_along(run, site, serve, tmp_path):
     content = learned_network()
     sha256 = hashlib.sha256(content).hexdigest()
     config = yaml.safe_load(CONFIG % 0.81)
-    config["scenes"]["feed"] = {
-        "formula": "model", "file": "a.onnx", "sha256": sha256, "inputs": ["vtr", "shr"], "fallback": "default"
-    }  # fmt: skip
+    learned = {"formula": "model", "file": "a.onnx", "sha256": sha256, "inputs": ["vtr", "shr"]}
+    config["scenes"]["feed"] = {**learned, "fallback": "default"}
     (tmp_path / "a.onnx").write_bytes(content)
     (tmp_path / "learned.yaml").write_text(yaml.safe_dump(config))
     assert run("propose", "learned.yaml").err == ""

@@ -72,6 +72,22 @@ def test_the_text_fits_80_columns(diff, out, monkeypatch):
     assert "nan" not in text
 
 
+def test_without_a_log_the_lines_that_differ_are_printed(diff):
+    code, text, err = diff("sum.yaml", "other.yaml")
+    assert code == 0
+    assert text.splitlines()[0].startswith("default: ")
+    assert "default: vtr.weight none -> 0.2\n" in text
+    assert "give --url" in err
+    assert diff("sum.yaml", "./sum.yaml")[1] == "nothing differs\n"
+    found = orjson.loads(diff("sum.yaml", "other.yaml", "--json")[1])
+    assert found["changes"] == text.splitlines()
+    assert found["after"] == {
+        "name": "other.yaml",
+        "version": version(parse_fusion(f"schema_version: 1\n{OTHER}")),
+    }
+    assert found["preview"] is None
+
+
 def test_json_holds_all_of_it(diff, out):
     code, text, _ = diff("current", "sum.yaml", "--log", out, "--json", "--examples", 1, "--top", 3)
     found = orjson.loads(text)
@@ -97,7 +113,8 @@ def test_the_page_stands_alone_and_shows_names_as_they_are(diff, out, tmp_path):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        ([], "give --log OUT, or --bundle BUNDLE with --data DIR; found neither"),
+        (["--report", "a.html"], "give --log OUT, or --bundle BUNDLE with --data DIR; found neither"),
+        (["--reward", "vtr"], "--reward is of a replay: give --log OUT, too"),
         (["--log", "LOG", "--bundle", "b"], "found both"),
         (["--log", "LOG", "--data", "d"], "--data is read with --bundle"),
         (["--log", "empty"], "no candidates/day=*/*.parquet in it"),
