@@ -107,11 +107,11 @@ def rollback(
 
     with SignedIn(url, token_file) as service:
         found = service.send(control.revisions(limit=1))
-        active, before = found["active"], found.get("before")
-        _told([f"revision {active} is active; {before or 'the one that was active before'} would be"])
-        if before is not None:
-            target = service.send(control.revision(before))
-            _told(f"  {line}" for line in _differences(service, active, target))
+        active, before = found["active"], found["before"]
+        if before is None:
+            raise FulcrumError(f"revision {active} is active, and none was before it: nothing to go back to")
+        _told([f"revision {active} is active; {before} would be"])
+        _told(f"  {line}" for line in _differences(service, active, service.send(control.revision(before))))
         _asked("Roll back?", yes)
         call = control.rollback(if_active=active if if_active is None else if_active, why=why)
         done = _changed(service, call)

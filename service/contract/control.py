@@ -111,6 +111,7 @@ class RevisionList(Strict):
     """Revisions, the newest first."""
 
     active: int
+    before: int | None = Field(description="The revision that a rollback leads to; null where there is none.")
     bundle: str | None = Field(description="Version of the wanted bundle; null for the newest.")
     schedule: ScheduleReport | None
     revisions: list[RevisionEntry]

@@ -72,6 +72,12 @@ class Document(Frozen):
         """What is active."""
         return self.trail[-1]
 
+    @property
+    def before(self) -> int | None:
+        """The revision that a rollback leads to; None where there is none."""
+        revisions = [each.revision for each in self.trail if each.revision != self.active.revision]
+        return revisions[-1] if revisions else None
+
 
 class Revision(Frozen):
     """A config of the fusion, and where it comes from."""

@@ -86,6 +86,7 @@ async def revisions(request: Request, before: Before = None, limit: Limit = 50) 
         found = operator.revisions.store.revisions(before, limit + 1)
         return {
             "active": document.active.revision,
+            "before": document.before,
             "bundle": document.active.bundle,
             "schedule": _schedule(document),
             "revisions": [_entry(one, document) for one in found[:limit]],

@@ -95,6 +95,7 @@ def test_a_weight_is_proposed_looked_at_activated_and_rolled_back(run, site, pro
     listed = run("list", "--limit", 2)
     assert re.search(rf"^ \* +{number} +admin .* more \[red\]views\[/red\]", listed.out, re.MULTILINE)
     back = run("rollback", "--why", "it was worse", "--json")
+    assert f"revision {number} is active; {before} would be\n  default: vtr.weight 0.71 -> 1\n" in back.err
     assert orjson.loads(back.out) == {"active": before, "before": number, "scheduled": None}
     told = run("audit", "--limit", 3)
     assert "revision rolled back" in told.out
@@ -257,9 +258,9 @@ def test_what_is_wrong_is_one_line_that_says_what_to_do(run, served, tmp_path, m
         assert says in " ".join(done.err.split()), words
         assert "Traceback" not in done.err
     monkeypatch.setenv("FULCRUM_TOKEN", "nobody's")
-    assert "(token of FULCRUM_TOKEN)" in run("rollback", "--why", "x").err
+    assert "(token of FULCRUM_TOKEN)" in run("audit").err
     monkeypatch.delenv("FULCRUM_TOKEN")
-    assert "no token was sent: give --token-file FILE" in run("rollback", "--why", "x").err
+    assert "no token was sent: give --token-file FILE" in run("audit").err
     away = run("list", url="http://127.0.0.1:9")
     assert (away.status, "is `fulcrum serve` running there?" in away.err) == (1, True)
     without = run("list", url=str(served.http.base_url))
