@@ -77,7 +77,7 @@ def activate(
         if wanted["note"]:
             _told([f"  {cut(wanted['note'], 200)}"])
         _told(f"  {line}" for line in _differences(service, active, wanted))
-        if wanted["unfit"]:
+        if wanted["unfit"] and bundle is None:
             _told([f"it does not fit the bundle that serves: {plain(wanted['unfit'])}"])
         _asked(f"Activate revision {number}?", yes)
         call = control.activate(

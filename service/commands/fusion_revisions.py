@@ -53,7 +53,7 @@ def revisions(
     table = _table("", "revision", "by", "when (UTC)", "note, and what changed")
     for one in found["revisions"]:
         said = [cut(one["note"], 120)] if one["note"] else []
-        said += [cut(line, 120) for line in first_lines(one["summary"], 4)]
+        said += [f"- {cut(line, 120)}" for line in first_lines(one["summary"], 4)]
         mark = "*" if one["active"] else ""
         row = (mark, str(one["revision"]), cut(one["author"], 20), moment(one["time_ms"]), "\n".join(said))
         table.add_row(*map(Text, row))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from rich.console import Console
 
+from model.errors import printable
 from model.terminal import LOCAL, answer, print_json, print_table, progress
 from training.commands.fusion_diff_text import cut, figure, number, percent
 from training.commands.fusion_sides import CURRENT, revision_config
@@ -55,7 +56,7 @@ def diff_lines(
         print_json({"before": before, "after": after, "changes": lines, "preview": preview})
         return
     for line in lines or ["nothing differs"]:
-        answer.print(line, highlight=False, markup=False, soft_wrap=True)
+        answer.print(printable(line), highlight=False, markup=False, soft_wrap=True)
     if preview is None:
         progress.print(why, highlight=False, markup=False, soft_wrap=True)
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from model.errors import FulcrumError
+from model.errors import FulcrumError, printable
 from model.terminal import LOCAL, Json, TokenFile, Url, answer, extra, print_json, progress
 from training.commands.fusion_sides import side_of_file, side_of_revision
 from training.commands.rendering import Rendered
@@ -96,9 +96,9 @@ def propose(
         print_json(made)
     else:
         number = made["revision"]
-        answer.print(f"revision {number}, of {made['parent']}, by {made['author']}", **_PLAIN)
+        answer.print(f"revision {number}, of {made['parent']}, by {printable(made['author'])}", **_PLAIN)
         for line in made["summary"]:
-            answer.print(f"  {line}", **_PLAIN)
+            answer.print(f"  {printable(line)}", **_PLAIN)
         answer.print(f"activate it with: fulcrum fusion activate {number} --why TEXT", **_PLAIN)
     if made["unfit"]:
         progress.print(f"it does not fit the bundle that serves: {made['unfit']}", **_PLAIN)
