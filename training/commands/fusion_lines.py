@@ -120,6 +120,8 @@ def _print_preview(found: Mapping[str, Any], top: int) -> None:
 def _lengths(exposure: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for each in exposure["video_len"]:
         low, high = each["from_s"], each["to_s"]
+        if not each["before"] and not each["after"]:
+            continue
         if low is None and high is None:
             name = "unknown"
         else:

@@ -88,6 +88,43 @@ def test_without_a_log_the_lines_that_differ_are_printed(diff):
     assert found["preview"] is None
 
 
+def test_a_service_says_what_would_move_over_its_recent_requests(diff, monkeypatch):
+    length = {"from_s": 30.0, "to_s": None, "candidates": 0.5, "before": 0.6, "after": 0.4}
+    picture = {
+        "requests": 7,
+        "candidates": 350,
+        "changed_first": 0.714,
+        "changed_top": 0.314,
+        "kendall_tau": 0.716,
+        "rates": {"a_task_with_a_name_of_many_letters": {"before": 0.5531, "after": 0.5914}},
+        "exposure": {"video_len": [length, {**length, "from_s": 0.0, "before": 0.0, "after": 0.0}]},
+    }
+    sent = []
+
+    def send(self, call):
+        sent.append(call)
+        ranks = {"/v1/fusion": {"version": version(parse_fusion(f"schema_version: 1\n{OTHER}"))}}
+        return ranks.get(call.path, picture)
+
+    monkeypatch.setattr("model.client.signed_in.SignedIn.send", send)
+    where = ("--url", "http://127.0.0.1:9")
+    code, text, _ = diff("other.yaml", "sum.yaml", *where, "--top", 5, "--scene", "feed")
+    assert code == 0
+    body = sent[-1].body
+    assert (body["top"], body["scene"]) == (5, "feed")
+    assert version(parse_fusion(orjson.dumps(body["config"]).decode())) == version(
+        parse_fusion(f"schema_version: 1\n{SUM}")
+    )
+    for part in ("over 7 recent requests", "71.4%", "0.716", "0.553   0.591", "30 s and more  60.0%"):
+        assert part in text
+    assert "0 s and more   0.0%" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert orjson.loads(diff("other.yaml", "sum.yaml", *where, "--json")[1])["preview"] == picture
+    picture["requests"] = 0
+    assert "has seen no requests of the scene" in diff("other.yaml", "sum.yaml", *where)[2]
+    assert "give `current` as A to see it" in diff("sum.yaml", "other.yaml", *where)[2]
+
+
 def test_json_holds_all_of_it(diff, out):
     code, text, _ = diff("current", "sum.yaml", "--log", out, "--json", "--examples", 1, "--top", 3)
     found = orjson.loads(text)
