@@ -41,33 +41,17 @@ def export(folder: Folder, url: Url = LOCAL, token_file: TokenFile = None, json:
 
         fulcrum fusion export history && git add history && git commit -m 'the fusion, as it is'
     """
-    from model.client import control
     from model.client.signed_in import SignedIn
 
     check_folder(folder, "export to")
-    written = []
     with SignedIn(url, token_file) as service:
         active, known = _revisions(service)
-        (folder / "networks").mkdir(parents=True, exist_ok=True)
-        for entry in known:
-            number = entry["revision"]
-            path = folder / f"{number:04d}.yaml"
-            if path.exists():
-                _check_same(path, entry)
-                continue
-            for sha256 in entry["networks"]:
-                network = folder / "networks" / f"{sha256}.onnx"
-                if not network.exists():
-                    replace_file(network, service.send(control.network(sha256)))
-            revision = service.send(control.revision(number))
-            if revision["evidence"]:
-                evidence = orjson.dumps(
-                    revision["evidence"], option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-                )
-                replace_file(_evidence(path), evidence)
-            replace_file(path, revision_file(revision).encode())  # last: what is there is whole
-            written.append(number)
-    replace_file(folder / _ACTIVE, f"{active}\n".encode())
+        try:
+            (folder / "networks").mkdir(parents=True, exist_ok=True)
+            written = [entry["revision"] for entry in known if _exported(service, entry, folder)]
+            replace_file(folder / _ACTIVE, f"{active}\n".encode())
+        except OSError as error:
+            raise FulcrumError(f"export to {folder}: {error.filename}: {error.strerror}") from error
     if json:
         print_json({"active": active, "written": written, "revisions": len(known)})
     else:
@@ -78,6 +62,27 @@ def export(folder: Folder, url: Url = LOCAL, token_file: TokenFile = None, json:
             markup=False,
             soft_wrap=True,
         )
+
+
+def _exported(service: Control, entry: Mapping[str, Any], folder: Path) -> bool:
+    """Write a revision, unless it is there; whether it was written."""
+    from model.client import control
+
+    number = entry["revision"]
+    path = folder / f"{number:04d}.yaml"
+    if path.exists():
+        _check_same(path, entry)
+        return False
+    for sha256 in entry["networks"]:
+        network = folder / "networks" / f"{sha256}.onnx"
+        if not network.exists():
+            replace_file(network, service.send(control.network(sha256)))
+    revision = service.send(control.revision(number))
+    if revision["evidence"]:
+        evidence = orjson.dumps(revision["evidence"], option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        replace_file(_evidence(path), evidence)
+    replace_file(path, revision_file(revision).encode())  # last: what is there is whole
+    return True
 
 
 def import_(

@@ -236,6 +236,9 @@ def test_a_config_that_does_not_fit_is_proposed_and_said_to_be_unfit(run, tmp_pa
 def test_what_is_wrong_is_one_line_that_says_what_to_do(run, served, tmp_path, monkeypatch):
     (tmp_path / "bad.yaml").write_text("a: [")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "networks").touch()
+    (tmp_path / "odd" / "0001.yaml").write_text("scenes: 1")
     (tmp_path / "token").write_text("nobody's\n")
     (tmp_path / "two").write_text("a b\n")
     for words, says in (
@@ -246,6 +249,9 @@ def test_what_is_wrong_is_one_line_that_says_what_to_do(run, served, tmp_path, m
         (("import", "none"), "none: there is no such folder"),
         (("import", "empty"), "empty: no 0001.yaml and so on in it"),
         (("import", "empty", "--activate-active"), "say why, with --why TEXT"),
+        (("import", "odd"), "odd/0001.yaml: fusion config: schema_version"),
+        (("export", "odd"), "export to odd: odd/networks: File exists"),
+        (("show", "9" * 30), "there is no revision 999"),
         (("export", "bad.yaml"), "expected a folder, found a file"),
         (("list", "--token-file", "none"), "--token-file none: cannot read the file"),
         (("list", "--token-file", "two"), "--token-file two: 2 words in it; expected a token"),
