@@ -259,7 +259,7 @@ def _request(call: Call, headers: Mapping[str, str]) -> dict[str, Any]:
     """Arguments of httpx."""
     body = {} if call.body is None else {"content": orjson.dumps(call.body)}
     query = {name: value for name, value in call.query.items() if value is not None}
-    return {"method": call.method, "url": call.path, "params": query, "headers": JSON | headers, **body}
+    return {"method": call.method, "url": call.path, "params": query, "headers": {**JSON, **headers}, **body}
 
 
 def _no_answer(shown: str, call: Call, error: httpx.HTTPError) -> UnreachableError:
