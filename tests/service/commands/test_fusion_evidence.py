@@ -61,6 +61,7 @@ def run(serve, monkeypatch, capsys, tmp_path):
     structlog.configure(**said)
 
 
+@pytest.mark.slow
 def test_what_a_log_says_is_attached_without_names(run, out, monkeypatch):
     estimate = {"refused": True, "reason": "it never explored", "difference": None, "interval": None}
     asked = SimpleNamespace(sides=None)
