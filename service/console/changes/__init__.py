@@ -1,0 +1,1 @@
+"""Changes: what is proposed, activated and rolled back, and what was."""

@@ -1,0 +1,1 @@
+"""Play: what other weights would change, while they are changed."""

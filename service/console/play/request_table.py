@@ -1,0 +1,121 @@
+"""One recent request under two configs: places, movements, terms. Works on a preview's answer, knows no page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from service.console.play.charts import SERIES, extent, stacked
+from service.console.play.impact import EMPTY
+from service.console.play.why import name_of, terms_of
+from service.console.words import NOTHING, count, number
+
+
+def request_table(preview: Mapping[str, Any]) -> Markup:
+    """The request's items as the edited config orders them, with the places that they had."""
+    if not preview.get("requests") or not preview.get("after"):
+        return Markup('<p class="empty">{}</p>').format(EMPTY)
+    after, places = preview["after"], places_before(preview)
+    shown = [terms_of(item) for item in after]
+    names = list(dict.fromkeys(name for terms in shown for name in terms))
+    colours = {name: at for at, name in enumerate(names)}
+    low, high = extent(shown)
+    rows = Markup("").join(
+        _row(item, places.get(item["candidate"]), len(preview["before"]), terms, low, high, colours)
+        for item, terms in zip(after, shown, strict=True)
+    )
+    gone = [item for item in preview["before"] if item["candidate"] not in {one["candidate"] for one in after}]
+    left = (
+        Markup('<p class="source">Was among them, and is not any more: {}.</p>').format(
+            Markup(", ").join(
+                Markup('<span class="cut" title="{}">{}</span> ({})').format(
+                    name_of(item), name_of(item), item["rank"]
+                )
+                for item in gone
+            )
+        )
+        if gone
+        else Markup("")
+    )
+    return Markup(
+        '{}<div class="scroll" tabindex="0" role="region" aria-label="The request under both configs"><table class="items">'
+        '<caption class="hidden">The request as the edited config orders it</caption><thead><tr>'
+        '<th scope="col" class="num">place</th><th scope="col">moved</th><th scope="col" class="num">was</th><th scope="col">item</th>'
+        '<th scope="col" class="num">length</th><th scope="col" class="num">score</th><th scope="col" class="wide">terms</th>'
+        "</tr></thead><tbody>{}</tbody></table></div>{}"
+    ).format(_legend(colours), rows, left)
+
+
+def places_before(preview: Mapping[str, Any]) -> dict[int, int]:
+    """By candidate: its place under the active config, from 1, as far as the answer says it."""
+    moved = {one["candidate"]: int(one["before"]) for one in preview.get("movers") or ()}
+    return moved | {item["candidate"]: int(item["rank"]) for item in preview["before"]}
+
+
+def arrow(before: int | None, after: int, most: int) -> Markup:
+    """How a place changed."""
+    if before is None:
+        return Markup('<span class="up">\N{BLACK UP-POINTING TRIANGLE}<span class="hidden"> up from below {}</span></span>').format(most)
+    if before == after:
+        return Markup('<span class="same" aria-label="stays">=</span>')
+    kind, sign, word = (
+        ("up", "\N{BLACK UP-POINTING TRIANGLE}", "up")
+        if before > after
+        else ("down", "\N{BLACK DOWN-POINTING TRIANGLE}", "down")
+    )
+    return Markup('<span class="{}">{}<span class="hidden"> {}</span> {}</span>').format(
+        kind, sign, word, abs(before - after)
+    )
+
+
+def _row(
+    item: Mapping[str, Any],
+    before: int | None,
+    most: int,
+    terms: Mapping[str, float],
+    low: float,
+    high: float,
+    colours: Mapping[str, int],
+) -> Markup:
+    name, seconds = name_of(item), item.get("video_len_s")
+    status = (
+        Markup("")
+        if item["status"] == "ok"
+        else Markup(' <span class="status">{}</span>').format(item["status"].replace("_", " "))
+    )
+    return Markup(
+        '<tr><td class="num">{}</td><td class="moved">{}</td><td class="num">{}</td>'
+        '<th scope="row"><span class="cut" title="{}">{}</span>{}</th><td class="num">{}</td>'
+        '<td class="num">{}</td><td class="wide">{}</td></tr>'
+    ).format(
+        item["rank"],
+        arrow(before, int(item["rank"]), most),
+        before if before is not None else f"> {most}",
+        name,
+        name,
+        status,
+        NOTHING if seconds is None else f"{number(seconds)} s",
+        number(item["score"], 4),
+        stacked(terms, low, high, colours) if terms else "",
+    )
+
+
+def _legend(colours: Mapping[str, int]) -> Markup:
+    return Markup('<ul class="legend" aria-label="Terms">{}</ul>').format(
+        Markup("").join(
+            Markup('<li><span class="swatch s{}"></span>{}</li>').format(at % SERIES, name)
+            for name, at in colours.items()
+        )
+    )
+
+
+def request_name(preview: Mapping[str, Any]) -> str:
+    """Which of them it is."""
+    picked: Sequence[str] = (
+        f"request {preview['pick'] + 1:,} of {preview['requests']:,}",
+        f"scene {preview['scene']}",
+        count(len(preview["after"]), "item"),
+    )
+    return ", ".join(picked)

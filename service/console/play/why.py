@@ -1,0 +1,86 @@
+"""Why one item is above another, in words and numbers. Works on explained items, knows no page.
+
+Each item's terms sum to what the order goes by, so the difference of two items is the sum of the terms'
+differences: what is said here leaves nothing out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from service.console.play.impact import table
+from service.console.words import fixed, number, signed
+
+
+def name_of(item: Mapping[str, Any]) -> str:
+    """Its id, or its number among the request's candidates where ids are withheld."""
+    return str(item["id"]) if item.get("id") is not None else f"candidate {item['candidate']}"
+
+
+def terms_of(item: Mapping[str, Any]) -> dict[str, float]:
+    """Its terms by name; none where it has no score."""
+    return {name: float(one["term"]) for name, one in (item.get("terms") or {}).items()}
+
+
+def why(one: Mapping[str, Any], other: Mapping[str, Any], under: str) -> Markup:
+    """Why `one` is above `other`, or below, under a config; the terms with the largest differences first.
+
+    Args:
+        one, other: explained items of one request.
+        under: the config, in words: `the edited config`.
+    """
+    mine, its = terms_of(one), terms_of(other)
+    if not mine or not its:
+        return Markup("<p>{}</p>").format(
+            f"{name_of(other if mine else one)} has no score: what has none comes after all others."
+        )
+    gaps = {name: mine[name] - its.get(name, 0.0) for name in mine}
+    total = sum(gaps.values())
+    above = total > 0.0 or (total == 0.0 and one["rank"] < other["rank"])
+    says = (
+        f"Under {under}, {name_of(one)} is {'above' if above else 'below'} {name_of(other)} "
+        f"by {number(abs(total))}: {_sentence(gaps, total)}."
+    )
+    rows = [
+        (
+            name,
+            _of(one["terms"][name]),
+            fixed(mine[name]),
+            _of((other["terms"] or {}).get(name, {})),
+            fixed(its.get(name, 0.0)),
+            signed(gap),
+        )
+        for name, gap in sorted(gaps.items(), key=lambda pair: -abs(pair[1]))
+    ]
+    rows.append(("together", "", fixed(sum(mine.values())), "", fixed(sum(its.values())), signed(total)))
+    headers = ("term", name_of(one), "its term", name_of(other), "its term", "difference")
+    return Markup("<p>{}</p>{}").format(says, table(f"Terms under {under}", headers, rows, hidden=True))
+
+
+def _sentence(gaps: Mapping[str, float], total: float) -> str:
+    """What speaks for the order, and what against it."""
+    way = 1.0 if total >= 0.0 else -1.0
+    ordered = sorted(gaps.items(), key=lambda pair: -abs(pair[1]))
+    parts = [
+        f"{name} {signed(gap)}" for name, gap in ordered if gap * way > 0.0
+    ], [f"{name} {signed(gap)}" for name, gap in ordered if gap * way < 0.0]
+    if not parts[0]:
+        return "no term tells them apart, and the first given stays first"
+    against = f", against {', '.join(parts[1])}" if parts[1] else ", and nothing speaks against it"
+    return f"for it {', '.join(parts[0])}{against}"
+
+
+def _of(term: Mapping[str, Any]) -> str:
+    """What a term is of: `p 0.31 x 0.4`, `34 s, f 1.2 x 1`."""
+    if "p" in term:
+        calibrated = term.get("calibrated")
+        p = number(term["p"]) if calibrated is None else f"{number(term['p'])} as {number(calibrated)}"
+        return f"p {p}, weight {number(term['weight'])}"
+    if "f" in term:
+        seconds = term.get("video_len")
+        length = "length unknown" if seconds is None else f"{number(seconds)} s"
+        return f"{length}, f {number(term['f'])}, weight {number(term['weight'])}"
+    return ""

@@ -1,0 +1,1 @@
+"""State: what the service says of itself."""

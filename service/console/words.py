@@ -1,0 +1,87 @@
+"""Numbers, times and names as people read them. Knows no pages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+MINUS = "\N{MINUS SIGN}"
+NOTHING = "\N{EN DASH}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """In so many significant digits: 0.0123, 12.3, 12300."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    if value and not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.{digits - 1}e}".replace("-", MINUS)
+    whole = f"{value:.{digits}g}"
+    if "e" in whole:
+        whole = f"{float(whole):.0f}"
+    return whole.replace("-", MINUS)
+
+
+def fixed(value: float | None, decimals: int = 3) -> str:
+    """With so many decimals, for a column."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    return f"{value + 0.0:.{decimals}f}".replace("-", MINUS)
+
+
+def signed(value: float | None, decimals: int = 3) -> str:
+    """As `fixed`, with its sign; nothing has none."""
+    shown = fixed(value, decimals)
+    return shown if value is None or value <= 0.0 or not float(f"{value:.{decimals}f}") else f"+{shown}"
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    """Of a fraction: 12.3 %."""
+    return NOTHING if share is None or math.isnan(share) else f"{fixed(100.0 * share, decimals)} %"
+
+
+def signed_percent(share: float | None, decimals: int = 1) -> str:
+    """Of a fraction, with its sign."""
+    return NOTHING if share is None or math.isnan(share) else f"{signed(100.0 * share, decimals)} %"
+
+
+def relative(before: float | None, after: float | None) -> float | None:
+    """The change as a fraction of what was; None where there was nothing."""
+    return None if not before or after is None else after / before - 1.0
+
+
+def version(name: str | None) -> str:
+    """A version, short: the first ten digits of its hash."""
+    return NOTHING if not name else name.removeprefix("sha256:")[:10]
+
+
+def moment(time_ms: float | None) -> str:
+    """Unix time in milliseconds as local time, to the second."""
+    if time_ms is None:
+        return NOTHING
+    return datetime.fromtimestamp(time_ms / 1000.0).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def span(seconds: float) -> str:
+    """How long: 0.35 ms, 12 ms, 3.2 s, 5 min, 3 h, 2 d."""
+    for least, unit, size in ((86400, "d", 86400), (3600, "h", 3600), (120, "min", 60), (1, "s", 1)):
+        if seconds >= least:
+            return f"{number(seconds / size, 2)} {unit}"
+    return f"{number(seconds * 1000.0, 2)} ms"
+
+
+def count(value: float, one: str, more: str | None = None) -> str:
+    """1 request, 2 requests, 12,000 requests."""
+    return f"{value:,.0f} {one if value == 1 else more or one + 's'}"
+
+
+def flat(metrics: Mapping[str, Any], before: str = "") -> dict[str, float]:
+    """Numbers of nested mappings by their path: `vtr.auc`."""
+    found: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{before}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[f"{before}{name}"] = float(value)
+    return found
