@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from model.errors import FulcrumError
 from model.terminal import progress
-from service.commands import fusion, rank, serve
+from service.commands import console, fusion, rank, serve
 from training.commands import (
     calibrate,
     estimate,
@@ -58,6 +58,7 @@ for command in (
     quantize.quantize,
     publish.publish,
     serve.serve,
+    console.console,
     rank.rank,
     simulate.simulate,
 ):

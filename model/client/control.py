@@ -225,8 +225,13 @@ class AsyncControl:
     """
 
     def __init__(self, url: str, most: int = 32) -> None:
-        _, self._shown = endpoint_of(url, "/")
+        self._shown = endpoint_of(url, "/")[1]
         self._http = connections(url, most)
+
+    @property
+    def shown(self) -> str:
+        """Its address, without a login."""
+        return self._shown.rstrip("/")
 
     async def close(self) -> None:
         """Give up the connections."""

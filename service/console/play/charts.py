@@ -53,7 +53,12 @@ def stacked(terms: Mapping[str, float], low: float, high: float, colours: Mappin
         'aria-label="{}, together {}">{}<rect class="zero" x="{:.3f}" y="0" width="0.25" height="14"/>'
         '<rect class="sum" x="{:.3f}" y="0" width="0.6" height="14"><title>together {}</title></rect></svg>'
     ).format(
-        words, signed(total), Markup("").join(parts), -low * scale, min(max(at - 0.3, 0.0), 99.4), signed(total)
+        words,
+        signed(total),
+        Markup("").join(parts),
+        -low * scale,
+        min(max(at - 0.3, 0.0), 99.4),
+        signed(total),
     )
 
 
@@ -92,7 +97,9 @@ def lengths(bins: Sequence[Mapping[str, Any]], before: Mapping[str, Any], after:
         return 6.0 + high * (1.0 - f / top)
 
     drawn = [
-        Markup('<rect class="bin" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}: {} of candidates</title></rect>').format(
+        Markup(
+            '<rect class="bin" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}: {} of candidates</title></rect>'
+        ).format(
             _LEFT + index * wide + 1,
             6.0 + high * (1.0 - (one["candidates"] or 0) / tallest),
             max(wide - 2, 0.5),
@@ -105,7 +112,8 @@ def lengths(bins: Sequence[Mapping[str, Any]], before: Mapping[str, Any], after:
     for name, curve in zip(("before", "after"), curves, strict=True):
         if curve is not None:
             points = " ".join(
-                f"{_LEFT + place * wide:.1f},{y(float(f)):.1f}" for place, f in zip(places, curve, strict=True)
+                f"{_LEFT + place * wide:.1f},{y(float(f)):.1f}"
+                for place, f in zip(places, curve, strict=True)
             )
             drawn.append(Markup('<polyline class="curve {}" points="{}"/>').format(name, points))
     step = max(1, -(-len(known) // 9))
@@ -117,9 +125,9 @@ def lengths(bins: Sequence[Mapping[str, Any]], before: Mapping[str, Any], after:
         if index % step == 0
     ]
     drawn += [
-        Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text><line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
-            _LEFT - 4, y(f) + 4, number(f, 2), _LEFT, _WIDE, y(f), y(f)
-        )
+        Markup(
+            '<text x="{}" y="{:.1f}" text-anchor="end">{}</text><line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
+        ).format(_LEFT - 4, y(f) + 4, number(f, 2), _LEFT, _WIDE, y(f), y(f))
         for f in (0.0, top / 2.0, top)
     ]
     return Markup(

@@ -132,7 +132,12 @@ def statuses(preview: Mapping[str, Any]) -> Markup:
         "Share of the top places by status",
         ("status", "before", "after", "difference"),
         [
-            (one["status"], percent(one["before"]), percent(one["after"]), _points(one["before"], one["after"]))
+            (
+                one["status"],
+                percent(one["before"]),
+                percent(one["after"]),
+                _points(one["before"], one["after"]),
+            )
             for one in preview["exposure"]["status"]
         ],
     )

@@ -164,9 +164,7 @@ def fixed_parts(scene: Mapping[str, Any]) -> list[str]:
     return says
 
 
-def _weight(
-    path: Path, task: str, label: str, term: Mapping[str, Any], usual: float, most: float
-) -> Knob:
+def _weight(path: Path, task: str, label: str, term: Mapping[str, Any], usual: float, most: float) -> Knob:
     """From 0 to twice what is usual, both ways where it is negative."""
     value = float(term.get(path[-1], 0.0))
     high = _rounded_up(max(2.0 * (usual or 1.0), 1.5 * abs(value)))
@@ -206,7 +204,9 @@ def _length(length: Mapping[str, Any]) -> Iterator[Knob]:
     if "mid_s" in length:
         mid = float(length["mid_s"])
         high = _rounded_up(max(120.0, 1.5 * abs(mid)))
-        yield Knob((*at, "mid_s"), group, "middle", mid, min(0.0, -high if mid < 0 else 0.0), high, -1e9, 1e9, "s")
+        yield Knob(
+            (*at, "mid_s"), group, "middle", mid, min(0.0, -high if mid < 0 else 0.0), high, -1e9, 1e9, "s"
+        )
     for index, (seconds, f) in enumerate(length.get("points", ())):
         yield _curve((*at, "points", index, 1), f"f at {seconds:g} s", f)
     edges = [0.0, *length.get("edges_s", ())]

@@ -26,7 +26,9 @@ def request_table(preview: Mapping[str, Any]) -> Markup:
         _row(item, places.get(item["candidate"]), len(preview["before"]), terms, low, high, colours)
         for item, terms in zip(after, shown, strict=True)
     )
-    gone = [item for item in preview["before"] if item["candidate"] not in {one["candidate"] for one in after}]
+    gone = [
+        item for item in preview["before"] if item["candidate"] not in {one["candidate"] for one in after}
+    ]
     left = (
         Markup('<p class="source">Was among them, and is not any more: {}.</p>').format(
             Markup(", ").join(
@@ -57,7 +59,9 @@ def places_before(preview: Mapping[str, Any]) -> dict[int, int]:
 def arrow(before: int | None, after: int, most: int) -> Markup:
     """How a place changed."""
     if before is None:
-        return Markup('<span class="up">\N{BLACK UP-POINTING TRIANGLE}<span class="hidden"> up from below {}</span></span>').format(most)
+        return Markup(
+            '<span class="up">\N{BLACK UP-POINTING TRIANGLE}<span class="hidden"> up from below {}</span></span>'
+        ).format(most)
     if before == after:
         return Markup('<span class="same" aria-label="stays">=</span>')
     kind, sign, word = (

@@ -64,9 +64,10 @@ def _sentence(gaps: Mapping[str, float], total: float) -> str:
     """What speaks for the order, and what against it."""
     way = 1.0 if total >= 0.0 else -1.0
     ordered = sorted(gaps.items(), key=lambda pair: -abs(pair[1]))
-    parts = [
-        f"{name} {signed(gap)}" for name, gap in ordered if gap * way > 0.0
-    ], [f"{name} {signed(gap)}" for name, gap in ordered if gap * way < 0.0]
+    parts = (
+        [f"{name} {signed(gap)}" for name, gap in ordered if gap * way > 0.0],
+        [f"{name} {signed(gap)}" for name, gap in ordered if gap * way < 0.0],
+    )
     if not parts[0]:
         return "no term tells them apart, and the first given stays first"
     against = f", against {', '.join(parts[1])}" if parts[1] else ", and nothing speaks against it"

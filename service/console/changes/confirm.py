@@ -1,0 +1,154 @@
+"""Before something changes: what it will change, in numbers, and why it is done."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from markupsafe import Markup
+from nicegui import ui
+
+from model.client import control
+from model.client.control import RefusedError
+from model.errors import FulcrumError
+from service.console.elements import Kind, button, heading, html
+from service.console.play.impact import impact, in_words
+from service.console.session import Session, differences
+
+_RECENT, _TOP = 300, 10
+
+Do = Callable[[str, int | None], Awaitable[str]]
+"""Does it: given why, and when (Unix time in milliseconds, None for now); says what was done."""
+
+
+async def confirm(
+    session: Session,
+    title: str,
+    press: str,
+    do: Do,
+    *,
+    revision: Mapping[str, Any] | None = None,
+    also: Markup = Markup(""),
+    later: bool = False,
+    kind: Kind = "main",
+) -> None:
+    """Ask, with what would change, and do it.
+
+    Args:
+        session: of the tab.
+        title: what it is, as a heading.
+        press: what the button says.
+        do: does it.
+        revision: what would be active then, whole; its effect over the recent requests is shown.
+        also: more of what would change.
+        later: whether a time may be given.
+        kind: of the button.
+    """
+    active = session.watch.active
+    with ui.context.client, ui.dialog() as dialog, ui.card().classes("ask").props('role="document"'):
+        heading(title)
+        if revision is not None:
+            _differences(session, revision)
+        html(also)
+        effect = html('<p class="muted">Looking at what it would change ...</p>').props('aria-live="polite"')
+        problem = ui.label().classes("bad-text note").props("role=alert")
+        why = ui.input("Why (for the audit)").props("outlined dense autofocus maxlength=500")
+        at = None
+        if later:
+            at = ui.input("At (this machine's time; empty for now)").props(
+                "outlined dense type=datetime-local stack-label"
+            )
+        with ui.element("div").classes("bar"):
+            ui.element("div").classes("spring")
+            button("Cancel", dialog.close)
+            go = button(press, lambda: act(), kind)
+
+        def look() -> None:
+            stale = session.watch.active != active
+            go.set_enabled(bool((why.value or "").strip()) and not stale)
+            if stale and session.watch.active is not None:
+                number = session.watch.active[0]
+                problem.set_text(f"Revision {number} is active since. Close this and look at it first.")
+
+        async def act() -> None:
+            problem.set_text("")
+            go.disable()
+            try:
+                done = await do(
+                    why.value.strip(), _milliseconds(at.value) if at is not None and at.value else None
+                )
+            except FulcrumError as error:
+                problem.set_text(error.detail if isinstance(error, RefusedError) else str(error))
+                go.enable()
+                return
+            dialog.close()
+            ui.notify(done, type="info", position="bottom", color=None, classes="plain")
+            await session.watch.look()
+            session.changed()
+
+        why.on_value_change(look)
+        watching = ui.timer(0.5, look)
+        dialog.on("hide", lambda: (watching.cancel(), dialog.delete()))
+        dialog.props["aria-label"] = title
+        look()
+    dialog.open()
+    if revision is None:
+        effect.set_content("")
+        return
+    with contextlib.suppress(RuntimeError):  # the dialog was closed meanwhile
+        effect.set_content(await _effect(session, revision))
+
+
+async def _effect(session: Session, revision: Mapping[str, Any]) -> Markup:
+    parts = []
+    body = {"revision": revision["revision"], "recent": _RECENT, "top": _TOP}
+    try:
+        for scene in _scenes(session, revision):
+            found = await session.send(control.preview({**body, "scene": scene}))
+            parts.append(
+                Markup("<h3>What it changes in scene {}</h3><p>{}</p>{}").format(
+                    scene, in_words(found, _TOP), impact(found, _TOP) if not parts else ""
+                )
+            )
+    except FulcrumError as error:
+        parts.append(
+            Markup('<p class="bad-text">What it would change cannot be said now: {}</p>').format(error)
+        )
+    return Markup("").join(parts)
+
+
+def _scenes(session: Session, revision: Mapping[str, Any]) -> Sequence[str]:
+    """Scenes that differ, three at most; the default one where none does."""
+    fusion = session.watch.fusion
+    before = fusion["config"]["scenes"] if fusion is not None else {}
+    after = revision["config"]["scenes"]
+    return [name for name in after if after[name] != before.get(name)][:3] or ["default"]
+
+
+def _differences(session: Session, revision: Mapping[str, Any]) -> None:
+    if session.watch.fusion is None:
+        return
+    try:
+        lines = differences(session.watch.fusion["config"], revision["config"])
+    except FulcrumError as error:
+        lines = [str(error)]
+    number = session.watch.fusion["revision"]
+    heading(f"Against the active revision {number}", 3)
+    html(lines_of(lines or ["nothing: the same config"]))
+
+
+def lines_of(lines: Sequence[str], most: int = 40) -> Markup:
+    """Differences, a line each."""
+    shown = [*lines[:most], *([f"and {len(lines) - most} more"] if len(lines) > most else [])]
+    return Markup('<ul class="lines">{}</ul>').format(
+        Markup("").join(Markup("<li>{}</li>").format(one) for one in shown)
+    )
+
+
+def _milliseconds(text: str) -> int:
+    try:
+        return int(datetime.fromisoformat(text).astimezone().timestamp() * 1000)
+    except ValueError:
+        raise FulcrumError(f"{text} is no time; expected such as 2026-11-28T15:00") from None

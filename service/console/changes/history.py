@@ -1,0 +1,265 @@
+"""History: revisions with their differences, what is scheduled, and the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from markupsafe import Markup
+from nicegui import ui
+
+from model.client import control
+from model.client.control import RefusedError
+from model.errors import FulcrumError
+from service.console.changes.activate import activate_dialog, cancel_dialog, rollback_dialog
+from service.console.changes.confirm import lines_of
+from service.console.elements import button, heading, html, panel
+from service.console.play.impact import table
+from service.console.session import Session, differences
+from service.console.words import NOTHING, moment, version
+
+_PAGE = 30
+
+
+class History:
+    """The page of revisions.
+
+    Args:
+        session: of the tab.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._rows: list[dict[str, Any]] = []
+        with panel("Revisions"):
+            with ui.element("div").classes("bar"):
+                self._rollback = button("Roll back ...", self._roll_back, "grave")
+                self._reason = ui.label().classes("reason")
+                self._rollback.props["aria-describedby"] = self._reason.html_id
+            self._schedule = ui.element("div")
+            self._problem = ui.label().classes("bad-text note").props("role=alert")
+            self._list = ui.element("div")
+            self._more = button("Older", self._older)
+        session.on_change.append(self._refresh)
+        session.on_actor.append(self._draw)
+        self._target: int | None = None
+        self._answer: dict[str, Any] = {}
+
+    def _refresh(self) -> None:
+        ui.timer(0.0, self.load, once=True)
+
+    async def load(self) -> None:
+        """The newest revisions."""
+        self._rows = []
+        await self._older()
+
+    async def _older(self) -> None:
+        before = self._rows[-1]["revision"] if self._rows else None
+        try:
+            self._answer = await self._session.send(control.revisions(before, _PAGE))
+        except FulcrumError as error:
+            self._problem.set_text(_why(error))
+            self._draw()
+            return
+        self._problem.set_text("")
+        self._rows += [one for one in self._answer["revisions"] if before is None or one["revision"] < before]
+        await self._find_target()
+        self._draw()
+
+    async def _find_target(self) -> None:
+        """Where a rollback leads: as the service says it, else from the audit, for who may read it."""
+        self._target = self._answer.get("before")
+        if "before" in self._answer or "read" not in self._session.scopes:
+            return
+        try:
+            audit = await self._session.send(control.audit(limit=200))
+        except FulcrumError:
+            return
+        self._target = before_active(audit["events"], self._answer["active"])
+
+    def _draw(self) -> None:
+        session, answer = self._session, self._answer
+        self._list.clear()
+        self._schedule.clear()
+        self._more.set_visibility(bool(answer.get("more")))
+        to = f" to {self._target}" if self._target is not None else ""
+        active = answer.get("active")
+        self._rollback.set_text(f"Roll back from {active}{to} ..." if active is not None else "Roll back ...")
+        reason = session.why_not("activate")
+        self._rollback.set_enabled(reason is None and active is not None)
+        self._reason.set_text(reason or "")
+        schedule = answer.get("schedule")
+        if schedule:
+            with self._schedule, ui.element("div").classes("bar"):
+                ui.label(
+                    f"Scheduled by {schedule['actor']}: revision {schedule['revision']} at "
+                    f"{moment(schedule['at_ms'])}, if {schedule['if_active']} is active then. {schedule['why']}"
+                )
+                button("Take back ...", lambda: cancel_dialog(session, schedule), "grave").set_enabled(
+                    reason is None
+                )
+        with self._list:
+            if not self._rows:
+                ui.label("No revisions to show.").classes("empty")
+                return
+            with ui.element("div").classes("scroll").props('tabindex=0 role=region aria-label="Revisions"'):
+                self._table(reason)
+
+    def _table(self, reason: str | None) -> None:
+        with ui.element("table"):
+            html("Newest first", "hidden").props("tag=caption")
+            with ui.element("thead"), ui.element("tr"):
+                for title in ("revision", "by", "when", "note and changes since its parent", ""):
+                    _cell("th", title).props["scope"] = "col"
+            with ui.element("tbody"):
+                for one in self._rows:
+                    self._row(one, reason)
+
+    def _row(self, one: dict[str, Any], reason: str | None) -> None:
+        number, active = one["revision"], one["revision"] == self._answer.get("active")
+        with ui.element("tr"):
+            name = Markup('<b>{}</b> {}<br><span class="muted" title="{}">{}</span>').format(
+                number,
+                Markup('<span class="now">active</span>') if active else "",
+                one["version"],
+                version(one["version"]),
+            )
+            _cell("th", name).props["scope"] = "row"
+            author = Markup('<span class="cut" title="{}">{}</span><br><span class="muted">{}</span>')
+            _cell("td", author.format(one["author"], one["author"], one["origin"]))
+            _cell("td", moment(one["time_ms"]))
+            parent = f"from {one['parent']}" if one["parent"] is not None else "the first"
+            lines = lines_of(one["summary"], 6)
+            _cell(
+                "td",
+                Markup('<span class="note">{}</span> <span class="muted">{}</span>{}').format(
+                    one["note"], parent, lines
+                ),
+            )
+            with ui.element("td"), ui.element("div").classes("bar"):
+                button(
+                    "Compare",
+                    lambda: compare(self._session, number),
+                    label=f"Compare {number} with the active",
+                )
+                if not active:
+                    press = button(
+                        "Activate ...",
+                        lambda: activate_dialog(self._session, number),
+                        label=f"Activate {number}",
+                    )
+                    press.set_enabled(reason is None)
+
+    async def _roll_back(self) -> None:
+        await rollback_dialog(self._session, self._target)
+
+
+class Audit:
+    """The page of the audit.
+
+    Args:
+        session: of the tab.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._events: list[dict[str, Any]] = []
+        with panel("Audit"):
+            self._problem = ui.label().classes("reason").props("role=status")
+            self._table = html()
+            self._more = button("Older", self._older)
+        self._more.set_visibility(False)
+        refresh: Callable[[], object] = lambda: ui.timer(0.0, self.load, once=True)  # noqa: E731
+        session.on_change.append(lambda: (refresh(), None)[1])
+        session.on_actor.append(lambda: (refresh(), None)[1])
+
+    async def load(self) -> None:
+        """The newest events."""
+        self._events = []
+        reason = self._session.why_not("read")
+        if reason is not None:
+            self._problem.set_text(reason)
+            self._table.set_content("")
+            self._more.set_visibility(False)
+            return
+        await self._older()
+
+    async def _older(self) -> None:
+        before = self._events[-1]["event"] if self._events else None
+        try:
+            answer = await self._session.send(control.audit(before, _PAGE))
+        except FulcrumError as error:
+            self._problem.set_text(_why(error))
+            return
+        self._problem.set_text("")
+        self._events += answer["events"]
+        self._more.set_visibility(answer["more"])
+        rows = [
+            (
+                str(one["event"]),
+                moment(one["time_ms"]),
+                Markup('<span class="cut" title="{}">{}</span>').format(one["actor"], one["actor"]),
+                one["action"].replace("_", " "),
+                _named(one["before"]),
+                _named(one["after"]),
+                Markup('<span class="note">{}</span>').format(one["why"]),
+            )
+            for one in self._events
+        ]
+        headers = ("event", "when", "who", "what", "before", "after", "why")
+        empty = '<p class="empty">Nothing was changed yet.</p>'
+        self._table.set_content(table("Newest first", headers, rows, names=7, hidden=True) if rows else empty)
+
+
+async def compare(session: Session, number: int) -> None:
+    """Show what a revision has that the active one has not."""
+    try:
+        revision = await session.send(control.revision(number))
+        fusion = session.watch.fusion
+        lines = differences(fusion["config"], revision["config"]) if fusion is not None else []
+    except FulcrumError as error:
+        lines = [_why(error)]
+    with ui.context.client, ui.dialog() as dialog, ui.card().classes("ask"):
+        dialog.props["aria-label"] = f"Revision {number}"
+        dialog.on("hide", dialog.delete)
+        heading(f"Revision {number} against the active one")
+        html(lines_of(lines or ["nothing: the same config"], 200))
+        with ui.element("div").classes("bar"):
+            ui.element("div").classes("spring")
+            button("Close", dialog.close)
+    dialog.open()
+
+
+def before_active(events: list[dict[str, Any]], active: int) -> int | None:
+    """The revision that was active before the active one, of audit events, newest first; None if unknown."""
+    trail: list[int] = []
+    for event in reversed(events):
+        after = (event["after"] or {}).get("revision")
+        activates = event["action"] in ("store_seeded", "revision_activated") or (event["after"] or {}).get(
+            "active"
+        )
+        if event["action"] == "revision_rolled_back" and trail:
+            trail = trail[: max((at for at, one in enumerate(trail) if one == after), default=-1) + 1]
+        elif activates and after is not None:
+            before = (event["before"] or {}).get("revision")
+            trail += [one for one in (before, after) if one is not None and trail[-1:] != [one]]
+    return trail[-2] if len(trail) > 1 and trail[-1] == active else None
+
+
+def _cell(tag: str, content: str | Markup) -> ui.html:
+    return ui.html(Markup("{}").format(content), sanitize=False, tag=tag)
+
+
+def _named(value: Mapping[str, Any] | None) -> str:
+    if not value:
+        return NOTHING
+    parts = [
+        f"{name} {version(item) if str(item).startswith('sha256:') else item}"
+        for name, item in value.items()
+        if name in ("revision", "bundle", "parent", "active", "if_active")
+    ]
+    return ", ".join([*parts, *([f"at {moment(value['at_ms'])}"] if "at_ms" in value else [])])
+
+
+def _why(error: FulcrumError) -> str:
+    return error.detail if isinstance(error, RefusedError) else str(error)

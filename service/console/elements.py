@@ -1,0 +1,81 @@
+"""Elements that all pages have in common: buttons, panels, and why something cannot be pressed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from markupsafe import Markup
+from nicegui import ui
+
+from service.console.session import Session
+
+Kind = Literal["plain", "main", "grave"]
+
+
+def html(content: str | Markup = "", classes: str = "") -> ui.html:
+    """Markup of the console's own, of which all that came from elsewhere was escaped."""
+    return ui.html(content, sanitize=False).classes(classes)
+
+
+def heading(text: str, level: int = 2) -> ui.html:
+    """A heading."""
+    return ui.html(Markup("{}").format(text), sanitize=False, tag=f"h{level}")
+
+
+@contextmanager
+def panel(title: str, classes: str = "") -> Iterator[ui.element]:
+    """A part of a page with a name."""
+    with ui.element("section").classes(f"panel {classes}").props(f'aria-label="{title}"') as section:
+        heading(title)
+        yield section
+
+
+def button(text: str, press: Callable[..., Any], kind: Kind = "plain", label: str | None = None) -> ui.button:
+    """A button; `label` is what it is called where its text alone would not say enough."""
+    made = ui.button(text, on_click=press, color=None).props("unelevated no-caps").classes(kind)
+    if label is not None:
+        made.props["aria-label"] = label
+    return made
+
+
+def line(label: str, value: str = "", **props: Any) -> ui.input:
+    """A field of one line."""
+    made = ui.input(label, value=value).props("outlined dense")
+    made.props.update(props)
+    return made
+
+
+class Gate:
+    """Buttons that need a scope: disabled while the actor lacks it, with the reason beside them.
+
+    Args:
+        session: of the tab.
+        scope: that is needed.
+        buttons: these.
+        also: another reason, asked each time; None where there is none.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        scope: str,
+        *buttons: ui.button,
+        also: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._session, self._scope, self._buttons, self._also = session, scope, buttons, also
+        self._reason = ui.label().classes("reason")
+        for each in buttons:
+            each.props["aria-describedby"] = self._reason.html_id
+        session.on_actor.append(self.look)
+        session.on_base.append(self.look)
+        self.look()
+
+    def look(self) -> None:
+        """Enable or disable."""
+        reason = self._session.why_not(self._scope) or self._also()
+        for each in self._buttons:
+            each.set_enabled(reason is None)
+        self._reason.set_text(reason or "")
+        self._reason.set_visibility(reason is not None)

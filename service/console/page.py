@@ -1,0 +1,193 @@
+"""The page of one browser tab: what is in force, who is signed in, and the parts of the console below."""
+
+from __future__ import annotations
+
+import time
+
+from nicegui import app, ui
+
+from model.client.control import RefusedError
+from model.errors import FulcrumError
+from service.console.changes.history import Audit, History
+from service.console.changes.propose import Propose
+from service.console.elements import button, heading, html
+from service.console.play.page import Play
+from service.console.session import Session
+from service.console.state.page import State
+from service.console.watch import Watch
+from service.console.words import moment, span, version
+
+_PARTS = ("Play", "Propose", "History", "Audit", "State")
+_THEMES: tuple[tuple[bool | None, str], ...] = ((None, "as the system"), (False, "light"), (True, "dark"))
+
+
+class Page:
+    """One tab.
+
+    Args:
+        watch: of the service.
+        url: of the service, as it is shown.
+    """
+
+    def __init__(self, watch: Watch, url: str) -> None:
+        self._watch, self._url = watch, url
+        self.session = Session(watch)
+        self._theme = ui.dark_mode(None)
+
+    async def build(self) -> None:
+        """Make the page, and keep it up to date."""
+        self._header()
+        self._banners = ui.element("div").props('role="status" aria-live="polite"')
+        client = ui.context.client
+        await client.connected()
+        await self.session.resume(app.storage.tab)
+        self._theme.set_value(app.storage.tab.get("dark"))
+        if self.session.base is None:
+            self.session.take_base()
+        self._parts()
+        self._said: object = None
+        ui.timer(0.25, self._look)
+        self.session.on_actor.append(self._say_who)
+        self._say_who()
+        client.on_delete(self.play.previews.close)
+        self.play.previews.want()
+
+    def _header(self) -> None:
+        with ui.header():
+            heading("Fulcrum console", 1)
+            self._facts = html(classes="facts")
+            ui.element("div").classes("spring")
+            self._who = ui.label().classes("muted")
+            self._sign = button("Sign in ...", self._sign_in_or_out)
+            button("Theme", self._next_theme, label="Theme: light, dark, or as the system")
+
+    def _parts(self) -> None:
+        with ui.tabs().props(
+            'align=left dense no-caps mobile-arrows aria-label="Parts of the console"'
+        ) as tabs:
+            for name in _PARTS:
+                ui.tab(name)
+        first = app.storage.tab.get("part", _PARTS[0])
+        with ui.tab_panels(tabs, value=first, animated=False).classes("w-full"):
+            with ui.tab_panel("Play"):
+                self.play = Play(self.session)
+            with ui.tab_panel("Propose"):
+                Propose(self.session)
+            with ui.tab_panel("History"):
+                history = History(self.session)
+            with ui.tab_panel("Audit"):
+                audit = Audit(self.session)
+            with ui.tab_panel("State"):
+                state = State(self.session)
+
+        async def turned(name: str) -> None:
+            app.storage.tab["part"] = name
+            state.show(name == "State")
+            if name in ("History", "Audit", "State"):
+                await {"History": history, "Audit": audit, "State": state}[name].load()  # type: ignore[attr-defined]
+
+        tabs.on_value_change(lambda event: turned(event.value))
+        if first != "Play":
+            ui.timer(0.0, lambda: turned(first), once=True)
+
+    def _look(self) -> None:
+        """What is in force, and whether something is to be said of it."""
+        watch, session = self._watch, self.session
+        if session.base is None and watch.fusion is not None:
+            session.take_base()
+        schedule = (watch.fusion or {}).get("schedule")
+        away_s = int(time.time() - watch.since) if watch.problem is not None else None
+        said = (watch.active, session.active, away_s, str(schedule), session.edited)
+        if said == self._said:
+            return
+        news = self._said is not None and self._said[0] != watch.active  # type: ignore[index]
+        self._said = said
+        self._show_facts()
+        self._banners.clear()
+        with self._banners:
+            if away_s is not None:
+                self._say_away(away_s)
+            if session.stale:
+                self._say_stale()
+        if news:
+            session.changed()
+
+    def _show_facts(self) -> None:
+        watch = self._watch
+        dot = "dot" if watch.problem is None else "dot away"
+        state = "" if watch.problem is None else "away"
+        facts = [
+            f'<span class="url" title="{self._url}"><span class="{dot}"></span>{self._url} {state}</span>'
+        ]
+        if watch.active is not None:
+            number, name = watch.active
+            what = f"revision <b>{number}</b>" if number is not None else "config"
+            facts.append(f'<span title="{name}">{what} {version(name)}</span>')
+        schedule = (watch.fusion or {}).get("schedule")
+        if schedule:
+            facts.append(f"<span>revision {schedule['revision']} at {moment(schedule['at_ms'])}</span>")
+        self._facts.set_content("".join(facts))
+
+    def _say_away(self, seconds: int) -> None:
+        kept = " Your edits are kept." if self.session.edited else ""
+        with ui.element("div").classes("banner bad"):
+            ui.label(
+                f"No answer for {span(max(seconds, 1))}; trying again each second.{kept} {self._watch.problem}"
+            ).classes("note")
+
+    def _say_stale(self) -> None:
+        number = self._watch.fusion["revision"] if self._watch.fusion is not None else None
+        name = f"Revision {number}" if number is not None else "Another config"
+        base = self.session.base["revision"] if self.session.base is not None else None
+        yours = f"your edits are of {base}" if self.session.edited else f"this page shows {base}"
+        with ui.element("div").classes("banner warn"):
+            ui.label(f"{name} is active since {moment(1000 * self._watch.changed)}; {yours}.")
+            if self.session.edited:
+                button(f"Put my edits upon {number}", lambda: self.session.take_base(keep_edits=True), "main")
+                button("Give them up and reload", self.session.take_base)
+            else:
+                button("Reload", self.session.take_base, "main")
+
+    def _say_who(self) -> None:
+        session = self.session
+        scopes = ", ".join(sorted(session.scopes - {"admin"})) or "nothing more than looking"
+        self._who.set_text("read only" if session.actor is None else f"{session.actor}: {scopes}")
+        self._sign.set_text("Sign in ..." if session.actor is None else "Sign out")
+
+    def _next_theme(self) -> None:
+        values = [value for value, _ in _THEMES]
+        value, name = _THEMES[(values.index(self._theme.value) + 1) % len(_THEMES)]
+        self._theme.set_value(value)
+        app.storage.tab["dark"] = value
+        ui.notify(f"Theme: {name}", color=None, position="bottom", classes="plain")
+
+    def _sign_in_or_out(self) -> None:
+        if self.session.actor is not None:
+            self.session.sign_out()
+            return
+        with ui.dialog() as dialog, ui.card().classes("ask"):
+            dialog.props["aria-label"] = "Sign in"
+            dialog.on("hide", dialog.delete)
+            heading("Sign in")
+            ui.label(
+                "A token of the service's tokens file. It is kept in the console's memory, for this tab, until "
+                "you sign out; the browser keeps none of it."
+            ).classes("muted")
+            token = ui.input("Token", password=True).props("outlined dense autofocus autocomplete=off")
+            problem = ui.label().classes("bad-text note").props("role=alert")
+
+            async def sign_in() -> None:
+                try:
+                    await self.session.sign_in((token.value or "").strip())
+                except FulcrumError as error:
+                    known = error.detail if isinstance(error, RefusedError) else str(error)
+                    problem.set_text(known)
+                    return
+                dialog.close()
+
+            token.on("keydown.enter", sign_in)
+            with ui.element("div").classes("bar"):
+                ui.element("div").classes("spring")
+                button("Cancel", dialog.close)
+                button("Sign in", sign_in, "main")
+        dialog.open()

@@ -1,0 +1,110 @@
+"""Play: sliders to the left, and to the right what they would change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nicegui import ui
+
+from service.console.elements import button, html, panel
+from service.console.play.controls import Controls
+from service.console.play.impact import impact
+from service.console.play.previews import MOST_TOP, Previews
+from service.console.play.request_table import request_name, request_table
+from service.console.play.why import name_of, why
+from service.console.session import Session
+from service.console.words import span
+
+
+class Play:
+    """The page.
+
+    Args:
+        session: of the tab.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._one: Mapping[str, Any] = {}
+        with ui.element("div").classes("split"):
+            with ui.element("div").classes("stacked"):
+                self._controls = Controls(session)
+            with ui.element("div").classes("stacked"):
+                self._build_one()
+                self._build_every()
+        self.previews = Previews(session, self._show, self._say)
+
+    def _build_one(self) -> None:
+        with panel("One request, active and edited"):
+            with ui.element("div").classes("bar"):
+                button("\N{LEFTWARDS ARROW}", lambda: self._pick(-1), label="Previous request")
+                button("\N{RIGHTWARDS ARROW}", lambda: self._pick(1), label="Next request")
+                self._name = ui.label().classes("muted")
+            self._table = html()
+            with ui.element("div").classes("bar"):
+                self._which = [
+                    ui.select({}, label=label, on_change=self._explain).props("outlined dense options-dense")
+                    for label in ("Why is", "above")
+                ]
+                for select in self._which:
+                    select.style("min-width: 180px; max-width: 100%")
+            self._why = html()
+
+    def _build_every(self) -> None:
+        with panel("Recent requests"):
+            with ui.element("div").classes("bar"):
+                recent = ui.select([50, 100, 300, 1000], value=300, label="Requests")
+                top = ui.select([1, 5, 10, 20, MOST_TOP], value=10, label="Top")
+                for select, name in ((recent, "recent"), (top, "top")):
+                    select.props("outlined dense options-dense").style("min-width: 92px")
+                    select.on_value_change(lambda event, name=name: self._set(name, event.value))
+                button("Newest requests", self._newest)
+                self._took = ui.label().classes("muted took")
+            self._problem = ui.label().classes("bad-text note").props("role=alert")
+            self._impact = html().props('aria-live="off"')
+
+    def _show(self, one: Mapping[str, Any], every: Mapping[str, Any]) -> None:
+        self._one = one
+        self._impact.set_content(impact(every, self.previews.top))
+        self._table.set_content(request_table(one))
+        self._name.set_text(request_name(one) if one.get("after") else "")
+        self._took.set_text(f"answered in {span(self.previews.took_s)}")
+        self._took.props["data-took-ms"] = round(1000.0 * self.previews.took_s, 1)
+        self._controls.show_bins((every.get("exposure") or {}).get("video_len", ()))
+        self._offer()
+        self._explain()
+
+    def _say(self, problem: str | None) -> None:
+        self._problem.set_text(problem or "")
+
+    def _offer(self) -> None:
+        """The request's items, to choose two of."""
+        offered = {
+            item["candidate"]: f"{item['rank']}. {name_of(item)[:40]}" for item in self._one.get("after", ())
+        }
+        for place, select in enumerate(self._which):
+            chosen = select.value if select.value in offered else next(iter([*offered][place:]), None)
+            if select.options != offered or select.value != chosen:
+                select.set_options(offered, value=chosen)
+
+    def _explain(self) -> None:
+        one, other = (select.value for select in self._which)
+        says = ""
+        for side, under in (("after", "the edited config"), ("before", "the active config")):
+            items = {item["candidate"]: item for item in self._one.get(side, ())}
+            if one in items and other in items and one != other:
+                says += why(items[one], items[other], under)
+        self._why.set_content(says or '<p class="muted">Choose two items that both have a place here.</p>')
+
+    def _pick(self, step: int) -> None:
+        self.previews.pick += step
+        self.previews.want()
+
+    def _set(self, name: str, value: int) -> None:
+        setattr(self.previews, name, value)
+        self.previews.want()
+
+    def _newest(self) -> None:
+        self._session.remember_sample(None)
+        self.previews.want()

@@ -1,0 +1,103 @@
+"""Previews while someone edits: one at a time, and always of the latest edit. Knows no elements."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from model.client import control
+from model.client.control import RefusedError, UnreachableError
+from model.errors import FulcrumError
+from service.console.session import Session
+
+_PAUSE_S = 0.02
+"""What is edited within it is previewed together."""
+_AGAIN_S = 1.0
+MOST_TOP = 50
+
+
+class Previews:
+    """Asks for what the edited config would change, over all requests of the sample and for one.
+
+    Args:
+        session: of the tab.
+        show: called with the answers: of one request, of all; each None where it is not known.
+        problem: called with why there is none; with None once there is.
+
+    Attributes:
+        recent: requests that are asked for.
+        top: places that count.
+        pick: the request that is looked at, from 0.
+        took_s: seconds that the last answers took together.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        show: Callable[[Mapping[str, Any], Mapping[str, Any]], None],
+        problem: Callable[[str | None], None],
+    ) -> None:
+        self.recent, self.top, self.pick = 300, 10, 0
+        self.took_s = 0.0
+        self._session, self._show, self._problem = session, show, problem
+        self._wanted = self._running = self._closed = False
+        session.on_edit.append(self.want)
+        session.on_base.append(self.want)
+        session.on_actor.append(self.want)
+
+    def want(self) -> None:
+        """Something was edited: ask as soon as the last answer has come."""
+        if self._session.base is None or self._closed:
+            return
+        self._wanted = True
+        if not self._running:
+            self._running = True
+            self._task = asyncio.ensure_future(self._run())
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._closed = True
+
+    async def _run(self) -> None:
+        try:
+            while self._wanted and not self._closed:
+                await asyncio.sleep(_PAUSE_S)
+                self._wanted = False
+                try:
+                    await self._ask()
+                except FulcrumError as error:
+                    self._problem(_in_words(error))
+                    if _passes(error):
+                        self._wanted = True
+                        await asyncio.sleep(_AGAIN_S)
+        finally:
+            self._running = False
+
+    async def _ask(self) -> None:
+        session, began = self._session, time.monotonic()
+        body = {"config": session.config, "scene": session.scene, "recent": self.recent, "top": self.top}
+        if session.sample_id is not None:
+            body["sample_id"] = session.sample_id
+        every = await session.send(control.preview(body))
+        if every["sample_id"] != session.sample_id:
+            session.remember_sample(every["sample_id"])
+        one: Mapping[str, Any] = {"requests": 0}
+        if every["requests"]:
+            self.pick %= every["requests"]
+            body |= {"sample_id": every["sample_id"], "pick": self.pick}
+            one = await session.send(control.preview(body))
+        self.took_s = time.monotonic() - began
+        if not self._closed:
+            self._problem(None)
+            self._show(one, every)
+
+
+def _passes(error: FulcrumError) -> bool:
+    """Whether to ask again by and by."""
+    return isinstance(error, UnreachableError) or (isinstance(error, RefusedError) and error.status == 503)
+
+
+def _in_words(error: FulcrumError) -> str:
+    return error.detail if isinstance(error, RefusedError) else str(error)

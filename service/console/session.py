@@ -1,0 +1,210 @@
+"""One browser tab: whose token it has, which config it edits, and what it was made from. Knows no elements."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any
+
+import orjson
+
+from model.client import control
+from model.errors import FulcrumError
+from model.fusion import DEFAULT_SCENE, FusionConfig, parse_fusion
+from model.fusion.changes import changes
+from service.console.watch import Active, Watch
+
+_KEPT = ("token", "base", "config", "scene", "sample_id")
+_SCOPES = frozenset({"read", "propose", "activate", "admin"})
+
+
+class Session:
+    """What a tab knows. It is kept in the console's memory for the tab, so that a reload loses no edit.
+
+    Args:
+        watch: of the service.
+
+    Attributes:
+        actor: whose token it is; None for one who may only look.
+        base: the answer to GET /v1/fusion that the edits began with; None before the first.
+        config: the edited config's document.
+        scene: which of its scenes is looked at.
+        sample_id: of the recent requests that previews are made of.
+        on_edit, on_base, on_actor, on_change: called when the config was edited, another base was taken,
+            someone signed in or out, and something was changed in the service.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.actor: str | None = None
+        self.scopes: frozenset[str] = frozenset()
+        self.base: Mapping[str, Any] | None = None
+        self.config: dict[str, Any] = {}
+        self.scene = DEFAULT_SCENE
+        self.sample_id: str | None = None
+        self.on_edit: list[Callable[[], None]] = []
+        self.on_base: list[Callable[[], None]] = []
+        self.on_actor: list[Callable[[], None]] = []
+        self.on_change: list[Callable[[], None]] = []
+        self._token: str | None = None
+        self._kept: MutableMapping[str, Any] = {}
+
+    async def resume(self, kept: MutableMapping[str, Any]) -> None:
+        """Go on with what was kept for the tab, and keep things there from now on.
+
+        Args:
+            kept: of the server's memory, the tab's own.
+        """
+        self._kept = kept
+        if kept.get("base"):
+            self.base, self.config = kept["base"], copy.deepcopy(kept["config"])
+            self.scene, self.sample_id = kept["scene"], kept["sample_id"]
+        if kept.get("token"):
+            try:
+                await self.sign_in(kept["token"])
+            except FulcrumError:
+                self.sign_out()
+
+    async def send(self, call: control.Call, within_s: float = 30.0) -> Any:
+        """Ask the service, as the actor.
+
+        Raises:
+            FulcrumError: it refused, or is away.
+        """
+        return await self.watch.service.send(call, self._token, within_s)
+
+    async def sign_in(self, token: str) -> None:
+        """Ask with this token from now on.
+
+        Raises:
+            FulcrumError: the service does not know it, or is away.
+        """
+        found = await self.watch.service.send(control.actor(), token)
+        scopes = frozenset(found["scopes"])
+        self._token, self.actor = token, found["actor"]
+        self.scopes = _SCOPES if "admin" in scopes else scopes
+        self._keep()
+        _call(self.on_actor)
+
+    def sign_out(self) -> None:
+        """Look only."""
+        self._token, self.actor, self.scopes = None, None, frozenset()
+        self._keep()
+        _call(self.on_actor)
+
+    def why_not(self, scope: str) -> str | None:
+        """Why something that needs a scope cannot be done now; None where it can."""
+        if self.base is not None and self.base["revision"] is None:
+            return "the service keeps no revisions; start it with --control"
+        if scope in self.scopes:
+            return None
+        who = "sign in" if self.actor is None else f"{self.actor} may not"
+        return f"needs the scope {scope}: {who}"
+
+    @property
+    def active(self) -> Active | None:
+        """What the edits are made from."""
+        return None if self.base is None else (self.base["revision"], self.base["version"])
+
+    @property
+    def stale(self) -> bool:
+        """Whether another config is in force than the one that the edits are made from."""
+        return self.base is not None and self.watch.active is not None and self.active != self.watch.active
+
+    @property
+    def edited(self) -> bool:
+        """Whether the config differs from its base."""
+        return self.base is not None and self.config != self.base["config"]
+
+    def take_base(self, keep_edits: bool = False) -> None:
+        """Begin with the config in force; with what was edited upon the old one, or without."""
+        if self.watch.fusion is None:
+            return
+        new = copy.deepcopy(dict(self.watch.fusion))
+        config = copy.deepcopy(new["config"])
+        if keep_edits and self.base is not None:
+            config = merged(self.base["config"], self.config, config)
+        self.base, self.config = new, config
+        if self.scene not in config["scenes"]:
+            self.scene = DEFAULT_SCENE
+        self._keep()
+        _call(self.on_base)
+
+    def edit(self, scene: Mapping[str, Any]) -> None:
+        """Another document for the scene that is looked at."""
+        self.config["scenes"][self.scene] = dict(scene)
+        self._keep()
+        _call(self.on_edit)
+
+    def replace(self, config: Mapping[str, Any]) -> None:
+        """Another config."""
+        self.config = copy.deepcopy(dict(config))
+        if self.scene not in self.config["scenes"]:
+            self.scene = DEFAULT_SCENE
+        self._keep()
+        _call(self.on_base)
+
+    def look_at(self, scene: str) -> None:
+        """Another scene."""
+        self.scene = scene
+        self._keep()
+
+    def remember_sample(self, sample_id: str | None) -> None:
+        """The recent requests to go on with."""
+        self.sample_id = sample_id
+        self._keep()
+
+    def differences(self) -> list[str]:
+        """What was edited, a line each.
+
+        Raises:
+            FusionError: the config cannot be used as it is.
+        """
+        return [] if self.base is None else differences(self.base["config"], self.config)
+
+    def changed(self) -> None:
+        """Something was changed in the service: look again."""
+        _call(self.on_change)
+
+    def _keep(self) -> None:
+        values = (self._token, self.base, copy.deepcopy(self.config), self.scene, self.sample_id)
+        self._kept.update(zip(_KEPT, values, strict=True))
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What differs between two configs' documents, a line each.
+
+    Raises:
+        FusionError: one of them cannot be used.
+    """
+    return changes(parsed(before), parsed(after))
+
+
+def parsed(config: Mapping[str, Any]) -> FusionConfig:
+    """A config of its document.
+
+    Raises:
+        FusionError: it is none.
+    """
+    return parse_fusion(orjson.dumps(config).decode())
+
+
+def merged(base: Any, edited: Any, onto: Any) -> Any:
+    """What was edited upon `base`, upon another document: values that were not edited are its own."""
+    if isinstance(base, Mapping) and isinstance(edited, Mapping) and isinstance(onto, Mapping):
+        found = dict(onto)
+        for key in {**base, **edited}:
+            if key not in edited:
+                found.pop(key, None)
+            elif key not in base or key not in onto:
+                if key not in base or edited[key] != base[key]:
+                    found[key] = copy.deepcopy(edited[key])
+            else:
+                found[key] = merged(base[key], edited[key], onto[key])
+        return found
+    return copy.deepcopy(onto if edited == base else edited)
+
+
+def _call(listeners: list[Callable[[], None]]) -> None:
+    for listener in listeners:
+        listener()
