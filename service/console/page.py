@@ -93,7 +93,8 @@ class Page:
     def _look(self) -> None:
         """What is in force, and whether something is to be said of it."""
         watch, session = self._watch, self.session
-        if session.base is None and watch.fusion is not None:
+        mine = watch.fusion is not None and watch.fusion["config"] == session.config
+        if session.base is None or (session.stale and mine):
             session.take_base()
         schedule = (watch.fusion or {}).get("schedule")
         away_s = int(time.time() - watch.since) if watch.problem is not None else None
@@ -159,7 +160,7 @@ class Page:
         value, name = _THEMES[(values.index(self._theme.value) + 1) % len(_THEMES)]
         self._theme.set_value(value)
         app.storage.tab["dark"] = value
-        ui.notify(f"Theme: {name}", color=None, position="bottom", classes="plain")
+        ui.notify(f"Theme: {name}", position="bottom", classes="said")
 
     def _sign_in_or_out(self) -> None:
         if self.session.actor is not None:

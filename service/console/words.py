@@ -27,7 +27,7 @@ def fixed(value: float | None, decimals: int = 3) -> str:
     """With so many decimals, for a column."""
     if value is None or math.isnan(value):
         return NOTHING
-    return f"{value + 0.0:.{decimals}f}".replace("-", MINUS)
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", MINUS)
 
 
 def signed(value: float | None, decimals: int = 3) -> str:

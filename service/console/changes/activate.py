@@ -74,6 +74,8 @@ async def _fetched(session: Session, number: int) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = await session.send(control.revision(number))
     except FulcrumError as error:
-        ui.notify(error.detail if isinstance(error, RefusedError) else str(error), type="warning", color=None)
+        ui.notify(
+            error.detail if isinstance(error, RefusedError) else str(error), position="bottom", classes="said"
+        )
         return None
     return found

@@ -49,10 +49,13 @@ async def confirm(
     active = session.watch.active
     with ui.context.client, ui.dialog() as dialog, ui.card().classes("ask").props('role="document"'):
         heading(title)
-        if revision is not None:
-            _differences(session, revision)
-        html(also)
-        effect = html('<p class="muted">Looking at what it would change ...</p>').props('aria-live="polite"')
+        with ui.element("div").classes("what"):
+            if revision is not None:
+                _differences(session, revision)
+            html(also)
+            effect = html('<p class="muted">Looking at what it would change ...</p>').props(
+                'aria-live="polite"'
+            )
         problem = ui.label().classes("bad-text note").props("role=alert")
         why = ui.input("Why (for the audit)").props("outlined dense autofocus maxlength=500")
         at = None
@@ -84,7 +87,7 @@ async def confirm(
                 go.enable()
                 return
             dialog.close()
-            ui.notify(done, type="info", position="bottom", color=None, classes="plain")
+            ui.notify(done, position="bottom", classes="said")
             await session.watch.look()
             session.changed()
 
@@ -108,9 +111,9 @@ async def _effect(session: Session, revision: Mapping[str, Any]) -> Markup:
         for scene in _scenes(session, revision):
             found = await session.send(control.preview({**body, "scene": scene}))
             parts.append(
-                Markup("<h3>What it changes in scene {}</h3><p>{}</p>{}").format(
-                    scene, in_words(found, _TOP), impact(found, _TOP) if not parts else ""
-                )
+                Markup(
+                    "<h3>What it changes in scene {}</h3><p>{}</p><details><summary>Tables</summary>{}</details>"
+                ).format(scene, in_words(found, _TOP), impact(found, _TOP))
             )
     except FulcrumError as error:
         parts.append(

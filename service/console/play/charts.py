@@ -20,7 +20,7 @@ from service.console.words import number, percent, signed
 SERIES = 12
 """Colours of terms: s0 to s11; more begin anew."""
 
-_WIDE, _HIGH, _LEFT, _BOTTOM = 560.0, 150.0, 34.0, 18.0
+_WIDE, _HIGH, _LEFT, _BOTTOM = 380.0, 150.0, 30.0, 18.0
 
 
 class _OfScene(Frozen):
@@ -116,10 +116,13 @@ def lengths(bins: Sequence[Mapping[str, Any]], before: Mapping[str, Any], after:
                 for place, f in zip(places, curve, strict=True)
             )
             drawn.append(Markup('<polyline class="curve {}" points="{}"/>').format(name, points))
-    step = max(1, -(-len(known) // 9))
+    step = max(1, -(-len(known) // 7))
     drawn += [
         Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
-            _LEFT + index * wide, _HIGH - 4.0, "start" if not index else "middle", _seconds(edge)
+            _LEFT + index * wide,
+            _HIGH - 4.0,
+            "end" if index == len(known) else "middle" if index else "start",
+            _seconds(edge),
         )
         for index, edge in enumerate(edges)
         if index % step == 0

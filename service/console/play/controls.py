@@ -12,6 +12,7 @@ from model.errors import FulcrumError
 from service.console.elements import button, html, panel
 from service.console.play.charts import lengths
 from service.console.play.knobs import KINDS, STEPS, Knob, fixed_parts, knobs, with_kind, with_value
+from service.console.play.range import Range
 from service.console.session import Session
 from service.console.words import number
 
@@ -169,8 +170,7 @@ class _Row:
         self._knob, self._base, self._turn, self._value = knob, base, turn, knob.value
         name = knob.label + (f", {knob.unit}" if knob.unit else "")
         ui.label(name)
-        self._slider = ui.slider(min=0, max=STEPS, value=knob.at(knob.value), on_change=self._slid)
-        self._slider.props["aria-label"] = knob.name
+        self._slider = Range(STEPS, knob.at(knob.value), knob.name, self._slid)
         self._slider.props["aria-valuetext"] = number(knob.value)
         self._field = ui.number(value=knob.value, format="%.6g", on_change=self._typed)
         self._field.props("outlined dense hide-bottom-space debounce=150").classes("number")

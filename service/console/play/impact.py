@@ -163,8 +163,7 @@ def _difference(before: float | None, after: float | None) -> str:
     if before is None or after is None:
         return NOTHING
     difference = after - before
-    size = abs(difference)
-    return ("+" if difference > 0.0 else "") + (number(difference, 2) if size else "0")
+    return ("+" if difference > 0.0 else "") + number(difference)
 
 
 def _points(before: float | None, after: float | None) -> str:

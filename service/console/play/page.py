@@ -27,12 +27,15 @@ class Play:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._one: Mapping[str, Any] = {}
+        self._chosen: list[int | None] = [None, None]
+        self._offering = False
         with ui.element("div").classes("split"):
-            with ui.element("div").classes("stacked"):
+            with ui.element("div").classes("stacked controls"):
                 self._controls = Controls(session)
-            with ui.element("div").classes("stacked"):
-                self._build_one()
+            with ui.element("div").classes("stacked every"):
                 self._build_every()
+            with ui.element("div").classes("stacked one"):
+                self._build_one()
         self.previews = Previews(session, self._show, self._say)
 
     def _build_one(self) -> None:
@@ -44,7 +47,7 @@ class Play:
             self._table = html()
             with ui.element("div").classes("bar"):
                 self._which = [
-                    ui.select({}, label=label, on_change=self._explain).props("outlined dense options-dense")
+                    ui.select({}, label=label, on_change=self._choose).props("outlined dense options-dense")
                     for label in ("Why is", "above")
                 ]
                 for select in self._which:
@@ -83,15 +86,24 @@ class Play:
         offered = {
             item["candidate"]: f"{item['rank']}. {name_of(item)[:40]}" for item in self._one.get("after", ())
         }
+        self._offering = True
         for place, select in enumerate(self._which):
-            chosen = select.value if select.value in offered else next(iter([*offered][place:]), None)
+            mine = self._chosen[place]
+            chosen = mine if mine in offered else next(iter([*offered][place:]), None)
             if select.options != offered or select.value != chosen:
                 select.set_options(offered, value=chosen)
+        self._offering = False
+
+    def _choose(self) -> None:
+        if not self._offering:
+            self._chosen = [select.value for select in self._which]
+            self._explain()
 
     def _explain(self) -> None:
         one, other = (select.value for select in self._which)
         says = ""
-        for side, under in (("after", "the edited config"), ("before", "the active config")):
+        sides = (("after", "the edited config"), ("before", "the active config"))
+        for side, under in sides if self._session.edited else sides[1:]:
             items = {item["candidate"]: item for item in self._one.get(side, ())}
             if one in items and other in items and one != other:
                 says += why(items[one], items[other], under)

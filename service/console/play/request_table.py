@@ -10,7 +10,7 @@ from markupsafe import Markup
 from service.console.play.charts import SERIES, extent, stacked
 from service.console.play.impact import EMPTY
 from service.console.play.why import name_of, terms_of
-from service.console.words import NOTHING, count, number
+from service.console.words import NOTHING, count, fixed, number
 
 
 def request_table(preview: Mapping[str, Any]) -> Markup:
@@ -45,7 +45,7 @@ def request_table(preview: Mapping[str, Any]) -> Markup:
         '{}<div class="scroll" tabindex="0" role="region" aria-label="The request under both configs"><table class="items">'
         '<caption class="hidden">The request as the edited config orders it</caption><thead><tr>'
         '<th scope="col" class="num">place</th><th scope="col">moved</th><th scope="col" class="num">was</th><th scope="col">item</th>'
-        '<th scope="col" class="num">length</th><th scope="col" class="num">score</th><th scope="col" class="wide">terms</th>'
+        '<th scope="col" class="num">length</th><th scope="col" class="num">score</th><th scope="col" class="num">sum</th><th scope="col" class="wide">terms</th>'
         "</tr></thead><tbody>{}</tbody></table></div>{}"
     ).format(_legend(colours), rows, left)
 
@@ -92,7 +92,7 @@ def _row(
     return Markup(
         '<tr><td class="num">{}</td><td class="moved">{}</td><td class="num">{}</td>'
         '<th scope="row"><span class="cut" title="{}">{}</span>{}</th><td class="num">{}</td>'
-        '<td class="num">{}</td><td class="wide">{}</td></tr>'
+        '<td class="num">{}</td><td class="num">{}</td><td class="wide">{}</td></tr>'
     ).format(
         item["rank"],
         arrow(before, int(item["rank"]), most),
@@ -101,7 +101,8 @@ def _row(
         name,
         status,
         NOTHING if seconds is None else f"{number(seconds)} s",
-        number(item["score"], 4),
+        number(item["score"], 3),
+        fixed(sum(terms.values())) if terms else "",
         stacked(terms, low, high, colours) if terms else "",
     )
 

@@ -70,8 +70,9 @@ def _sentence(gaps: Mapping[str, float], total: float) -> str:
     )
     if not parts[0]:
         return "no term tells them apart, and the first given stays first"
-    against = f", against {', '.join(parts[1])}" if parts[1] else ", and nothing speaks against it"
-    return f"for it {', '.join(parts[0])}{against}"
+    if not parts[1]:
+        return f"{', '.join(parts[0])}, and nothing speaks against it"
+    return f"{', '.join(parts[0])} outweigh{'s' if len(parts[0]) == 1 else ''} {', '.join(parts[1])}"
 
 
 def _of(term: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ class State:
         self._looks: list[Look] = []
         self._models: Sequence[Mapping[str, Any]] = ()
         self._shown = False
-        with ui.element("div").classes("stacked"):
+        with ui.element("div").classes("stacked snug"):
             self._problem = ui.label().classes("bad-text note").props("role=alert")
             with ui.element("div").classes("pair-of"):
                 with panel("Service"):
