@@ -1,11 +1,13 @@
-"""A service that has control and ranks nothing: the contract's answers from memory, for tests of its callers.
+"""A service that has control and ranks nothing: the contract's answers from memory, for tests of callers.
 
-Its sample of recent requests is drawn at random; previews score it by `model.fusion`, so that what callers show
-of them is what a service would say.
+Its sample of recent requests is drawn at random; previews score it by `model.fusion`, so that what callers
+show of them is what a service would say.
 """
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -26,9 +28,9 @@ from model.fusion.changes import changes
 from model.fusion.comparison import biggest_moves, compare_orders
 
 TOKENS = {
-    "look": ("lea", ["read"]),
-    "write": ("paul", ["read", "propose"]),
-    "act": ("anna", ["read", "propose", "activate"]),
+    "token-of-lea": ("lea", ["read"]),
+    "token-of-paul": ("paul", ["read", "propose"]),
+    "token-of-anna": ("anna", ["read", "propose", "activate"]),
 }
 _METRICS = """# TYPE fulcrum_workers_ready gauge
 fulcrum_workers_ready 4.0
@@ -192,7 +194,7 @@ class Service:
         shown = [places < top for places in (compared.before, compared.after)]
         edges = [0.0, 7.0, 15.0, 30.0, 60.0, 120.0, None]
         bins = []
-        for low, high in [(None, None), *zip(edges, edges[1:], strict=False)]:
+        for low, high in [(None, None), *itertools.pairwise(edges)]:
             lengths = self.lengths[:rows]
             inside = np.isnan(lengths) if low is None else (lengths >= low) & (lengths < (high or np.inf))
             shares = [float((inside & one).sum() / one.sum()) for one in shown]
@@ -263,7 +265,7 @@ class Service:
         return items
 
 
-def app(service: Service) -> Starlette:
+def app(site: Site) -> Starlette:
     """Its HTTP."""
 
     def who(request: Request) -> tuple[str | None, list[str]] | None:
@@ -271,7 +273,7 @@ def app(service: Service) -> Starlette:
         return TOKENS.get(given.removeprefix("Bearer ")) if given else (None, [])
 
     async def answer(request: Request) -> Response:
-        path = request.url.path
+        path, service = request.url.path, site.service
         service.asked.append(path)
         actor = who(request)
         if actor is None:
@@ -336,8 +338,6 @@ def app(service: Service) -> Starlette:
 
 
 async def _previewed(service: Service, body: dict[str, Any], ids: bool) -> Response:
-    import asyncio
-
     service.previews_at_once += 1
     service.most_previews_at_once = max(service.most_previews_at_once, service.previews_at_once)
     try:
@@ -428,19 +428,46 @@ def _problem(status: int, detail: str) -> Response:
     return JSONResponse(body, status, media_type="application/problem+json")
 
 
-@contextmanager
-def running(service: Service, port: int = 0) -> Iterator[str]:
-    """The service on a port of this process, a free one where 0; its URL."""
-    server = uvicorn.Server(
-        uvicorn.Config(app(service), port=port, log_config=None, ws="none", lifespan="off")
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive(), "the service did not start"
+@dataclass
+class Site:
+    """Where a service listens: it goes away and comes back at the same address, or is another one.
+
+    Attributes:
+        service: what answers.
+        port: 0 for a free one, until it is up.
+    """
+
+    service: Service
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        """The address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def up(self) -> None:
+        """Listen."""
+        config = uvicorn.Config(app(self), port=self.port, log_config=None, ws="none", lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive(), "the service did not start"
             time.sleep(0.005)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        self.port = self._server.servers[0].sockets[0].getsockname()[1]
+
+    def down(self) -> None:
+        """Go away, in the middle of what is asked."""
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join()
+
+
+@contextmanager
+def running(service: Service) -> Iterator[Site]:
+    """A service on a free port of this process."""
+    site = Site(service)
+    site.up()
+    try:
+        yield site
     finally:
-        server.should_exit = server.force_exit = True
-        thread.join()
+        site.down()

@@ -109,7 +109,7 @@ class History:
         with ui.element("table"):
             html("Newest first", "hidden").props("tag=caption")
             with ui.element("thead"), ui.element("tr"):
-                for title in ("revision", "by", "when", "note and changes since its parent", ""):
+                for title in ("revision", "note and changes since its parent", "by", ""):
                     _cell("th", title).props["scope"] = "col"
             with ui.element("tbody"):
                 for one in self._rows:
@@ -125,17 +125,13 @@ class History:
                 version(one["version"]),
             )
             _cell("th", name).props["scope"] = "row"
-            author = Markup('<span class="cut" title="{}">{}</span><br><span class="muted">{}</span>')
-            _cell("td", author.format(one["author"], one["author"], one["origin"]))
-            _cell("td", moment(one["time_ms"]))
             parent = f"from {one['parent']}" if one["parent"] is not None else "the first"
-            lines = lines_of(one["summary"], 6)
-            _cell(
-                "td",
-                Markup('<span class="note">{}</span> <span class="muted">{}</span>{}').format(
-                    one["note"], parent, lines
-                ),
+            says = Markup('<span class="note">{} <span class="muted">{}</span></span>{}')
+            _cell("td", says.format(one["note"], parent, lines_of(one["summary"], 6)))
+            author = Markup(
+                '<span class="cut" title="{}">{}</span><br><span class="muted when">{}, {}</span>'
             )
+            _cell("td", author.format(one["author"], one["author"], moment(one["time_ms"]), one["origin"]))
             with ui.element("td"), ui.element("div").classes("bar"):
                 button(
                     "Compare",
@@ -197,7 +193,7 @@ class Audit:
         rows = [
             (
                 str(one["event"]),
-                moment(one["time_ms"]),
+                Markup('<span class="when">{}</span>').format(moment(one["time_ms"])),
                 Markup('<span class="cut" title="{}">{}</span>').format(one["actor"], one["actor"]),
                 one["action"].replace("_", " "),
                 _named(one["before"]),

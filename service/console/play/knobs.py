@@ -221,6 +221,7 @@ def _curve(path: Path, label: str, value: float, least: float = 0.0) -> Knob:
 
 
 def _rounded_up(value: float) -> float:
-    """To 1, 2 or 5 times a power of ten."""
+    """To a number of one digit, or 1.5 or 2.5, times a power of ten."""
     power = 10.0 ** math.floor(math.log10(value))
-    return next(power * step for step in (1.0, 2.0, 5.0, 10.0) if power * step >= value * (1.0 - 1e-9))
+    steps = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+    return next(power * step for step in steps if power * step >= value * (1.0 - 1e-9))

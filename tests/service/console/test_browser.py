@@ -1,0 +1,240 @@
+"""The console as people meet it: in a browser, with the keyboard, two at once, while the service goes away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.control_service import Service, Site, config
+
+pytestmark = pytest.mark.slow
+
+ANNA, PAUL = "token-of-anna", "token-of-paul"
+PARTS = ("Play", "Propose", "History", "Audit", "State")
+Open = Callable[..., Any]
+
+
+def show(page: Any, part: str) -> None:
+    page.get_by_role("tab", name=part).click()
+    page.get_by_role("tabpanel").get_by_role("heading").first.wait_for()
+
+
+def figure(page: Any, title: str) -> str:
+    return str(page.locator(".every .figures div", has_text=title).locator("dd").inner_text())
+
+
+def set_weight(page: Any, name: str, value: float) -> None:
+    page.get_by_label(f"{name} weight, as a number").fill(str(value))
+
+
+def confirm(page: Any, press: str, why: str) -> str:
+    """Say why, and press; what the dialog said would change."""
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("recent requests: another item").first.wait_for()
+    said = str(dialog.inner_text())
+    assert dialog.get_by_role("button", name=press).is_disabled()
+    dialog.get_by_label("Why").fill(why)
+    dialog.get_by_role("button", name=press).click()
+    dialog.wait_for(state="hidden")
+    return said
+
+
+def test_a_slider_shows_what_would_change_while_it_moves(open_page: Open) -> None:
+    service = Service()
+    page = open_page(service=service)
+    page.get_by_text("answered in").wait_for()
+    assert figure(page, "another first") == "0.0 %"
+    slider = page.get_by_role("slider", name="shr weight")
+    slider.focus()
+    for _ in range(30):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("End")
+    assert page.get_by_label("shr weight, as a number").input_value() == "2"
+    page.get_by_text("was 0.84").wait_for()
+    changed = config()
+    changed["scenes"]["default"]["tasks"]["shr"]["weight"] = 2.0
+    truth = service.preview({"recent": 300, "config": changed, "top": 10}, ids=False)
+    share = f"{100 * truth['changed_first']:.1f} %"
+    page.locator(".every .figures dd", has_text=share).first.wait_for()
+    assert figure(page, "Kendall tau") == f"{truth['kendall_tau']:.3f}"
+    assert service.most_previews_at_once == 1
+    assert page.locator("table.items tbody tr").count() == 10
+    assert page.locator("table.items .up").count() > 0
+
+
+def test_the_text_fields_the_kind_and_the_scene_are_edited_too(open_page: Open) -> None:
+    page = open_page(service=Service(first=config(scenes=3)))
+    page.get_by_label("Kind of f").click()
+    page.get_by_role("option", name="lognormal").click()
+    page.get_by_role("slider", name="video_len mode in s").wait_for()
+    page.get_by_label("Scene").click()
+    page.get_by_role("option", name="scene_2").click()
+    set_weight(page, "vtr", 0.25)
+    show(page, "Propose")
+    page.get_by_text("scene_2: vtr.weight 0.76 -> 0.25").wait_for()
+    assert page.get_by_text("default: video_len.kind log -> lognormal").is_visible()
+    text = page.get_by_label("The edited config, YAML")
+    text.fill(text.input_value().replace("weight: 0.25", "weight: 700"))
+    page.get_by_role("button", name="Take the text").click()
+    page.get_by_text("less than or equal to 100").or_(page.get_by_text("at most 100")).first.wait_for()
+
+
+def test_who_has_no_token_looks_and_reads_why_the_rest_is_disabled(open_page: Open) -> None:
+    page = open_page(service=Service())
+    set_weight(page, "vtr", 0.25)
+    page.locator("table.items").get_by_text("candidate").first.wait_for()
+    show(page, "Propose")
+    assert page.get_by_role("button", name="Propose revision").is_disabled()
+    assert page.get_by_text("needs the scope propose: sign in").is_visible()
+    show(page, "History")
+    assert page.get_by_role("button", name="Roll back").is_disabled()
+    assert page.get_by_text("needs the scope activate: sign in").is_visible()
+    show(page, "Audit")
+    page.get_by_text("needs the scope read: sign in").wait_for()
+
+
+def test_a_revision_is_proposed_activated_and_rolled_back(open_page: Open) -> None:
+    service = Service()
+    page = open_page(ANNA, service)
+    set_weight(page, "vtr", 0.3)
+    show(page, "Propose")
+    page.get_by_label("Note").fill("Fewer <b>long</b> views")
+    page.get_by_role("button", name="Propose revision").click()
+    page.get_by_role("button", name="Activate 2").click()
+    said = confirm(page, "Activate 2", "less of it")
+    assert "default: vtr.weight 0.76 -> 0.3" in said
+    assert re.search(r"another item comes first in [\d.]+ %", said)
+    assert service.trail == [1, 2]
+    page.get_by_text("revision 2", exact=False).first.wait_for()
+    assert not page.get_by_text("is active since").is_visible()  # one's own change is no surprise
+    show(page, "History")
+    assert page.get_by_text("Fewer <b>long</b> views").is_visible()
+    page.get_by_role("button", name="Roll back from 2 to 1").click()
+    assert "default: vtr.weight 0.3 -> 0.76" in confirm(page, "Roll back", "worse")
+    assert service.trail == [1]
+    show(page, "Audit")
+    page.get_by_role("row", name="revision rolled back").wait_for()
+    assert [(one["actor"], one["why"]) for one in service.events[1:]] == [("anna", "less of it"), ("anna", "worse")]
+
+
+def test_a_revision_is_scheduled_and_taken_back(open_page: Open) -> None:
+    service = Service()
+    changed = config()
+    changed["scenes"]["default"]["tasks"]["vtr"]["weight"] = 0.1
+    service.propose(changed, "for the weekend")
+    page = open_page(ANNA, service)
+    show(page, "History")
+    page.get_by_role("button", name="Activate 2").click()
+    page.get_by_role("dialog").get_by_label("At (").fill("2031-01-01T08:00")
+    confirm(page, "Activate 2", "weekend")
+    page.get_by_text("Scheduled by anna: revision 2 at 2031-01-01 08:00:00").wait_for()
+    assert service.trail == [1]
+    page.get_by_role("button", name="Take back").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Why").fill("no weekend")
+    dialog.get_by_role("button", name="Take it back").click()
+    dialog.wait_for(state="hidden")
+    assert service.schedule is None
+
+
+def test_of_two_people_the_second_sees_what_the_first_did(open_page: Open) -> None:
+    service = Service()
+    anna = open_page(ANNA, service)
+    paul = open_page(PAUL)
+    changed = config()
+    changed["scenes"]["default"]["tasks"]["cmr"]["weight"] = 0.1
+    service.propose(changed, "less talk")
+    set_weight(anna, "vtr", 0.3)
+    show(anna, "History")
+    anna.get_by_role("button", name="Activate 2").click()
+    anna.get_by_role("dialog").get_by_label("Why").fill("mine")
+    service.activate(2, "otto")
+    anna.get_by_text("Revision 2 is active since. Close this").wait_for()
+    assert anna.get_by_role("dialog").get_by_role("button", name="Activate 2").is_disabled()
+    anna.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    paul.get_by_text("Revision 2 is active since").wait_for()
+    paul.get_by_role("button", name="Reload").click()
+    assert paul.get_by_label("cmr weight, as a number").input_value() == "0.1"
+    anna.get_by_role("button", name="Put my edits upon 2").click()
+    show(anna, "Play")
+    assert anna.get_by_label("cmr weight, as a number").input_value() == "0.1"
+    assert anna.get_by_label("vtr weight, as a number").input_value() == "0.3"
+
+
+def test_a_service_that_goes_and_comes_back_finds_the_edits(open_page: Open, site: Site) -> None:
+    page = open_page(ANNA, Service())
+    set_weight(page, "vtr", 0.3)
+    page.get_by_text("was 0.76").wait_for()
+    site.down()
+    try:
+        page.get_by_text("Your edits are kept").wait_for()
+        set_weight(page, "shr", 0.4)
+        page.get_by_text("was 0.84").wait_for()
+        page.reload()
+        page.get_by_text("No answer for").wait_for()
+        assert page.get_by_label("vtr weight, as a number").input_value() == "0.3"
+    finally:
+        site.up()
+    page.get_by_text("No answer for").wait_for(state="hidden")
+    assert page.get_by_label("shr weight, as a number").input_value() == "0.4"
+    page.locator("table.items tbody tr").first.wait_for()
+
+
+def test_the_browser_holds_no_token(open_page: Open) -> None:
+    page = open_page(ANNA, Service())
+    kept = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])")
+    assert ANNA not in kept
+    assert ANNA not in page.content()
+    page.reload()
+    page.get_by_text("anna: activate").wait_for()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_text("read only").wait_for()
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_all_parts_suit_narrow_and_wide_and_everybody(open_page: Open, width: int) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    service = Service(first=config(tasks=10, scenes=20), requests=20, id_length=120)
+    service.propose(config(tasks=10), "A note that goes on and on " * 6)
+    page = open_page(ANNA, service, width)
+    if width == 400:
+        page.emulate_media(color_scheme="dark")
+    page.locator("table.items tbody tr").first.wait_for()
+    for part in PARTS:
+        show(page, part)
+        if part == "History":
+            page.get_by_role("button", name="Compare").first.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, part
+        found = Axe().run(page).response["violations"]
+        serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
+        assert not serious, part
+
+
+def test_where_there_is_nothing_it_says_so(open_page: Open) -> None:
+    page = open_page(service=Service(requests=0))
+    page.get_by_text("No requests seen yet").first.wait_for()
+    page = open_page(ANNA, Service())
+    show(page, "Audit")
+    page.get_by_text("Nothing was changed yet").wait_for()
+    page = open_page(service=Service(control=False))
+    page.get_by_text("start the service with --control").first.wait_for()
+    show(page, "History")
+    page.get_by_text("no revisions are kept here").wait_for()
+
+
+def test_a_bundle_is_activated_with_metrics_side_by_side(open_page: Open) -> None:
+    service = Service()
+    page = open_page(ANNA, service)
+    show(page, "State")
+    page.get_by_text("4 of 4 ready").wait_for()
+    page.get_by_role("button", name="Activate aaaaaaaaaa").click()
+    dialog = page.get_by_role("dialog")
+    assert "0.71 (+1.43 %)" in dialog.inner_text()
+    dialog.get_by_label("Why").fill("better")
+    dialog.get_by_role("button", name="Activate bundle").click()
+    dialog.wait_for(state="hidden")
+    assert service.bundle == "sha256:" + "a" * 64
