@@ -184,6 +184,7 @@ class Page:
                     known = error.detail if isinstance(error, RefusedError) else str(error)
                     problem.set_text(known)
                     return
+                token.set_value("")
                 dialog.close()
 
             token.on("keydown.enter", sign_in)

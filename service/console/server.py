@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from nicegui import app as pages
 from nicegui import ui
 
 from model.client import control
@@ -55,6 +56,7 @@ def run(url: str, host: str = "127.0.0.1", port: int = 8080) -> None:
         await service.close()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
+    pages.config.quasar_config["loadingBar"] = {"skipHijack": True}  # it has no name, and says nothing here
     ui.add_css(_CSS.read_text(), shared=True)
     ui.run_with(
         app,

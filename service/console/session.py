@@ -14,7 +14,6 @@ from model.fusion import DEFAULT_SCENE, FusionConfig, parse_fusion
 from model.fusion.changes import changes
 from service.console.watch import Active, Watch
 
-_KEPT = ("token", "base", "config", "scene", "sample_id")
 _SCOPES = frozenset({"read", "propose", "activate", "admin"})
 
 
@@ -56,9 +55,8 @@ class Session:
             kept: of the server's memory, the tab's own.
         """
         self._kept = kept
-        if kept.get("base"):
-            self.base, self.config = kept["base"], copy.deepcopy(kept["config"])
-            self.scene, self.sample_id = kept["scene"], kept["sample_id"]
+        if kept.get("edits"):
+            self.base, self.config, self.scene, self.sample_id = orjson.loads(kept["edits"])
         if kept.get("token"):
             try:
                 await self.sign_in(kept["token"])
@@ -167,8 +165,8 @@ class Session:
         _call(self.on_change)
 
     def _keep(self) -> None:
-        values = (self._token, self.base, copy.deepcopy(self.config), self.scene, self.sample_id)
-        self._kept.update(zip(_KEPT, values, strict=True))
+        self._kept["token"] = self._token
+        self._kept["edits"] = orjson.dumps([self.base, self.config, self.scene, self.sample_id])
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -48,13 +48,13 @@ def console(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A headless browser; without one, the tests are skipped."""
+    """A headless browser that remembers scripts; without one, the tests are skipped."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here: install it, or name one by FULCRUM_CHROMIUM")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
+        yield browser.new_context()
         browser.close()
 
 
@@ -64,7 +64,7 @@ def open_page(chromium: Any, console: str, site: Site) -> Iterator[Open]:
 
     All that it asks for is of the console, and nothing fails in it.
     """
-    contexts: list[Any] = []
+    pages: list[Any] = []
     elsewhere: list[str] = []
     errors: list[str] = []
 
@@ -75,9 +75,9 @@ def open_page(chromium: Any, console: str, site: Site) -> Iterator[Open]:
     def opened(token: str | None = None, service: Service | None = None, width: int = 1600) -> Any:
         if service is not None:
             site.service = service
-        context = chromium.new_context(viewport={"width": width, "height": 1000})
-        contexts.append(context)
-        page = context.new_page()
+        page = chromium.new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": 1000})
         page.set_default_timeout(10_000)
         page.on("request", asked)
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -94,10 +94,11 @@ def open_page(chromium: Any, console: str, site: Site) -> Iterator[Open]:
             page.get_by_label("Token").fill(token)
             page.keyboard.press("Enter")
             page.get_by_role("button", name="Sign out").wait_for()
+            page.get_by_role("dialog").wait_for(state="hidden")
         return page
 
     yield opened
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert not elsewhere
     assert not errors
