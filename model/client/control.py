@@ -58,7 +58,7 @@ class Call:
 
 
 def fusion() -> Call:
-    """The config in force: `{revision, version, config, schedule, left_out, ...}`."""
+    """The config in force: `{revision, version, config, left_out, ...}`."""
     return Call("/v1/fusion")
 
 
@@ -90,7 +90,8 @@ def propose(
     networks: Mapping[str, bytes] | None = None,
     evidence: Mapping[str, Any] | None = None,
 ) -> Call:
-    """A new revision, which is not active yet; the answer is the revision, and whether it `fits`.
+    """A new revision, which is not active yet; the answer is the revision, and why it is `unfit` for
+    the bundle that serves, if it is.
 
     Args:
         config: as `fulcrum fusion show` takes it, parsed.

@@ -90,9 +90,9 @@ class Session:
         self._keep()
         _call(self.on_actor)
 
-    def why_not(self, scope: str) -> str | None:
-        """Why something that needs a scope cannot be done now; None where it can."""
-        if self.base is not None and self.base["revision"] is None:
+    def why_not(self, scope: str, revisions: bool = True) -> str | None:
+        """Why something that needs a scope, and perhaps revisions, cannot be done now; None where it can."""
+        if revisions and self.base is not None and self.base["revision"] is None:
             return "the service keeps no revisions; start it with --control"
         if scope in self.scopes:
             return None

@@ -295,7 +295,6 @@ def app(site: Site) -> Starlette:
                     "config": active["config"],
                     "left_out": {scene: [] for scene in active["config"]["scenes"]},
                     "rejected": None,
-                    "schedule": service.schedule,
                 }
             )
         if path == "/readyz":
@@ -326,12 +325,12 @@ def app(site: Site) -> Starlette:
             except FusionError as error:
                 return _problem(422, str(error))
             service._event("revision_proposed", str(name), None, {"revision": number}, body.get("note", ""))
-            return JSONResponse(service.revisions[-1] | {"active": False, "fits": True}, 201)
+            return JSONResponse(service.revisions[-1] | {"active": False, "unfit": None}, 201)
         if body is None:
             number = int(path.split("/")[4])
             if number > len(service.revisions):
                 return _problem(404, f"there is no revision {number}")
-            return JSONResponse(service.revisions[number - 1] | {"active": number == active["revision"]})
+            return JSONResponse(service.revisions[number - 1] | {"active": number == active["revision"], "unfit": None})
         return needs("activate") or _changed(service, path, body, str(name))
 
     return Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])

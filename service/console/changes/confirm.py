@@ -30,8 +30,9 @@ async def confirm(
     do: Do,
     *,
     revision: Mapping[str, Any] | None = None,
-    also: Markup = Markup(""),
+    also: Markup | None = None,
     later: bool = False,
+    reasoned: bool = True,
     kind: Kind = "main",
 ) -> None:
     """Ask, with what would change, and do it.
@@ -44,6 +45,7 @@ async def confirm(
         revision: what would be active then, whole; its effect over the recent requests is shown.
         also: more of what would change.
         later: whether a time may be given.
+        reasoned: whether it must be said why.
         kind: of the button.
     """
     active = session.watch.active
@@ -52,12 +54,13 @@ async def confirm(
         with ui.element("div").classes("what"):
             if revision is not None:
                 _differences(session, revision)
-            html(also)
+            html(also or "")
             effect = html('<p class="muted">Looking at what it would change ...</p>').props(
                 'aria-live="polite"'
             )
         problem = ui.label().classes("bad-text note").props("role=alert")
         why = ui.input("Why (for the audit)").props("outlined dense autofocus maxlength=500")
+        why.set_visibility(reasoned)
         at = None
         if later:
             at = ui.input("At (this machine's time; empty for now)").props(
@@ -70,7 +73,7 @@ async def confirm(
 
         def look() -> None:
             stale = session.watch.active != active
-            go.set_enabled(bool((why.value or "").strip()) and not stale)
+            go.set_enabled(not stale and not (reasoned and not (why.value or "").strip()))
             if stale and session.watch.active is not None:
                 number = session.watch.active[0]
                 problem.set_text(f"Revision {number} is active since. Close this and look at it first.")

@@ -94,12 +94,12 @@ class Propose:
             return
         self._proposed = found
         self._done.clear()
-        number, fits = found["revision"], found.get("fits", True)
+        number, unfit = found["revision"], found.get("unfit")
         with self._done:
             ui.label(
                 f"Revision {number} is proposed; it is not active."
-                + ("" if fits is True else f" It does not fit the serving bundle: {fits}")
-            ).classes("" if fits is True else "bad-text")
+                + (f" The serving bundle could not serve with it: {unfit}" if unfit else "")
+            ).classes("bad-text" if unfit else "")
             with ui.element("div").classes("bar"):
                 press = button(f"Activate {number} ...", self._activate, "main")
                 Gate(session, "activate", press)

@@ -92,7 +92,7 @@ class State:
                 ui.label("No bundles to show.").classes("empty")
                 return
             html(_side_by_side(self._models))
-            reason = self._session.why_not("activate")
+            reason = self._session.why_not("activate", revisions=False)
             with ui.element("div").classes("bar").style("margin-top: 8px"):
                 for one in self._models:
                     if one["status"] in ("available", "previous"):

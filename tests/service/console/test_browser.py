@@ -241,7 +241,6 @@ def test_a_bundle_is_activated_with_metrics_side_by_side(open_page: Open) -> Non
     page.get_by_role("button", name="Activate aaaaaaaaaa").click()
     dialog = page.get_by_role("dialog")
     assert "0.71 (+1.43 %)" in dialog.inner_text()
-    dialog.get_by_label("Why").fill("better")
     dialog.get_by_role("button", name="Activate bundle").click()
     dialog.wait_for(state="hidden")
     assert service.bundle == "sha256:" + "a" * 64
