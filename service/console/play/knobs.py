@@ -70,7 +70,7 @@ class Knob:
         else:
             value = self.low + (self.high - self.low) * position / STEPS
             if abs(value) < (self.high - self.low) / STEPS / 2:
-                return 0.0
+                value = 0.0
         return min(max(float(f"{value:.3g}"), self.least), self.most)
 
 
@@ -213,7 +213,7 @@ def _length(length: Mapping[str, Any]) -> Iterator[Knob]:
     for index, f in enumerate(length.get("values", ())):
         to = f"to {edges[index + 1]:g} s" if index + 1 < len(edges) else "on"
         yield _curve((*at, "values", index), f"f from {edges[index]:g} s {to}", f)
-    yield _curve((*at, "missing"), "f where unknown", length.get("missing", 1.0), 1e-9)
+    yield _curve((*at, "missing"), "f where unknown", length.get("missing", 1.0), 1e-3)
 
 
 def _curve(path: Path, label: str, value: float, least: float = 0.0) -> Knob:

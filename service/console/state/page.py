@@ -118,7 +118,12 @@ class State:
             _side_by_side([*([active] if active else []), model]),
         )
         await confirm(
-            self._session, f"Activate bundle {version(model['version'])}", "Activate bundle", do, also=says
+            self._session,
+            f"Activate bundle {version(model['version'])}",
+            "Activate bundle",
+            do,
+            also=says,
+            reasoned=False,
         )
 
 
