@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from markupsafe import Markup
-from nicegui import ui
+from nicegui import background_tasks, ui
 
-from service.console.session import Session
+from service.console.session import Listener, Session
 
 Kind = Literal["plain", "main", "grave"]
 
@@ -45,6 +45,11 @@ def line(label: str, value: str = "", **props: Any) -> ui.input:
     made = ui.input(label, value=value).props("outlined dense")
     made.props.update(props)
     return made
+
+
+def soon(work: Callable[[], Coroutine[Any, Any, None]]) -> Listener:
+    """A call that has the work begun, and waits for nothing."""
+    return lambda: background_tasks.create(work())
 
 
 class Gate:

@@ -132,9 +132,8 @@ class Page:
     def _say_away(self, seconds: int) -> None:
         kept = " Your edits are kept." if self.session.edited else ""
         with ui.element("div").classes("banner bad"):
-            ui.label(
-                f"No answer for {span(max(seconds, 1))}; trying again each second.{kept} {self._watch.problem}"
-            ).classes("note")
+            away = f"No answer for {span(max(seconds, 1))}; trying again each second."
+            ui.label(f"{away}{kept} {self._watch.problem}").classes("note")
 
     def _say_stale(self) -> None:
         number = self._watch.fusion["revision"] if self._watch.fusion is not None else None
@@ -171,8 +170,8 @@ class Page:
             dialog.on("hide", dialog.delete)
             heading("Sign in")
             ui.label(
-                "A token of the service's tokens file. It is kept in the console's memory, for this tab, until "
-                "you sign out; the browser keeps none of it."
+                "A token of the service's tokens file. It is kept in the console's memory, for this tab, "
+                "until you sign out; the browser keeps none of it."
             ).classes("muted")
             token = ui.input("Token", password=True).props("outlined dense autofocus autocomplete=off")
             problem = ui.label().classes("bad-text note").props("role=alert")

@@ -1,4 +1,4 @@
-"""One browser tab: whose token it has, which config it edits, and what it was made from. Knows no elements."""
+"""One browser tab: whose token it has, and which config it edits. Knows no elements."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from model.fusion import DEFAULT_SCENE, FusionConfig, parse_fusion
 from model.fusion.changes import changes
 from service.console.watch import Active, Watch
 
+Listener = Callable[[], object]
 _SCOPES = frozenset({"read", "propose", "activate", "admin"})
 
 
@@ -41,10 +42,10 @@ class Session:
         self.config: dict[str, Any] = {}
         self.scene = DEFAULT_SCENE
         self.sample_id: str | None = None
-        self.on_edit: list[Callable[[], None]] = []
-        self.on_base: list[Callable[[], None]] = []
-        self.on_actor: list[Callable[[], None]] = []
-        self.on_change: list[Callable[[], None]] = []
+        self.on_edit: list[Listener] = []
+        self.on_base: list[Listener] = []
+        self.on_actor: list[Listener] = []
+        self.on_change: list[Listener] = []
         self._token: str | None = None
         self._kept: MutableMapping[str, Any] = {}
 
@@ -203,6 +204,6 @@ def merged(base: Any, edited: Any, onto: Any) -> Any:
     return copy.deepcopy(onto if edited == base else edited)
 
 
-def _call(listeners: list[Callable[[], None]]) -> None:
+def _call(listeners: list[Listener]) -> None:
     for listener in listeners:
         listener()

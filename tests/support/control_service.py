@@ -202,7 +202,7 @@ class Service:
                 {
                     "from_s": low,
                     "to_s": high,
-                    "candidates": int(inside.sum()),
+                    "candidates": float(inside.mean()),
                     "before": shares[0],
                     "after": shares[1],
                 }

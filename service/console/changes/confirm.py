@@ -96,7 +96,8 @@ async def confirm(
 
         why.on_value_change(look)
         watching = ui.timer(0.5, look)
-        dialog.on("hide", lambda: (watching.cancel(), dialog.delete()))
+        dialog.on("hide", watching.cancel)
+        dialog.on("hide", dialog.delete)
         dialog.props["aria-label"] = title
         look()
     dialog.open()
@@ -115,7 +116,8 @@ async def _effect(session: Session, revision: Mapping[str, Any]) -> Markup:
             found = await session.send(control.preview({**body, "scene": scene}))
             parts.append(
                 Markup(
-                    "<h3>What it changes in scene {}</h3><p>{}</p><details><summary>Tables</summary>{}</details>"
+                    "<h3>What it changes in scene {}</h3><p>{}</p>"
+                    "<details><summary>Tables</summary>{}</details>"
                 ).format(scene, in_words(found, _TOP), impact(found, _TOP))
             )
     except FulcrumError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -13,7 +13,7 @@ from model.client.control import RefusedError
 from model.errors import FulcrumError
 from service.console.changes.activate import activate_dialog, cancel_dialog, rollback_dialog
 from service.console.changes.confirm import lines_of
-from service.console.elements import button, heading, html, panel
+from service.console.elements import button, heading, html, panel, soon
 from service.console.play.impact import table
 from service.console.session import Session, differences
 from service.console.words import NOTHING, moment, version
@@ -40,13 +40,10 @@ class History:
             self._problem = ui.label().classes("bad-text note").props("role=alert")
             self._list = ui.element("div")
             self._more = button("Older", self._older)
-        session.on_change.append(self._refresh)
+        session.on_change.append(soon(self.load))
         session.on_actor.append(self._draw)
         self._target: int | None = None
         self._answer: dict[str, Any] = {}
-
-    def _refresh(self) -> None:
-        ui.timer(0.0, self.load, once=True)
 
     async def load(self) -> None:
         """The newest revisions."""
@@ -93,7 +90,8 @@ class History:
             with self._schedule, ui.element("div").classes("bar"):
                 ui.label(
                     f"Scheduled by {schedule['actor']}: revision {schedule['revision']} at "
-                    f"{moment(schedule['at_ms'])}, if {schedule['if_active']} is active then. {schedule['why']}"
+                    f"{moment(schedule['at_ms'])}, if {schedule['if_active']} is active then. "
+                    f"{schedule['why']}"
                 )
                 button("Take back ...", lambda: cancel_dialog(session, schedule), "grave").set_enabled(
                     reason is None
@@ -165,9 +163,8 @@ class Audit:
             self._table = html()
             self._more = button("Older", self._older)
         self._more.set_visibility(False)
-        refresh: Callable[[], object] = lambda: ui.timer(0.0, self.load, once=True)  # noqa: E731
-        session.on_change.append(lambda: (refresh(), None)[1])
-        session.on_actor.append(lambda: (refresh(), None)[1])
+        session.on_change.append(soon(self.load))
+        session.on_actor.append(soon(self.load))
 
     async def load(self) -> None:
         """The newest events."""

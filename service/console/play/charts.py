@@ -14,13 +14,13 @@ from markupsafe import Markup
 from model.errors import FulcrumError, checked
 from model.frozen import Frozen
 from model.fusion import duration_factor
-from model.fusion.lengths import LengthKind
+from model.fusion.lengths import Floats, LengthKind
 from service.console.words import number, percent, signed
 
 SERIES = 12
 """Colours of terms: s0 to s11; more begin anew."""
 
-_WIDE, _HIGH, _LEFT, _BOTTOM = 380.0, 150.0, 30.0, 18.0
+_WIDE, _HIGH, _LEFT, _TOP, _BOTTOM = 380.0, 150.0, 30.0, 6.0, 18.0
 
 
 class _OfScene(Frozen):
@@ -80,63 +80,69 @@ def lengths(bins: Sequence[Mapping[str, Any]], before: Mapping[str, Any], after:
     if not known:
         known = [{"from_s": s, "to_s": e, "candidates": 0} for s, e in ((0, 15), (15, 60), (60, 300))]
     edges = [float(one["from_s"]) for one in known]
-    last = known[-1]
-    edges.append(float(last["to_s"]) if last.get("to_s") is not None else max(2.0 * edges[-1], 1.0))
-    within = np.linspace(0.0, 1.0, 9)[:-1]
-    seconds = np.concatenate(
-        [low + (high - low) * within for low, high in zip(edges, edges[1:], strict=False)] + [edges[-1:]]
-    )
-    places = np.append(np.concatenate([index + within for index in range(len(known))]), len(known))
+    last = known[-1].get("to_s")
+    edges.append(max(2.0 * edges[-1], 1.0) if last is None else float(last))
+    at = np.linspace(0.0, len(known), 8 * len(known) + 1)  # places on the axis, in bins
+    seconds = np.interp(at, np.arange(len(edges)), edges)
     curves = [_curve(document, seconds) for document in (before, after)]
     top = max([1.0, *(float(curve.max()) for curve in curves if curve is not None)])
-    wide, high = (_WIDE - _LEFT) / len(known), _HIGH - _BOTTOM - 6.0
-    tallest = max([one["candidates"] or 0 for one in known] + [1e-12])
-    total = sum(one["candidates"] or 0 for one in known) or 1.0
-
-    def y(f: float) -> float:
-        return 6.0 + high * (1.0 - f / top)
-
-    drawn = [
-        Markup(
-            '<rect class="bin" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}: {} of candidates</title></rect>'
-        ).format(
-            _LEFT + index * wide + 1,
-            6.0 + high * (1.0 - (one["candidates"] or 0) / tallest),
-            max(wide - 2, 0.5),
-            high * (one["candidates"] or 0) / tallest,
-            bin_name(one),
-            percent((one["candidates"] or 0) / total),
-        )
-        for index, one in enumerate(known)
-    ]
+    wide = (_WIDE - _LEFT) / len(known)
+    drawn = [*_bars(known, wide), *_axes(edges, wide, top)]
     for name, curve in zip(("before", "after"), curves, strict=True):
         if curve is not None:
-            points = " ".join(
-                f"{_LEFT + place * wide:.1f},{y(float(f)):.1f}"
-                for place, f in zip(places, curve, strict=True)
-            )
+            x, y = _LEFT + at * wide, _y(curve / top)
+            points = " ".join(f"{left:.1f},{up:.1f}" for left, up in zip(x, y, strict=True))
             drawn.append(Markup('<polyline class="curve {}" points="{}"/>').format(name, points))
-    step = max(1, -(-len(known) // 7))
-    drawn += [
-        Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
+    return Markup(
+        '<svg class="lengths" viewBox="0 0 {} {}" role="img" aria-label="f of the length, active and edited, '
+        'over the lengths of candidates; {}">{}</svg>'
+    ).format(_WIDE, _HIGH, _spoken(known, curves), Markup("").join(drawn))
+
+
+def _bars(known: Sequence[Mapping[str, Any]], wide: float) -> list[Markup]:
+    """The histogram: the tallest bar is as high as there is room."""
+    counts = np.array([float(one["candidates"] or 0.0) for one in known])
+    shares, heights = counts / (counts.sum() or 1.0), counts / (counts.max() or 1.0)
+    bar = Markup(
+        '<rect class="bin" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">'
+        "<title>{}: {} of candidates</title></rect>"
+    )
+    return [
+        bar.format(
+            _LEFT + index * wide + 1.0,
+            _y(height),
+            max(wide - 2.0, 0.5),
+            _y(0.0) - _y(height),
+            bin_name(one),
+            percent(share),
+        )
+        for index, (one, share, height) in enumerate(zip(known, shares, heights, strict=True))
+    ]
+
+
+def _axes(edges: Sequence[float], wide: float, top: float) -> list[Markup]:
+    tick = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
+    line = Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>')
+    last, step = len(edges) - 1, -(-(len(edges) - 1) // 7)
+    drawn = [
+        tick.format(
             _LEFT + index * wide,
             _HIGH - 4.0,
-            "end" if index == len(known) else "middle" if index else "start",
+            "end" if index == last else "middle" if index else "start",
             _seconds(edge),
         )
         for index, edge in enumerate(edges)
         if index % step == 0
     ]
-    drawn += [
-        Markup(
-            '<text x="{}" y="{:.1f}" text-anchor="end">{}</text><line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
-        ).format(_LEFT - 4, y(f) + 4, number(f, 2), _LEFT, _WIDE, y(f), y(f))
-        for f in (0.0, top / 2.0, top)
-    ]
-    return Markup(
-        '<svg class="lengths" viewBox="0 0 {} {}" role="img" aria-label="f of the length, active and edited, '
-        'over the lengths of candidates; {}">{}</svg>'
-    ).format(_WIDE, _HIGH, _spoken(known, curves, seconds), Markup("").join(drawn))
+    for share in (0.0, 0.5, 1.0):
+        drawn.append(tick.format(_LEFT - 4.0, _y(share) + 4.0, "end", number(share * top, 2)))
+        drawn.append(line.format(_LEFT, _WIDE, _y(share), _y(share)))
+    return drawn
+
+
+def _y(share: Any) -> Any:
+    """Where a share of the highest value is."""
+    return _TOP + (_HIGH - _BOTTOM - _TOP) * (1.0 - share)
 
 
 def bin_name(one: Mapping[str, Any]) -> str:
@@ -148,7 +154,7 @@ def bin_name(one: Mapping[str, Any]) -> str:
     return f"{one['from_s']:g} to {one['to_s']:g} s"
 
 
-def _curve(video_len: Mapping[str, Any], seconds: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
+def _curve(video_len: Mapping[str, Any], seconds: Floats) -> Floats | None:
     try:
         factor = checked(_OfScene, {"video_len": dict(video_len)}).video_len
     except FulcrumError:  # on the way to another value
@@ -160,10 +166,9 @@ def _seconds(edge: float) -> str:
     return f"{edge:g} s" if edge < 120 or edge % 60 else f"{edge / 60:g} min"
 
 
-def _spoken(known: Sequence[Mapping[str, Any]], curves: Sequence[Any], seconds: Any) -> str:
+def _spoken(known: Sequence[Mapping[str, Any]], curves: Sequence[Floats | None]) -> str:
     parts = []
-    for one in known[:: max(1, len(known) // 4)]:
-        at = int(np.searchsorted(seconds, float(one["from_s"])))
-        values = [number(float(curve[at]), 2) if curve is not None else "not drawn" for curve in curves]
-        parts.append(f"at {one['from_s']:g} s {values[0]} and {values[1]}")
+    for index in range(0, len(known), max(1, len(known) // 4)):
+        values = ["not drawn" if curve is None else number(float(curve[8 * index]), 2) for curve in curves]
+        parts.append(f"at {known[index]['from_s']:g} s {values[0]} and {values[1]}")
     return ", ".join(parts)

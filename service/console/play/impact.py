@@ -1,4 +1,4 @@
-"""What a config would change over the recent requests, as tables. Works on a preview's answer, knows no page."""
+"""What a config would change over the recent requests, as tables. Works on an answer, knows no page."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def table(
         for row in rows
     )
     return Markup(
-        '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table><caption class="{}">{}</caption>'
-        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table>'
+        '<caption class="{}">{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
     ).format(caption, "hidden" if hidden else "", caption, head, body)
 
 
@@ -173,5 +173,6 @@ def _points(before: float | None, after: float | None) -> str:
 def _pair(before: float, after: float, most: float) -> Markup:
     return Markup(
         '<svg class="pair" viewBox="0 0 100 14" preserveAspectRatio="none" aria-hidden="true">'
-        '<rect class="before" y="1" width="{:.2f}" height="5"/><rect class="after" y="8" width="{:.2f}" height="5"/></svg>'
+        '<rect class="before" y="1" width="{:.2f}" height="5"/>'
+        '<rect class="after" y="8" width="{:.2f}" height="5"/></svg>'
     ).format(100.0 * before / most, 100.0 * after / most)

@@ -146,8 +146,8 @@ def fixed_parts(scene: Mapping[str, Any]) -> list[str]:
     if scene["formula"] == "model":
         says.append(
             f"A network scores here: {scene['file']}, of {', '.join(scene['inputs'])}. It has no weights: "
-            "another score is another network, which `fulcrum tune` finds and `fulcrum fusion propose` sends. "
-            f"Where it fails, scene {scene['fallback']} ranks, whose weights have sliders."
+            "another score is another network, which `fulcrum tune` finds and `fulcrum fusion propose` "
+            f"sends. Where it fails, scene {scene['fallback']} ranks, whose weights have sliders."
         )
     segments = scene.get("segments") or []
     if segments:
@@ -166,7 +166,7 @@ def fixed_parts(scene: Mapping[str, Any]) -> list[str]:
 
 def _weight(path: Path, task: str, label: str, term: Mapping[str, Any], usual: float, most: float) -> Knob:
     """From 0 to twice what is usual, both ways where it is negative."""
-    value = float(term.get(path[-1], 0.0))
+    value = float(term.get(str(path[-1]), 0.0))
     high = _rounded_up(max(2.0 * (usual or 1.0), 1.5 * abs(value)))
     return Knob(path, task, label, value, -high if value < 0.0 else 0.0, high, -most, most)
 

@@ -57,7 +57,7 @@ class Play:
     def _build_every(self) -> None:
         with panel("Recent requests"):
             with ui.element("div").classes("bar"):
-                recent = ui.select([50, 100, 300, 1000], value=300, label="Requests")
+                recent = ui.select([50, 100, 300], value=300, label="Requests")
                 top = ui.select([1, 5, 10, 20, MOST_TOP], value=10, label="Top")
                 for select, name in ((recent, "recent"), (top, "top")):
                     select.props("outlined dense options-dense").style("min-width: 92px")

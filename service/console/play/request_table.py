@@ -1,8 +1,8 @@
-"""One recent request under two configs: places, movements, terms. Works on a preview's answer, knows no page."""
+"""One recent request under two configs: places and terms. Works on an answer, knows no page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -11,6 +11,17 @@ from service.console.play.charts import SERIES, extent, stacked
 from service.console.play.impact import EMPTY
 from service.console.play.why import name_of, terms_of
 from service.console.words import NOTHING, count, fixed, number
+
+_COLUMNS = (
+    ("place", "num"),
+    ("moved", ""),
+    ("was", "num"),
+    ("item", ""),
+    ("length", "num"),
+    ("score", "num"),
+    ("sum", "num"),
+    ("terms", "wide"),
+)
 
 
 def request_table(preview: Mapping[str, Any]) -> Markup:
@@ -26,28 +37,29 @@ def request_table(preview: Mapping[str, Any]) -> Markup:
         _row(item, places.get(item["candidate"]), len(preview["before"]), terms, low, high, colours)
         for item, terms in zip(after, shown, strict=True)
     )
-    gone = [
-        item for item in preview["before"] if item["candidate"] not in {one["candidate"] for one in after}
-    ]
-    left = (
-        Markup('<p class="source">Was among them, and is not any more: {}.</p>').format(
-            Markup(", ").join(
-                Markup('<span class="cut" title="{}">{}</span> ({})').format(
-                    name_of(item), name_of(item), item["rank"]
-                )
-                for item in gone
-            )
-        )
-        if gone
-        else Markup("")
+    head = Markup("").join(
+        Markup('<th scope="col" class="{}">{}</th>').format(kind, title) for title, kind in _COLUMNS
     )
     return Markup(
-        '{}<div class="scroll" tabindex="0" role="region" aria-label="The request under both configs"><table class="items">'
-        '<caption class="hidden">The request as the edited config orders it</caption><thead><tr>'
-        '<th scope="col" class="num">place</th><th scope="col">moved</th><th scope="col" class="num">was</th><th scope="col">item</th>'
-        '<th scope="col" class="num">length</th><th scope="col" class="num">score</th><th scope="col" class="num">sum</th><th scope="col" class="wide">terms</th>'
-        "</tr></thead><tbody>{}</tbody></table></div>{}"
-    ).format(_legend(colours), rows, left)
+        '{}<div class="scroll" tabindex="0" role="region" aria-label="The request under both configs">'
+        '<table class="items"><caption class="hidden">The request as the edited config orders it</caption>'
+        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>{}"
+    ).format(_legend(colours), head, rows, _gone(preview))
+
+
+def _gone(preview: Mapping[str, Any]) -> Markup:
+    """Those that are not among the first any more."""
+    after = {item["candidate"] for item in preview["after"]}
+    named = [
+        Markup('<span class="cut" title="{}">{}</span> ({})').format(
+            name_of(item), name_of(item), item["rank"]
+        )
+        for item in preview["before"]
+        if item["candidate"] not in after
+    ]
+    if not named:
+        return Markup("")
+    return Markup('<p class="source">No longer among them: {}.</p>').format(Markup(", ").join(named))
 
 
 def places_before(preview: Mapping[str, Any]) -> dict[int, int]:
@@ -58,19 +70,16 @@ def places_before(preview: Mapping[str, Any]) -> dict[int, int]:
 
 def arrow(before: int | None, after: int, most: int) -> Markup:
     """How a place changed."""
-    if before is None:
-        return Markup(
-            '<span class="up">\N{BLACK UP-POINTING TRIANGLE}<span class="hidden"> up from below {}</span></span>'
-        ).format(most)
     if before == after:
-        return Markup('<span class="same" aria-label="stays">=</span>')
-    kind, sign, word = (
-        ("up", "\N{BLACK UP-POINTING TRIANGLE}", "up")
-        if before > after
-        else ("down", "\N{BLACK DOWN-POINTING TRIANGLE}", "down")
-    )
-    return Markup('<span class="{}">{}<span class="hidden"> {}</span> {}</span>').format(
-        kind, sign, word, abs(before - after)
+        return Markup('<span class="same">=<span class="hidden"> stays</span></span>')
+    up = before is None or before > after
+    steps = f"from below {most}" if before is None else str(abs(before - after))
+    shown = Markup('<span class="hidden"> {}</span>').format(steps) if before is None else f" {steps}"
+    return Markup('<span class="{}">{}<span class="hidden"> {}</span>{}</span>').format(
+        "up" if up else "down",
+        "\N{BLACK UP-POINTING TRIANGLE}" if up else "\N{BLACK DOWN-POINTING TRIANGLE}",
+        "up" if up else "down",
+        shown,
     )
 
 
@@ -118,9 +127,10 @@ def _legend(colours: Mapping[str, int]) -> Markup:
 
 def request_name(preview: Mapping[str, Any]) -> str:
     """Which of them it is."""
-    picked: Sequence[str] = (
+    segment = (preview.get("segments") or {}).get("after")
+    parts = [
         f"request {preview['pick'] + 1:,} of {preview['requests']:,}",
-        f"scene {preview['scene']}",
+        f"scene {preview['scene']}" + (f", segment {segment}" if segment else ""),
         count(len(preview["after"]), "item"),
-    )
-    return ", ".join(picked)
+    ]
+    return ", ".join(parts)

@@ -13,7 +13,7 @@ from model.client import control
 from model.client.control import RefusedError
 from model.errors import FulcrumError
 from service.console.changes.confirm import confirm
-from service.console.elements import button, html, panel
+from service.console.elements import button, html, panel, soon
 from service.console.play.impact import table
 from service.console.session import Session
 from service.console.state.scrape import Look, Samples, histograms, quantile, read, since
@@ -50,7 +50,7 @@ class State:
             with panel("Bundles"):
                 self._bundles = ui.element("div")
         session.on_actor.append(self._draw_bundles)
-        session.on_change.append(lambda: ui.timer(0.0, self.load, once=True) and None)
+        session.on_change.append(soon(self.load))
         ui.timer(_EVERY_S, self._tick)
 
     def show(self, shown: bool) -> None:

@@ -1,4 +1,4 @@
-"""The console as people meet it: in a browser, with the keyboard, two at once, while the service goes away."""
+"""The console as people meet it: in a browser, two at once, while the service goes and comes back."""
 
 from __future__ import annotations
 
