@@ -39,23 +39,27 @@ def run(url: str, host: str = "127.0.0.1", port: int = 8080) -> None:
     service = control.AsyncControl(url)
     listener = _listener(host, port)
     shown = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    watch = Watch(service)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watch = Watch(service)
         await watch.look()
         watching = asyncio.create_task(watch.run())
-
-        @ui.page("/", title="Fulcrum console", response_timeout=30.0)
-        async def page() -> None:
-            await Page(watch, service.shown).build()
-
         print(f"Fulcrum console for {service.shown} on {shown}", flush=True)  # noqa: T201
         yield
         watching.cancel()
         await service.close()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
+
+    @app.get("/readyz")
+    def ready() -> dict[str, str]:
+        return {"status": "ready", "service": "reachable" if watch.problem is None else "away"}
+
+    @ui.page("/", title="Fulcrum console", response_timeout=30.0)
+    async def page() -> None:
+        await Page(watch, service.shown).build()
+
     pages.config.quasar_config["loadingBar"] = {"skipHijack": True}  # it has no name, and says nothing here
     ui.add_css(_CSS.read_text(), shared=True)
     ui.run_with(

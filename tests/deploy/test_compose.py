@@ -12,7 +12,7 @@ Compose = dict[str, Any]
 
 
 def test_there_is_a_service_for_each_part(compose: Compose) -> None:
-    assert set(compose["services"]) == {"redis", "bundle", "service", "prometheus", "grafana"}
+    assert set(compose["services"]) == {"redis", "bundle", "service", "console", "prometheus", "grafana"}
 
 
 def test_nothing_runs_with_more_rights_than_it_needs(compose: Compose) -> None:
@@ -26,7 +26,7 @@ def test_nothing_runs_with_more_rights_than_it_needs(compose: Compose) -> None:
 
 def test_ports_are_open_on_this_machine_alone(compose: Compose) -> None:
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
-    assert len(ports) == 3
+    assert len(ports) == 4
     assert all(port.startswith("127.0.0.1:") for port in ports)
     assert "ports" not in compose["services"]["redis"]
 
@@ -66,7 +66,7 @@ def test_what_must_outlive_a_container_lies_in_a_volume(compose: Compose) -> Non
     named = {
         (service, *volume.split(":")[:2])
         for service, what in compose["services"].items()
-        for volume in what["volumes"]
+        for volume in what.get("volumes", [])
         if not volume.startswith(".")
     }
     assert named == {
@@ -87,7 +87,7 @@ def test_what_is_mounted_from_the_checkout_is_there_and_read_only(compose: Compo
     mounted = [
         volume.split(":")
         for service in compose["services"].values()
-        for volume in service["volumes"]
+        for volume in service.get("volumes", [])
         if volume.startswith(".")
     ]
     assert len(mounted) == 5
@@ -96,16 +96,26 @@ def test_what_is_mounted_from_the_checkout_is_there_and_read_only(compose: Compo
         assert mode == "ro", source
 
 
-def test_the_service_is_started_with_options_that_there_are(compose: Compose) -> None:
+@pytest.mark.parametrize(("name", "command"), [("service", "serve"), ("console", "console")])
+def test_ours_are_started_with_options_that_there_are(compose: Compose, name: str, command: str) -> None:
     import typer
 
     import fulcrum
 
-    command, *options = compose["services"]["service"]["command"]
-    assert command == "serve"
-    serve: Any = typer.main.get_command(fulcrum.app).commands["serve"]  # type: ignore[attr-defined]
-    known = {name for parameter in serve.params for name in parameter.opts}
+    given, *options = compose["services"][name]["command"]
+    assert given == command
+    found: Any = typer.main.get_command(fulcrum.app).commands[command]  # type: ignore[attr-defined]
+    known = {option for parameter in found.params for option in parameter.opts}
     assert {option.partition("=")[0] for option in options} <= known
+
+
+def test_the_console_asks_the_service_and_holds_nothing(compose: Compose) -> None:
+    console, service = compose["services"]["console"], compose["services"]["service"]
+    options = dict(option.split("=") for option in console["command"][1:])
+    assert options["--url"] == f"http://service:{service['ports'][0].rpartition(':')[2]}"
+    assert console["ports"][0].endswith(f":{options['--port']}")
+    assert console["depends_on"] == {"service": {"condition": "service_started"}}
+    assert not {"volumes", "environment"} & console.keys()
 
 
 @pytest.mark.parametrize("name", ["service", "bundle"])

@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-IMAGES = {"Dockerfile": "service", "Dockerfile.training": "training", "Dockerfile.cuda": "service-cuda"}
+IMAGES = {
+    "Dockerfile": "service",
+    "Dockerfile.training": "training",
+    "Dockerfile.cuda": "service-cuda",
+    "Dockerfile.console": "console",
+}
 SERVERS = ["Dockerfile", "Dockerfile.cuda"]
 
 
@@ -53,7 +58,10 @@ def test_each_image_takes_its_own_extra(dockerfile: Path, project: dict[str, Any
     assert extra in project["optional-dependencies"]
 
 
-def test_nothing_reports_its_use_to_anybody(dockerfile: Path) -> None:
+def test_nothing_reports_its_use_to_anybody(dockerfile: Path, project: dict[str, Any]) -> None:
+    needs = project["optional-dependencies"][IMAGES[dockerfile.name]]
+    if not any(need.startswith("onnxruntime") for need in needs):
+        return
     assert "ORT_DISABLE_TELEMETRY=1" in " ".join(values(dockerfile, "ENV")).split()
 
 
@@ -79,6 +87,16 @@ def test_a_server_listens_where_it_is_asked_for_its_health(root: Path, settings:
     assert given["FULCRUM_HOST"] == "0.0.0.0"
     copied = {rest.split()[-1] for rest in values(path, "COPY")}
     assert re.search(r'"(/\S+healthcheck\.py)"', values(path, "HEALTHCHECK")[0])[1] in copied  # type: ignore[index]
+
+
+def test_the_console_is_asked_for_its_health_where_it_listens(root: Path, project: dict[str, Any]) -> None:
+    path = root / "deploy" / "Dockerfile.console"
+    assert values(path, "ENTRYPOINT") == ['["fulcrum"]']
+    port = re.search(r"FULCRUM_PORT=(\d+)", " ".join(values(path, "ENV")))
+    assert port is not None
+    assert values(path, "EXPOSE") == [port[1]]
+    assert f'"--port", "{port[1]}"' in values(path, "CMD")[-1]
+    assert not any(need.startswith(("torch", "onnx")) for need in project["optional-dependencies"]["console"])
 
 
 def test_what_is_copied_is_there_and_not_ignored(dockerfile: Path, root: Path) -> None:

@@ -44,6 +44,7 @@ class History:
         session.on_actor.append(self._draw)
         self._target: int | None = None
         self._answer: dict[str, Any] = {}
+        self._draw()
 
     async def load(self) -> None:
         """The newest revisions."""
@@ -98,7 +99,7 @@ class History:
                 )
         with self._list:
             if not self._rows:
-                ui.label("No revisions to show.").classes("empty")
+                ui.label("No revisions to show yet.").classes("empty")
                 return
             with ui.element("div").classes("scroll").props('tabindex=0 role=region aria-label="Revisions"'):
                 self._table(reason)

@@ -53,8 +53,8 @@ def chromium() -> Iterator[Any]:
         pytest.skip("no Chromium here: install it, or name one by FULCRUM_CHROMIUM")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser.new_context()
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser.new_context(reduced_motion="reduce")
         browser.close()
 
 

@@ -118,7 +118,7 @@ def test_a_revision_is_proposed_activated_and_rolled_back(open_page: Open) -> No
     page.get_by_text("revision 2", exact=False).first.wait_for()
     assert not page.get_by_text("is active since").is_visible()  # one's own change is no surprise
     show(page, "History")
-    assert page.get_by_text("Fewer <b>long</b> views").is_visible()
+    page.get_by_text("Fewer <b>long</b> views").wait_for()
     page.get_by_role("button", name="Roll back from 2 to 1").click()
     assert "default: vtr.weight 0.3 -> 1" in confirm(page, "Roll back", "worse")
     assert service.trail == [1]
