@@ -6,6 +6,7 @@ Colours are classes of console.css, so that they follow light and dark.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from service.console.words import number, percent, signed
 SERIES = 12
 """Colours of terms: s0 to s11; more begin anew."""
 
+_BEND_S = 10.0
 _WIDE, _HIGH, _LEFT, _TOP, _BOTTOM = 380.0, 150.0, 30.0, 6.0, 18.0
 
 
@@ -70,7 +72,7 @@ def extent(items: Sequence[Mapping[str, float]]) -> tuple[float, float]:
 
 
 def lengths(bins: Sequence[Mapping[str, Any]], before: Mapping[str, Any], after: Mapping[str, Any]) -> Markup:
-    """f of both configs over the histogram of candidates' lengths; bins are drawn equally wide.
+    """f of both configs over the histogram of candidates' lengths.
 
     Args:
         bins: `{from_s, to_s, candidates}`, in order; what is longer than the last begins has `to_s` null.
@@ -82,24 +84,26 @@ def lengths(bins: Sequence[Mapping[str, Any]], before: Mapping[str, Any], after:
     edges = [float(one["from_s"]) for one in known]
     last = known[-1].get("to_s")
     edges.append(max(2.0 * edges[-1], 1.0) if last is None else float(last))
-    at = np.linspace(0.0, len(known), 8 * len(known) + 1)  # places on the axis, in bins
-    seconds = np.interp(at, np.arange(len(edges)), edges)
+    right = _bent(edges[-1])
+    bent = np.linspace(0.0, right, 121)
+    seconds = np.expm1(bent) * _BEND_S
     curves = [_curve(document, seconds) for document in (before, after)]
     top = max([1.0, *(float(curve.max()) for curve in curves if curve is not None)])
-    wide = (_WIDE - _LEFT) / len(known)
-    drawn = [*_bars(known, wide), *_axes(edges, wide, top)]
+    x = [_LEFT + (_WIDE - _LEFT) * _bent(edge) / right for edge in edges]
+    drawn = [*_bars(known, x), *_axes(edges, x, top)]
     for name, curve in zip(("before", "after"), curves, strict=True):
         if curve is not None:
-            x, y = _LEFT + at * wide, _y(curve / top)
-            points = " ".join(f"{left:.1f},{up:.1f}" for left, up in zip(x, y, strict=True))
+            across = _LEFT + (_WIDE - _LEFT) * bent / right
+            points = " ".join(f"{left:.1f},{up:.1f}" for left, up in zip(across, _y(curve / top), strict=True))
             drawn.append(Markup('<polyline class="curve {}" points="{}"/>').format(name, points))
     return Markup(
         '<svg class="lengths" viewBox="0 0 {} {}" role="img" aria-label="f of the length, active and edited, '
         'over the lengths of candidates; {}">{}</svg>'
-    ).format(_WIDE, _HIGH, _spoken(known, curves), Markup("").join(drawn))
+    ).format(_BEND_S = 10.0
+_WIDE, _HIGH, _spoken(before, after), Markup("").join(drawn))
 
 
-def _bars(known: Sequence[Mapping[str, Any]], wide: float) -> list[Markup]:
+def _bars(known: Sequence[Mapping[str, Any]], x: Sequence[float]) -> list[Markup]:
     """The histogram: the tallest bar is as high as there is room."""
     counts = np.array([float(one["candidates"] or 0.0) for one in known])
     shares, heights = counts / (counts.sum() or 1.0), counts / (counts.max() or 1.0)
@@ -109,35 +113,37 @@ def _bars(known: Sequence[Mapping[str, Any]], wide: float) -> list[Markup]:
     )
     return [
         bar.format(
-            _LEFT + index * wide + 1.0,
+            left + 0.5,
             _y(height),
-            max(wide - 2.0, 0.5),
+            max(right - left - 1.0, 0.5),
             _y(0.0) - _y(height),
             bin_name(one),
             percent(share),
         )
-        for index, (one, share, height) in enumerate(zip(known, shares, heights, strict=True))
+        for one, share, height, (left, right) in zip(known, shares, heights, pairwise(x), strict=True)
     ]
 
 
-def _axes(edges: Sequence[float], wide: float, top: float) -> list[Markup]:
+def _axes(edges: Sequence[float], x: Sequence[float], top: float) -> list[Markup]:
     tick = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
     line = Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>')
-    last, step = len(edges) - 1, -(-(len(edges) - 1) // 7)
+    last = len(edges) - 1
     drawn = [
         tick.format(
-            _LEFT + index * wide,
-            _HIGH - 4.0,
-            "end" if index == last else "middle" if index else "start",
-            _seconds(edge),
+            across, _HIGH - 4.0, "end" if index == last else "middle" if index else "start", _seconds(edge)
         )
-        for index, edge in enumerate(edges)
-        if index % step == 0
+        for index, (edge, across) in enumerate(zip(edges, x, strict=True))
+        if index in (0, last) or x[last] - across > 40.0
     ]
     for share in (0.0, 0.5, 1.0):
         drawn.append(tick.format(_LEFT - 4.0, _y(share) + 4.0, "end", number(share * top, 2)))
         drawn.append(line.format(_LEFT, _WIDE, _y(share), _y(share)))
     return drawn
+
+
+def _bent(seconds: float) -> float:
+    """Seconds on the axis: short lengths have as much room as long ones."""
+    return float(np.log1p(seconds / _BEND_S))
 
 
 def _y(share: Any) -> Any:
@@ -166,9 +172,11 @@ def _seconds(edge: float) -> str:
     return f"{edge:g} s" if edge < 120 or edge % 60 else f"{edge / 60:g} min"
 
 
-def _spoken(known: Sequence[Mapping[str, Any]], curves: Sequence[Floats | None]) -> str:
+def _spoken(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    at = np.array([5.0, 30.0, 120.0])
+    curves = [_curve(document, at) for document in (before, after)]
     parts = []
-    for index in range(0, len(known), max(1, len(known) // 4)):
-        values = ["not drawn" if curve is None else number(float(curve[8 * index]), 2) for curve in curves]
-        parts.append(f"at {known[index]['from_s']:g} s {values[0]} and {values[1]}")
+    for index, seconds in enumerate(at):
+        values = ["not drawn" if curve is None else number(float(curve[index]), 2) for curve in curves]
+        parts.append(f"at {seconds:g} s {values[0]} and {values[1]}")
     return ", ".join(parts)

@@ -17,6 +17,9 @@ from service.console.session import Session
 from service.console.words import span
 
 
+_ASKING = '<p class="muted">Asking the service ...</p>'
+
+
 class Play:
     """The page.
 
@@ -44,7 +47,7 @@ class Play:
                 button("\N{LEFTWARDS ARROW}", lambda: self._pick(-1), label="Previous request")
                 button("\N{RIGHTWARDS ARROW}", lambda: self._pick(1), label="Next request")
                 self._name = ui.label().classes("muted")
-            self._table = html()
+            self._table = html(_ASKING)
             with ui.element("div").classes("bar"):
                 self._which = [
                     ui.select({}, label=label, on_change=self._choose).props("outlined dense options-dense")
@@ -65,7 +68,7 @@ class Play:
                 button("Newest requests", self._newest)
                 self._took = ui.label().classes("muted took")
             self._problem = ui.label().classes("bad-text note").props("role=alert")
-            self._impact = html().props('aria-live="off"')
+            self._impact = html(_ASKING)
 
     def _show(self, one: Mapping[str, Any], every: Mapping[str, Any]) -> None:
         self._one = one

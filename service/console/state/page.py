@@ -78,9 +78,13 @@ class State:
         counted = since(look, before)
         over = "since the service started" if before is None else f"over the last {span(look.at - before.at)}"
         self._service.set_content(_service(ready))
-        self._latency.set_content(_latency(counted, over))
+        self._latency.set_content(
+            _latency(counted, over)
+            or _latency(look.samples, "since the service started; nothing was ranked of late")
+            or '<p class="empty">Nothing was ranked yet.</p>'
+        )
         self._degraded.set_content(_counters(look, counted, over))
-        self._events.set_content(_events(ready, look))
+        self._events.set_content(_events(ready, look, counted, over))
         if models["models"] != self._models:
             self._models = models["models"]
             self._draw_bundles()
@@ -158,7 +162,7 @@ def _latency(counted: Samples, over: str) -> Markup:
         if p50 is not None and p99 is not None:
             rows.append((stage, f"{max(bounds.values()):,.0f}", span(p50), span(p99)))
     if not rows:
-        return Markup('<p class="empty">Nothing was ranked {}.</p>').format(over)
+        return Markup("")
     return table(f"Of rankings, {over}", ("stage", "counted", "p50", "p99"), rows)
 
 
@@ -181,14 +185,35 @@ def _counters(look: Look, counted: Samples, over: str) -> Markup:
     return table("Rankings and connections", ("what", over, "in all"), rows)
 
 
-def _events(ready: Mapping[str, Any], look: Look) -> Markup:
+def _events(ready: Mapping[str, Any], look: Look, counted: Samples, over: str) -> Markup:
     rows = [("exposures", ready["events"]), ("feedback", ready["feedback"])]
-    for (name, labels), value in sorted(look.samples.items()):
-        if name.startswith(("fulcrum_exposure", "fulcrum_feedback")) and not name.endswith(
-            ("_bucket", "_sum", "_created")
-        ):
-            words = name.removeprefix("fulcrum_").removesuffix("_total").replace("_", " ")
-            rows.append((" ".join([words, *(item for _, item in labels)]), number(value, 6)))
+    recent = Look(look.at, counted)
+    for name, words in (
+        ("fulcrum_exposures_written_total", "exposures written"),
+        ("fulcrum_feedback_events_total", "feedback events"),
+    ):
+        if (every := look.by(name, "")) and (new := recent.by(name, "")):
+            rows.append((words, f"{sum(new.values()):,.0f} {over}, {sum(every.values()):,.0f} in all"))
+    waiting = look.by("fulcrum_exposures_waiting", "")
+    if waiting:
+        rows.append(("exposures waiting to be written", f"{sum(waiting.values()):,.0f}"))
+    for name, words in (
+        ("fulcrum_exposures_wait_seconds", "an exposure's way to the disk"),
+        ("fulcrum_feedback_lateness_seconds", "feedback after its exposure"),
+    ):
+        bounds = histograms(look.samples, name, "").get("", {})
+        p50, p99 = quantile(0.5, bounds), quantile(0.99, bounds)
+        if p50 is not None and p99 is not None:
+            rows.append((words, f"p50 {span(p50)}, p99 {span(p99)}"))
+    for name, words in (
+        ("fulcrum_exposures_dropped_total", "exposures lost"),
+        ("fulcrum_feedback_refused_total", "feedback refused"),
+    ):
+        rows += [
+            (f"{words}: {reason.replace('_', ' ')}", f"{value:,.0f}")
+            for reason, value in look.by(name, "reason").items()
+            if value
+        ]
     return table("Events", ("what", "is"), rows, names=2, hidden=True)
 
 
