@@ -93,14 +93,13 @@ def lengths(bins: Sequence[Mapping[str, Any]], before: Mapping[str, Any], after:
     drawn = [*_bars(known, x), *_axes(edges, x, top)]
     for name, curve in zip(("before", "after"), curves, strict=True):
         if curve is not None:
-            across = _LEFT + (_WIDE - _LEFT) * bent / right
-            points = " ".join(f"{left:.1f},{up:.1f}" for left, up in zip(across, _y(curve / top), strict=True))
+            places = zip(_LEFT + (_WIDE - _LEFT) * bent / right, _y(curve / top), strict=True)
+            points = " ".join(f"{across:.1f},{up:.1f}" for across, up in places)
             drawn.append(Markup('<polyline class="curve {}" points="{}"/>').format(name, points))
     return Markup(
         '<svg class="lengths" viewBox="0 0 {} {}" role="img" aria-label="f of the length, active and edited, '
         'over the lengths of candidates; {}">{}</svg>'
-    ).format(_BEND_S = 10.0
-_WIDE, _HIGH, _spoken(before, after), Markup("").join(drawn))
+    ).format(_WIDE, _HIGH, _spoken(before, after), Markup("").join(drawn))
 
 
 def _bars(known: Sequence[Mapping[str, Any]], x: Sequence[float]) -> list[Markup]:

@@ -16,7 +16,6 @@ from service.console.play.why import name_of, why
 from service.console.session import Session
 from service.console.words import span
 
-
 _ASKING = '<p class="muted">Asking the service ...</p>'
 
 
