@@ -28,7 +28,7 @@ from training.simulation import WorldConfig, simulate
 DOCS = Path("docs")
 TOKEN = "only-for-these-pictures"  # noqa: S105
 REQUESTS, CANDIDATES = 300, 120
-_COLOURS = 64
+_COLOURS = 200
 """Of a picture: it is small, and text stays sharp."""
 
 
@@ -105,6 +105,7 @@ def take(page: Page) -> None:
     page.get_by_text("anna: activate").wait_for()
     page.get_by_label("vtr weight, as a number").fill("0.45")
     page.get_by_text("was 0.2").wait_for()
+    page.get_by_text("new in the top").first.wait_for()
     page.wait_for_timeout(1500)
     write(page, "play")
     page.get_by_role("tab", name="Propose").click()

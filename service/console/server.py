@@ -19,6 +19,8 @@ from service.console.page import Page
 from service.console.watch import Watch
 
 _CSS = Path(__file__).with_name("console.css")
+_KEPT_S = 12 * 3600.0
+"""How long a tab's token and edits are kept after its last edit."""
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M1 5h14" stroke="#0a58a6" '
     'stroke-width="2"/><path d="M8 6l5 9H3z" fill="#0a58a6"/></svg>'
@@ -60,6 +62,7 @@ def run(url: str, host: str = "127.0.0.1", port: int = 8080) -> None:
     async def page() -> None:
         await Page(watch, service.shown).build()
 
+    pages.storage.max_tab_storage_age = _KEPT_S
     pages.config.quasar_config["loadingBar"] = {"skipHijack": True}  # it has no name, and says nothing here
     ui.add_css(_CSS.read_text(), shared=True)
     ui.run_with(

@@ -132,7 +132,7 @@ def _axes(edges: Sequence[float], x: Sequence[float], top: float) -> list[Markup
             across, _HIGH - 4.0, "end" if index == last else "middle" if index else "start", _seconds(edge)
         )
         for index, (edge, across) in enumerate(zip(edges, x, strict=True))
-        if index in (0, last) or x[last] - across > 40.0
+        if index in (0, last) or x[last] - across > 56.0
     ]
     for share in (0.0, 0.5, 1.0):
         drawn.append(tick.format(_LEFT - 4.0, _y(share) + 4.0, "end", number(share * top, 2)))

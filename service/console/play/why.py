@@ -76,13 +76,13 @@ def _sentence(gaps: Mapping[str, float], total: float) -> str:
 
 
 def _of(term: Mapping[str, Any]) -> str:
-    """What a term is of: `p 0.31 x 0.4`, `34 s, f 1.2 x 1`."""
+    """What a term is of, and its weight: `p 0.31 x 0.4`, `34 s, f 1.2 x 1`."""
     if "p" in term:
         calibrated = term.get("calibrated")
         p = number(term["p"]) if calibrated is None else f"{number(term['p'])} as {number(calibrated)}"
-        return f"p {p}, weight {number(term['weight'])}"
+        return f"p {p} \N{MULTIPLICATION SIGN} {number(term['weight'])}"
     if "f" in term:
         seconds = term.get("video_len")
         length = "length unknown" if seconds is None else f"{number(seconds)} s"
-        return f"{length}, f {number(term['f'])}, weight {number(term['weight'])}"
+        return f"{length}, f {number(term['f'])} \N{MULTIPLICATION SIGN} {number(term['weight'])}"
     return ""

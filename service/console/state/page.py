@@ -144,7 +144,10 @@ def _service(ready: Mapping[str, Any]) -> Markup:
 
 def _tally(found: Mapping[str, int]) -> str:
     return (
-        ", ".join(f"{version(name)} ({count(workers, 'worker')})" for name, workers in found.items())
+        ", ".join(
+            f"{version(name) if name.startswith('sha256:') else name} ({count(workers, 'worker')})"
+            for name, workers in found.items()
+        )
         or "none"
     )
 
