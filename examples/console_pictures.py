@@ -28,6 +28,7 @@ from training.simulation import WorldConfig, simulate
 DOCS = Path("docs")
 TOKEN = "only-for-these-pictures"  # noqa: S105
 REQUESTS, CANDIDATES = 300, 120
+WIDTH = 1600
 _COLOURS = 200
 """Of a picture: it is small, and text stays sharp."""
 
@@ -43,7 +44,7 @@ def main() -> None:
         fill(url)
         with started("console", "--url", url, "--port", "0") as console, sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+            page = browser.new_page(viewport={"width": WIDTH, "height": 900}, reduced_motion="reduce")
             page.goto(console.split()[-1])
             take(page)
             browser.close()
@@ -125,7 +126,7 @@ def take(page: Page) -> None:
     page.emulate_media(color_scheme="dark")
     page.get_by_text("ready").first.wait_for()
     page.wait_for_timeout(500)
-    write(page, "state", height=620)
+    write(page, "state", height=760)
 
 
 def write(page: Page, name: str, height: int | None = None) -> None:
@@ -133,7 +134,7 @@ def write(page: Page, name: str, height: int | None = None) -> None:
     from PIL import Image
 
     path = DOCS / f"console-{name}.png"
-    clip: Any = None if height is None else {"x": 0, "y": 0, "width": 1440, "height": height}
+    clip: Any = None if height is None else {"x": 0, "y": 0, "width": WIDTH, "height": height}
     page.screenshot(path=path, clip=clip)
     Image.open(path).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")

@@ -48,11 +48,14 @@ class History:
 
     async def load(self) -> None:
         """The newest revisions."""
-        self._rows = []
-        await self._older()
+        await self._read([])
 
     async def _older(self) -> None:
-        before = self._rows[-1]["revision"] if self._rows else None
+        await self._read(self._rows)
+
+    async def _read(self, known: list[dict[str, Any]]) -> None:
+        """The page after those that are known."""
+        before = known[-1]["revision"] if known else None
         try:
             self._answer = await self._session.send(control.revisions(before, _PAGE))
         except FulcrumError as error:
@@ -60,7 +63,7 @@ class History:
             self._draw()
             return
         self._problem.set_text("")
-        self._rows += [one for one in self._answer["revisions"] if before is None or one["revision"] < before]
+        self._rows = [*known, *self._answer["revisions"]]
         await self._find_target()
         self._draw()
 
@@ -169,24 +172,27 @@ class Audit:
 
     async def load(self) -> None:
         """The newest events."""
-        self._events = []
         reason = self._session.why_not("read")
         if reason is not None:
             self._problem.set_text(reason)
             self._table.set_content("")
             self._more.set_visibility(False)
             return
-        await self._older()
+        await self._read([])
 
     async def _older(self) -> None:
-        before = self._events[-1]["event"] if self._events else None
+        await self._read(self._events)
+
+    async def _read(self, known: list[dict[str, Any]]) -> None:
+        """The page after those that are known."""
+        before = known[-1]["event"] if known else None
         try:
             answer = await self._session.send(control.audit(before, _PAGE))
         except FulcrumError as error:
             self._problem.set_text(_why(error))
             return
         self._problem.set_text("")
-        self._events += answer["events"]
+        self._events = [*known, *answer["events"]]
         self._more.set_visibility(answer["more"])
         rows = [
             (

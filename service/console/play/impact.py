@@ -68,7 +68,9 @@ def impact(preview: Mapping[str, Any], top: int) -> Markup:
     """All of it."""
     if not preview.get("requests"):
         return Markup('<p class="empty">{}</p>').format(EMPTY)
-    return Markup("").join([figures(preview, top), rates(preview), exposure(preview, top), statuses(preview)])
+    return Markup('{}<div class="tables"><div>{}{}</div>{}</div>').format(
+        figures(preview, top), rates(preview), statuses(preview), exposure(preview, top)
+    )
 
 
 def figures(preview: Mapping[str, Any], top: int) -> Markup:
