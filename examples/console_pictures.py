@@ -1,4 +1,4 @@
-"""`python -m examples.console_pictures`: the pictures of docs/console.md, made from a service of the demo's bundle.
+"""`python -m examples.console_pictures`: the pictures of docs/console.md, from a service of the demo's bundle.
 
 After `make demo`, whose bundle and features it serves. It sends rankings, lets one actor propose and activate
 revisions, opens the console in Chromium, and writes docs/console-*.png.
@@ -26,7 +26,7 @@ from model.client import control
 from training.simulation import WorldConfig, simulate
 
 DOCS = Path("docs")
-TOKEN = "only-for-these-pictures"  # noqa: S105
+TOKEN = "only-for-these-pictures"
 REQUESTS, CANDIDATES = 300, 120
 WIDTH = 1600
 _COLOURS = 200
