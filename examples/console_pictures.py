@@ -1,4 +1,4 @@
-"""`python -m examples.console_pictures`: the pictures of docs/console.md, from a service of the demo's bundle.
+"""`python -m examples.console_pictures`: the pictures of docs/console.md, of the demo's bundle.
 
 After `make demo`, whose bundle and features it serves. It sends rankings, lets one actor propose and activate
 revisions, opens the console in Chromium, and writes docs/console-*.png.

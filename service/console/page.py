@@ -96,7 +96,7 @@ class Page:
         mine = watch.fusion is not None and watch.fusion["config"] == session.config
         if session.base is None or (session.stale and mine):
             session.take_base()
-        schedule = (watch.fusion or {}).get("schedule")
+        schedule = watch.schedule
         away_s = int(time.time() - watch.since) if watch.problem is not None else None
         said = (watch.active, session.active, away_s, str(schedule), session.edited)
         if said == self._said:
@@ -124,7 +124,7 @@ class Page:
             number, name = watch.active
             what = f"revision <b>{number}</b>" if number is not None else "config"
             facts.append(f'<span title="{name}">{what} {version(name)}</span>')
-        schedule = (watch.fusion or {}).get("schedule")
+        schedule = watch.schedule
         if schedule:
             facts.append(f"<span>revision {schedule['revision']} at {moment(schedule['at_ms'])}</span>")
         self._facts.set_content("".join(facts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,7 @@ class Watch:
 
     Attributes:
         fusion: the answer to GET /v1/fusion, the latest; None before the first.
+        schedule: the activation that is to come, if any.
         problem: why there is none now; None while the service answers.
         since: when it began to be away, Unix time in seconds.
         changed: when another config was first seen, Unix time in seconds.
@@ -33,6 +35,7 @@ class Watch:
     def __init__(self, service: control.AsyncControl) -> None:
         self.service = service
         self.fusion: Mapping[str, Any] | None = None
+        self.schedule: Mapping[str, Any] | None = None
         self.problem: str | None = "not asked yet"
         self.since = self.changed = time.time()
 
@@ -56,6 +59,10 @@ class Watch:
         self.fusion, self.problem = answer, None
         if before != self.active:
             self.changed = time.time()
+        if answer["revision"] is not None:
+            with contextlib.suppress(FulcrumError):  # the store is away: what was scheduled is shown still
+                listed = await self.service.send(control.revisions(limit=1), within_s=_PATIENCE_S)
+                self.schedule = listed["schedule"]
 
     async def run(self) -> None:
         """For good."""

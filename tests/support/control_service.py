@@ -350,13 +350,20 @@ async def _previewed(service: Service, body: dict[str, Any], ids: bool) -> Respo
 
 
 def _listed(service: Service) -> dict[str, Any]:
-    active = service.trail[-1]
+    active, earlier = service.trail[-1], service.trail[:-1]
     shown = [
         {name: value for name, value in one.items() if name not in ("config", "evidence")}
         | {"active": one["revision"] == active}
         for one in service.revisions[::-1]
     ]
-    return {"active": active, "bundle": None, "schedule": service.schedule, "revisions": shown, "more": False}
+    return {
+        "active": active,
+        "bundle": None,
+        "schedule": service.schedule,
+        "revisions": shown,
+        "more": False,
+        "before": earlier[-1] if earlier else None,
+    }
 
 
 def _changed(service: Service, path: str, body: dict[str, Any], actor: str) -> Response:

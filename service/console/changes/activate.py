@@ -17,9 +17,12 @@ from service.console.words import moment
 
 async def activate_dialog(session: Session, number: int) -> None:
     """Ask whether to make a revision the active one, now or at a time, and do it."""
-    revision = await _fetched(session, number)
-    active = _active(session)
-    if revision is None or active is None:
+    await session.watch.look()
+    revision = await _asked(session, control.revision(number))
+    if revision is None or session.watch.active is None:
+        return
+    active = session.watch.active[0]
+    if active is None:
         return
 
     async def do(why: str, at_ms: int | None) -> str:
@@ -32,26 +35,26 @@ async def activate_dialog(session: Session, number: int) -> None:
     await confirm(session, title, f"Activate {number}", do, revision=revision, later=True)
 
 
-async def rollback_dialog(session: Session, target: int | None) -> None:
-    """Ask whether to go back to the revision that was active before, and do it.
-
-    Args:
-        session: of the tab.
-        target: the revision that it leads to; None where that is not known.
-    """
-    active = _active(session)
-    revision = await _fetched(session, target) if target is not None else None
-    if active is None or (target is not None and revision is None):
+async def rollback_dialog(session: Session) -> None:
+    """Ask whether to go back to the revision that was active before, and do it."""
+    await session.watch.look()
+    listed = await _asked(session, control.revisions(limit=1))
+    if listed is None:
+        return
+    active, target = listed["active"], listed["before"]
+    if target is None:
+        _say(f"no revision was active before {active}")
+        return
+    revision = await _asked(session, control.revision(target))
+    if revision is None:
         return
 
     async def do(why: str, _: int | None) -> str:
         answer = await session.send(control.rollback(if_active=active, why=why))
         return f"Rolled back from revision {answer['before']} to {answer['active']}"
 
-    to = f"to {target}" if target is not None else "to the one before it"
-    await confirm(
-        session, f"Roll back from revision {active} {to}", "Roll back", do, revision=revision, kind="grave"
-    )
+    title = f"Roll back from revision {active} to {target}"
+    await confirm(session, title, "Roll back", do, revision=revision, kind="grave")
 
 
 async def cancel_dialog(session: Session, schedule: Mapping[str, Any]) -> None:
@@ -65,17 +68,15 @@ async def cancel_dialog(session: Session, schedule: Mapping[str, Any]) -> None:
     await confirm(session, title, "Take it back", do, kind="grave")
 
 
-def _active(session: Session) -> int | None:
-    active = session.watch.active
-    return None if active is None else active[0]
-
-
-async def _fetched(session: Session, number: int) -> dict[str, Any] | None:
+async def _asked(session: Session, call: control.Call) -> dict[str, Any] | None:
+    """The answer; None where there is none, which is said."""
     try:
-        found: dict[str, Any] = await session.send(control.revision(number))
+        found: dict[str, Any] = await session.send(call)
     except FulcrumError as error:
-        ui.notify(
-            error.detail if isinstance(error, RefusedError) else str(error), position="bottom", classes="said"
-        )
+        _say(error.detail if isinstance(error, RefusedError) else str(error))
         return None
     return found
+
+
+def _say(what: str) -> None:
+    ui.notify(what, position="bottom", classes="said")

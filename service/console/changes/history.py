@@ -42,7 +42,6 @@ class History:
             self._more = button("Older", self._older)
         session.on_change.append(soon(self.load))
         session.on_actor.append(self._draw)
-        self._target: int | None = None
         self._answer: dict[str, Any] = {}
         self._draw()
 
@@ -64,31 +63,20 @@ class History:
             return
         self._problem.set_text("")
         self._rows = [*known, *self._answer["revisions"]]
-        await self._find_target()
         self._draw()
-
-    async def _find_target(self) -> None:
-        """Where a rollback leads: as the service says it, else from the audit, for who may read it."""
-        self._target = self._answer.get("before")
-        if "before" in self._answer or "read" not in self._session.scopes:
-            return
-        try:
-            audit = await self._session.send(control.audit(limit=200))
-        except FulcrumError:
-            return
-        self._target = before_active(audit["events"], self._answer["active"])
 
     def _draw(self) -> None:
         session, answer = self._session, self._answer
         self._list.clear()
         self._schedule.clear()
         self._more.set_visibility(bool(answer.get("more")))
-        to = f" to {self._target}" if self._target is not None else ""
+        target = answer.get("before")
+        to = f" to {target}" if target is not None else ""
         active = answer.get("active")
         self._rollback.set_text(f"Roll back from {active}{to} ..." if active is not None else "Roll back ...")
         reason = session.why_not("activate")
-        self._rollback.set_enabled(reason is None and active is not None)
-        self._reason.set_text(reason or "")
+        self._rollback.set_enabled(reason is None and target is not None)
+        self._reason.set_text(reason or ("" if target or not answer else "no revision was active before"))
         schedule = answer.get("schedule")
         if schedule:
             with self._schedule, ui.element("div").classes("bar"):
@@ -149,7 +137,7 @@ class History:
                     press.set_enabled(reason is None)
 
     async def _roll_back(self) -> None:
-        await rollback_dialog(self._session, self._target)
+        await rollback_dialog(self._session)
 
 
 class Audit:
@@ -228,22 +216,6 @@ async def compare(session: Session, number: int) -> None:
             ui.element("div").classes("spring")
             button("Close", dialog.close)
     dialog.open()
-
-
-def before_active(events: list[dict[str, Any]], active: int) -> int | None:
-    """The revision that was active before the active one, of audit events, newest first; None if unknown."""
-    trail: list[int] = []
-    for event in reversed(events):
-        after = (event["after"] or {}).get("revision")
-        activates = event["action"] in ("store_seeded", "revision_activated") or (event["after"] or {}).get(
-            "active"
-        )
-        if event["action"] == "revision_rolled_back" and trail:
-            trail = trail[: max((at for at, one in enumerate(trail) if one == after), default=-1) + 1]
-        elif activates and after is not None:
-            before = (event["before"] or {}).get("revision")
-            trail += [one for one in (before, after) if one is not None and trail[-1:] != [one]]
-    return trail[-2] if len(trail) > 1 and trail[-1] == active else None
 
 
 def _cell(tag: str, content: str | Markup) -> ui.html:
