@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from markupsafe import Markup
 from nicegui import app, ui
 
 from model.client.control import RefusedError
@@ -117,17 +118,16 @@ class Page:
         watch = self._watch
         dot = "dot" if watch.problem is None else "dot away"
         state = "" if watch.problem is None else "away"
-        facts = [
-            f'<span class="url" title="{self._url}"><span class="{dot}"></span>{self._url} {state}</span>'
-        ]
+        shown = Markup('<span class="url" title="{}"><span class="{}"></span>{} {}</span>')
+        facts = [shown.format(self._url, dot, self._url, state)]
         if watch.active is not None:
             number, name = watch.active
-            what = f"revision <b>{number}</b>" if number is not None else "config"
-            facts.append(f'<span title="{name}">{what} {version(name)}</span>')
-        schedule = watch.schedule
-        if schedule:
-            facts.append(f"<span>revision {schedule['revision']} at {moment(schedule['at_ms'])}</span>")
-        self._facts.set_content("".join(facts))
+            what = Markup("revision <b>{}</b>").format(number) if number is not None else "config"
+            facts.append(Markup('<span title="{}">{} {}</span>').format(name, what, version(name)))
+        if watch.schedule:
+            number, at_ms = watch.schedule["revision"], watch.schedule["at_ms"]
+            facts.append(Markup("<span>revision {} at {}</span>").format(number, moment(at_ms)))
+        self._facts.set_content(Markup("").join(facts))
 
     def _say_away(self, seconds: int) -> None:
         kept = " Your edits are kept." if self.session.edited else ""

@@ -9,6 +9,8 @@ import pytest
 from model.errors import FulcrumError
 from service.commands.console import console
 
+pytestmark = pytest.mark.slow  # NiceGUI takes seconds to import, and asks ldconfig for a library
+
 
 def test_what_is_no_address_is_refused_in_one_line() -> None:
     with pytest.raises(FulcrumError, match=r"not an address of a service; expected such as http://127"):

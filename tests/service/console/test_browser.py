@@ -141,6 +141,7 @@ def test_a_revision_is_scheduled_and_taken_back(open_page: Open) -> None:
     page.get_by_role("dialog").get_by_label("At (").fill("2031-01-01T08:00")
     confirm(page, "Activate 2", "weekend")
     page.get_by_text("Scheduled by anna: revision 2 at 2031-01-01 08:00:00").wait_for()
+    page.locator(".facts", has_text="revision 2 at 2031-01-01 08:00:00").wait_for()
     assert service.trail == [1]
     page.get_by_role("button", name="Take back").click()
     dialog = page.get_by_role("dialog")
@@ -157,6 +158,7 @@ def test_of_two_people_the_second_sees_what_the_first_did(open_page: Open) -> No
     changed = config()
     changed["scenes"]["default"]["tasks"]["cmr"]["weight"] = 0.1
     service.propose(changed, "less talk")
+    anna.bring_to_front()  # the one behind is drawn once a second
     set_weight(anna, "vtr", 0.3)
     show(anna, "History")
     anna.get_by_role("button", name="Activate 2").click()
@@ -165,9 +167,11 @@ def test_of_two_people_the_second_sees_what_the_first_did(open_page: Open) -> No
     anna.get_by_text("Revision 2 is active since. Close this").wait_for()
     assert anna.get_by_role("dialog").get_by_role("button", name="Activate 2").is_disabled()
     anna.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    paul.bring_to_front()
     paul.get_by_text("Revision 2 is active since").wait_for()
     paul.get_by_role("button", name="Reload").click()
     has_value(paul, "cmr weight, as a number", "0.1")
+    anna.bring_to_front()
     anna.get_by_role("button", name="Put my edits upon 2").click()
     show(anna, "Play")
     has_value(anna, "cmr weight, as a number", "0.1")
