@@ -35,28 +35,36 @@ _COLOURS = 200
 
 def main() -> None:
     """Serve, change, look."""
-    if not BUNDLE.is_dir():
-        sys.exit(f"no {BUNDLE} yet: run `make demo` first")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        sys.exit("no Chromium here: install it (apt-get install chromium)")
     with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as url:
-        fill(url)
-        with started("console", "--url", url, "--port", "0") as console, sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": WIDTH, "height": 900}, reduced_motion="reduce")
-            page.goto(console.split()[-1])
+        fill(url, REQUESTS, CANDIDATES)
+        change(url)
+        with looking(url) as page:
             take(page)
-            browser.close()
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
+def looking(url: str) -> Iterator[Page]:
+    """A page of a console for the service at `url`."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        sys.exit("no Chromium here: install it (apt-get install chromium)")
+    with started("console", "--url", url, "--port", "0") as console, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": WIDTH, "height": 900}, reduced_motion="reduce")
+        page.goto(console.split()[-1])
+        yield page
+        browser.close()
+
+
+@contextmanager
+def served(folder: Path, workers: int = 2) -> Iterator[str]:
     """A service with control and a tokens file; its address."""
+    if not BUNDLE.is_dir():
+        sys.exit(f"no {BUNDLE} yet: run `make demo` first")
     digest = hashlib.sha256(TOKEN.encode()).hexdigest()
     tokens = folder / "tokens.yaml"
     tokens.write_text(f"actors: [{{name: anna, scopes: [read, propose, activate], sha256: {digest}}}]\n")
-    parts = {"bundle": BUNDLE, "features": STORE, "fusion": CONFIG, "port": 0, "workers": 2}
+    parts = {"bundle": BUNDLE, "features": STORE, "fusion": CONFIG, "port": 0, "workers": workers}
     parts |= {"control": folder / "control.sqlite", "tokens": tokens, "events": folder / "events"}
     words = [word for name, value in parts.items() for word in (f"--{name}", str(value))]
     with started("serve", *words) as greeting:
@@ -79,17 +87,22 @@ def started(*words: str) -> Iterator[str]:
         process.wait()
 
 
-def fill(url: str) -> None:
-    """Rankings of the demo's viewers, and two revisions."""
+def fill(url: str, requests: int, candidates: int, pause_s: float = 0.0) -> None:
+    """Rankings of the demo's viewers, with a pause after each."""
     world = simulate(WorldConfig())
-    users = world.log["user_id"].unique().sort().head(REQUESTS).to_list()
+    users = world.log["user_id"].unique().sort().head(requests).to_list()
     videos = world.items["video_id"].sample(fraction=1.0, shuffle=True, seed=3).to_list()
     with httpx.Client(base_url=url, trust_env=False) as client:
         for number, user in enumerate(users):
-            start = 7 * number % (len(videos) - CANDIDATES)
-            shown = videos[start : start + CANDIDATES]
+            start = 7 * number % (len(videos) - candidates)
+            shown = videos[start : start + candidates]
             body = {"user_id": user, "candidate_ids": shown, "context": {"tab": "feed", "hour": number % 24}}
             client.post("/v1/rank", json=body).raise_for_status()
+            time.sleep(pause_s)
+
+
+def change(url: str) -> None:
+    """Two revisions, activated one after the other."""
     with control.Control(url, TOKEN) as caller:
         for weight, note in ((0.5, "Shares count too much"), (0.35, "A little less of them")):
             config = caller.send(control.fusion())["config"]

@@ -73,7 +73,7 @@ class Page:
             with ui.tab_panel("Play"):
                 self.play = Play(self.session)
             with ui.tab_panel("Propose"):
-                Propose(self.session)
+                propose = Propose(self.session)
             with ui.tab_panel("History"):
                 history = History(self.session)
             with ui.tab_panel("Audit"):
@@ -81,11 +81,14 @@ class Page:
             with ui.tab_panel("State"):
                 state = State(self.session)
 
+        loads = {"History": history.load, "Audit": audit.load, "State": state.load}
+
         async def turned(name: str) -> None:
             app.storage.tab["part"] = name
             state.show(name == "State")
-            if name in ("History", "Audit", "State"):
-                await {"History": history, "Audit": audit, "State": state}[name].load()  # type: ignore[attr-defined]
+            propose.show(name == "Propose")
+            if name in loads:
+                await loads[name]()
 
         tabs.on_value_change(lambda event: turned(event.value))
         if first != "Play":

@@ -9,9 +9,10 @@ from typing import Any
 import orjson
 
 from model.client import control
-from model.errors import FulcrumError
-from model.fusion import DEFAULT_SCENE, FusionConfig, parse_fusion
+from model.errors import FulcrumError, checked
+from model.fusion import DEFAULT_SCENE, FusionConfig, FusionError
 from model.fusion.changes import changes
+from model.fusion.inheritance import resolved
 from service.console.watch import Active, Watch
 
 Listener = Callable[[], object]
@@ -185,7 +186,10 @@ def parsed(config: Mapping[str, Any]) -> FusionConfig:
     Raises:
         FusionError: it is none.
     """
-    return parse_fusion(orjson.dumps(config).decode())
+    try:
+        return checked(FusionConfig, resolved(dict(config)))
+    except FulcrumError as error:
+        raise FusionError(f"fusion config: {error}") from None
 
 
 def merged(base: Any, edited: Any, onto: Any) -> Any:

@@ -50,12 +50,19 @@ class Propose:
                     button("Take the text", self._take_text)
                     button("Back to what is edited", self._show_text)
                 self._text_problem = ui.label().classes("bad-text note").props("role=alert")
-        session.on_edit.append(self._look)
-        session.on_base.append(self._look)
-        session.on_edit.append(self._show_text)
-        session.on_base.append(self._show_text)
-        self._look()
-        self._show_text()
+        self._shown = False
+        session.on_edit.append(self._follow)
+        session.on_base.append(self._follow)
+
+    def show(self, shown: bool) -> None:
+        """Whether it is looked at: only then it follows each edit."""
+        self._shown = shown
+        self._follow()
+
+    def _follow(self) -> None:
+        if self._shown:
+            self._look()
+            self._show_text()
 
     def _look(self) -> None:
         session = self._session

@@ -38,7 +38,7 @@ class Play:
                 self._build_every()
             with ui.element("div").classes("stacked one"):
                 self._build_one()
-        self.previews = Previews(session, self._show, self._say)
+        self.previews = Previews(session, self._show_every, self._show_one, self._say)
 
     def _build_one(self) -> None:
         with panel("One request, active and edited"):
@@ -67,16 +67,18 @@ class Play:
                 button("Newest requests", self._newest)
                 self._took = ui.label().classes("muted took")
             self._problem = ui.label().classes("bad-text note").props("role=alert")
-            self._impact = html(_ASKING)
+            self._impact = html(_ASKING, "impact")
 
-    def _show(self, one: Mapping[str, Any], every: Mapping[str, Any]) -> None:
-        self._one = one
+    def _show_every(self, every: Mapping[str, Any]) -> None:
         self._impact.set_content(impact(every, self.previews.top))
-        self._table.set_content(request_table(one))
-        self._name.set_text(request_name(one) if one.get("after") else "")
         self._took.set_text(f"answered in {span(self.previews.took_s)}")
         self._took.props["data-took-ms"] = round(1000.0 * self.previews.took_s, 1)
         self._controls.show_bins((every.get("exposure") or {}).get("video_len", ()))
+
+    def _show_one(self, one: Mapping[str, Any]) -> None:
+        self._one = one
+        self._table.set_content(request_table(one))
+        self._name.set_text(request_name(one) if one.get("after") else "")
         self._offer()
         self._explain()
 

@@ -12,7 +12,7 @@ from model.client.control import RefusedError, UnreachableError
 from model.errors import FulcrumError
 from service.console.session import Session
 
-_PAUSE_S = 0.02
+_PAUSE_S = 0.005
 """What is edited within it is previewed together."""
 _AGAIN_S = 1.0
 MOST_TOP = 50
@@ -23,25 +23,28 @@ class Previews:
 
     Args:
         session: of the tab.
-        show: called with the answers: of one request, of all; each None where it is not known.
+        show_every: called with the answer of all requests.
+        show_one: called with that of one, which comes after it.
         problem: called with why there is none; with None once there is.
 
     Attributes:
         recent: requests that are asked for.
         top: places that count.
         pick: the request that is looked at, from 0.
-        took_s: seconds that the last answers took together.
+        took_s: seconds that the last answer of all requests took.
     """
 
     def __init__(
         self,
         session: Session,
-        show: Callable[[Mapping[str, Any], Mapping[str, Any]], None],
+        show_every: Callable[[Mapping[str, Any]], None],
+        show_one: Callable[[Mapping[str, Any]], None],
         problem: Callable[[str | None], None],
     ) -> None:
         self.recent, self.top, self.pick = 300, 10, 0
         self.took_s = 0.0
-        self._session, self._show, self._problem = session, show, problem
+        self._session, self._problem = session, problem
+        self._show_every, self._show_one = show_every, show_one
         self._wanted = self._running = self._closed = False
         session.on_edit.append(self.want)
         session.on_base.append(self.want)
@@ -81,6 +84,11 @@ class Previews:
         if session.sample_id is not None:
             body["sample_id"] = session.sample_id
         every = await session.send(control.preview(body))
+        self.took_s = time.monotonic() - began
+        if self._closed:
+            return
+        self._problem(None)
+        self._show_every(every)
         if every["sample_id"] != session.sample_id:
             session.remember_sample(every["sample_id"])
         one: Mapping[str, Any] = {"requests": 0}
@@ -88,10 +96,8 @@ class Previews:
             self.pick %= every["requests"]
             body |= {"sample_id": every["sample_id"], "pick": self.pick}
             one = await session.send(control.preview(body))
-        self.took_s = time.monotonic() - began
         if not self._closed:
-            self._problem(None)
-            self._show(one, every)
+            self._show_one(one)
 
 
 def _passes(error: FulcrumError) -> bool:
