@@ -1,0 +1,30 @@
+"""Experiments: which of them a request belongs to, and which arm of each. Pure; knows no store, no service.
+
+    layer -> experiment -> arm
+"""
+
+from model.experiments.assignment import Assigned, Assigner, arms_of
+from model.experiments.config import (
+    BUCKETS,
+    HOLDOUT,
+    Arm,
+    Experiment,
+    ExperimentError,
+    Experiments,
+    Layer,
+    Unit,
+)
+
+__all__ = [
+    "BUCKETS",
+    "HOLDOUT",
+    "Arm",
+    "Assigned",
+    "Assigner",
+    "Experiment",
+    "ExperimentError",
+    "Experiments",
+    "Layer",
+    "Unit",
+    "arms_of",
+]
