@@ -1,6 +1,6 @@
 """Experiments: which of them a request belongs to, and which arm of each. Pure; knows no store, no service.
 
-    layer -> experiment -> arm
+layer -> experiment -> arm
 """
 
 from model.experiments.assignment import Assigned, Assigner, arms_of

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -82,7 +83,7 @@ class Experiment(Frozen):
     """Whose requests take part; None for all."""
     when: RequestCondition | None = None
     """What else must hold of a request."""
-    overrides: dict[str, Name] = {}
+    overrides: Annotated[dict[str, Name], Field(default_factory=dict)]
     """By unit: the arm that a tester gets, whatever bucket, scene and context, in a draft, too."""
     state: State = "draft"
     start_ms: int | None = None
@@ -162,7 +163,7 @@ class Experiments(Frozen):
             self.layer(one.layer)
         for layer in self.layers:
             held = self.held(layer.name)
-            for left, right in zip(held, held[1:], strict=False):
+            for left, right in pairwise(held):
                 if right.first <= left.last:
                     raise ValueError(
                         f"layer {layer.name}: {left.id} holds buckets {_run(left)} and {right.id} "

@@ -1,0 +1,33 @@
+"""Experiments: what may be concluded from arms that ran side by side, at any look. Pure NumPy.
+
+Reads no log and changes nothing: sums of units go in, verdicts come out.
+"""
+
+from training.experiments.differences import ArmSums, Covariate, Difference, design_effect, difference
+from training.experiments.guardrails import Harmed, by_counts, by_mean
+from training.experiments.planning import DesignEffect, Plan, plan
+from training.experiments.sample_ratio import SampleRatio, sample_ratio
+from training.experiments.units import Units
+from training.experiments.verdicts import Guardrail, Judged, Look, Terms, judge
+
+__all__ = [
+    "ArmSums",
+    "Covariate",
+    "DesignEffect",
+    "Difference",
+    "Guardrail",
+    "Harmed",
+    "Judged",
+    "Look",
+    "Plan",
+    "SampleRatio",
+    "Terms",
+    "Units",
+    "by_counts",
+    "by_mean",
+    "design_effect",
+    "difference",
+    "judge",
+    "plan",
+    "sample_ratio",
+]

@@ -1,0 +1,153 @@
+"""Verdicts: what an experiment says at a look: better, worse, inconclusive, or nothing yet.
+
+One metric is declared as primary, and it alone makes an arm better. Guardrails make it worse. The others are
+reported, each with an interval of its own that holds at every look, but they are many and decide nothing.
+Reads no log and changes nothing. Shapes: A arms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from model.frozen import Frozen, Name
+from training.experiments.differences import ArmSums, Difference, difference
+from training.experiments.guardrails import Harm, Harmed, by_counts, by_mean
+from training.experiments.sample_ratio import SampleRatio, sample_ratio
+
+Verdict = Literal["better", "worse", "inconclusive"]
+Alpha = Annotated[float, Field(gt=0, lt=0.5)]
+
+
+class Guardrail(Frozen):
+    """A metric that must not get worse."""
+
+    metric: Name
+    harm: Harm = "falls"
+    test: Literal["counts", "mean"] = "counts"
+    """Of units that have any of it; or of its mean."""
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction by which it may be off."""
+    alpha: Alpha = 0.005
+
+
+class Terms(Frozen):
+    """How an experiment is judged; declared before it starts."""
+
+    primary: Name
+    """The metric that decides; more of it is better."""
+    guardrails: tuple[Guardrail, ...] = ()
+    days: Annotated[float, Field(gt=0)]
+    """After which there is a verdict, if only that it is inconclusive."""
+    planned_error: Annotated[float, Field(gt=0)]
+    """Standard error of the primary metric's difference that is expected then: `Plan.error`."""
+    alpha: Alpha = 0.05
+    """Probability that any arm is called better or worse where all are alike, guardrails apart."""
+    sample_ratio_alpha: Alpha = 0.0005
+    most_crossed: Annotated[float, Field(ge=0, lt=1)] = 0.001
+    """Share of units seen in several arms, beyond which arms are not compared."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What is known at a look, of days whose feedback has come.
+
+    Attributes:
+        days: since the start.
+        shares: by arm, of units; the control first.
+        metrics: by name and arm.
+        units: by scene: units by arm [A].
+        crossed: units that were seen in several arms.
+        counts: by guardrail's metric and arm: events that no unit has, such as errors.
+    """
+
+    days: float
+    shares: Mapping[str, float]
+    metrics: Mapping[str, Mapping[str, ArmSums]]
+    units: Mapping[str, Sequence[int]]
+    crossed: int = 0
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is said of an arm.
+
+    Attributes:
+        verdict: None while it has not come to one.
+        why: in a sentence.
+        differences: by metric: relative difference to the control, and ends of its confidence sequence.
+        harmed: by guardrail's metric.
+        sample_ratio: of all arms.
+        crossed: units that were seen in several arms.
+    """
+
+    verdict: Verdict | None
+    why: str
+    differences: Mapping[str, tuple[float, float, float]]
+    harmed: Mapping[str, Harmed]
+    sample_ratio: SampleRatio
+    crossed: int
+
+
+def judge(terms: Terms, look: Look) -> dict[str, Judged]:
+    """What is said of each arm but the control."""
+    control, *others = look.shares
+    ratio = sample_ratio(look.units, list(look.shares.values()), terms.sample_ratio_alpha)
+    alpha = terms.alpha / len(others)
+    found = {}
+    for arm in others:
+        differences = {name: difference(arms[control], arms[arm]) for name, arms in look.metrics.items()}
+        harmed = {
+            one.metric: _harmed(one, terms, look, control, arm, differences) for one in terms.guardrails
+        }
+        ends = {
+            name: (of.relative, *of.interval(terms.planned_error, alpha)) for name, of in differences.items()
+        }
+        verdict, why = _verdict(terms, look, ratio, ends[terms.primary], harmed)
+        found[arm] = Judged(verdict, why, ends, harmed, ratio, look.crossed)
+    return found
+
+
+def _harmed(
+    one: Guardrail, terms: Terms, look: Look, control: str, arm: str, found: Mapping[str, Difference]
+) -> Harmed:
+    if one.test == "mean":
+        return by_mean(found[one.metric], terms.planned_error, one.harm, margin=one.margin, alpha=one.alpha)
+    counts = look.counts.get(one.metric)
+    if counts is None:
+        counts = {
+            name: int(np.count_nonzero(look.metrics[one.metric][name].value > 0.0)) for name in (control, arm)
+        }
+    share = look.shares[arm] / (look.shares[arm] + look.shares[control])
+    return by_counts(counts[control], counts[arm], share, one.harm, margin=one.margin, alpha=one.alpha)
+
+
+def _verdict(
+    terms: Terms,
+    look: Look,
+    ratio: SampleRatio,
+    primary: tuple[float, float, float],
+    harmed: Mapping[str, Harmed],
+) -> tuple[Verdict | None, str]:
+    units = sum(map(sum, look.units.values())) + look.crossed
+    for metric, one in harmed.items():
+        if one.alarm:
+            return "worse", f"guardrail {metric}: {one.ratio:.3g} times the control's"
+    if look.crossed > terms.most_crossed * units:
+        return "inconclusive", f"{look.crossed:,} of {units:,} units were seen in several arms"
+    if ratio.alarm:
+        expected = ", ".join(f"{count:,.0f}" for count in ratio.expected)
+        counts = ", ".join(f"{count:,}" for count in ratio.counts)
+        return "inconclusive", f"scene {ratio.scene}: arms have {counts} units; expected {expected}"
+    what, low, high = primary
+    said = f"{terms.primary} {what:+.2%} [{low:+.2%}, {high:+.2%}]"
+    if low > 0.0 or high < 0.0:
+        return ("better" if low > 0.0 else "worse"), said
+    if look.days >= terms.days:
+        return "inconclusive", f"{said} after the {terms.days:g} days that were planned"
+    return None, said
