@@ -1,10 +1,11 @@
 """Differences: how much more of a metric one arm has than another, relatively, with its standard error.
 
 A metric is a sum over a count: reward over requests, or over units where each counts as 1. The difference is
-taken as that of logarithms, with the error of the delta method over units' sums, so that what units do again and again is not mistaken for so many witnesses (Deng, Knoblich and Lu, KDD 2018,
-"Applying the delta method in metric analytics"). What was known of units before they had an arm, such as the
-same sums of the weeks before or what a reward model predicts, takes out the part of the noise that it
-explains (CUPED: Deng, Xu, Kohavi and Walker, WSDM 2013).
+taken as that of logarithms, with the error of the delta method over units' sums, so that what units do again
+and again is not mistaken for so many witnesses (Deng, Knoblich and Lu, KDD 2018, "Applying the delta method
+in metric analytics"). What was known of units before they had an arm, such as the same sums of the weeks
+before or what a reward model predicts, takes out the part of the noise that it explains (CUPED: Deng, Xu,
+Kohavi and Walker, WSDM 2013).
 
 Knows no looks and no verdicts. Shapes: U units of an arm, R requests.
 """

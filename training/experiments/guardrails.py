@@ -18,8 +18,11 @@ from typing import Literal
 from training.experiments.differences import Difference
 
 Harm = Literal["falls", "rises"]
-RATIOS = {0.5: 0.5, 0.25: 0.1, 0.75: 0.2, 0.9: 0.2}
-"""Harms that are looked for, as ratios of rates, and how much each counts; their inverses, of what rises."""
+RATIOS = {0.6: 0.6, 0.3: 0.1, 0.8: 0.15, 0.92: 0.15}
+"""Harms that are looked for, as ratios of rates, and how much each counts; their inverses, of what rises.
+
+Where half the shares are gone, more than half of the units that shared still do: .6 times as many.
+"""
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,9 @@ def by_mean(
 
 
 def divergence(ratio: float, share: float) -> float:
-    """Kullback and Leibler's divergence of a unit that did it, between no harm and this ratio of rates, nats.
+    """Of Kullback and Leibler: what a unit that did it says of this ratio of rates against no harm, in nats.
 
-    With `log(1 / alpha)` over it, how many such units any test needs in the mean.
+    `log(1 / alpha)` over it is how many such units any test needs in the mean.
     """
     q = share * ratio / (share * ratio + 1.0 - share)
     return q * math.log(q / share) + (1.0 - q) * math.log((1.0 - q) / (1.0 - share))

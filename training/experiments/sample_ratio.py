@@ -13,8 +13,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-CONCENTRATIONS = (100.0, 10_000.0)
-"""Of the Dirichlet distributions, in units: shares are off by some 1 / sqrt of it of themselves."""
+CONCENTRATIONS = {10_000.0: 0.8, 100.0: 0.2}
+"""Of the Dirichlet distributions, in units: shares are off by some 1 / sqrt of it of themselves. And how much
+each counts."""
+ALL = "all scenes"
 
 
 @dataclass(frozen=True)
@@ -22,46 +24,57 @@ class SampleRatio:
     """What the test says.
 
     Attributes:
-        e_value: the largest, over scenes.
-        scene: where it is.
-        alarm: whether it is beyond what chance explains, given the number of scenes.
-        counts: units by arm there, and as `expected`.
+        alarm: whether it is beyond what chance explains, anywhere.
+        scene: where it is farthest from it; `ALL` for all together.
+        e_value: there.
+        counts: units by arm there [A].
+        expected: what they should be [A].
     """
 
-    e_value: float
-    scene: str
     alarm: bool
+    scene: str
+    e_value: float
     counts: Sequence[int]
     expected: Sequence[float]
 
 
 def sample_ratio(
-    counts: Mapping[str, Sequence[int]], shares: Sequence[float], alpha: float = 0.0005
+    counts: Sequence[int],
+    by_scene: Mapping[str, Sequence[int]],
+    shares: Sequence[float],
+    alpha: float = 0.001,
 ) -> SampleRatio:
-    """Whether units are dealt to arms as declared, in every scene.
+    """Whether units are dealt to arms as declared, in all and in each scene.
 
     Args:
-        counts: by scene: units by arm seen there, each once, since the experiment began [A].
+        counts: units by arm, each once, since the experiment began [A].
+        by_scene: by scene: those seen there [A].
         shares: declared ones [A].
-        alpha: probability of an alarm at any look where all is well; divided by the number of scenes.
+        alpha: probability of an alarm at any look where all is well: half of it for all units, the other half
+            divided among the scenes where there are several.
     """
-    e_values = {scene: log_e_value(of, shares) for scene, of in counts.items()}
-    scene = max(e_values, key=lambda name: e_values[name])
-    total, highest = sum(counts[scene]), e_values[scene]
+    several = by_scene if len(by_scene) > 1 else {}
+    judged = {ALL: (counts, 2.0), **{name: (of, 2.0 * len(several)) for name, of in several.items()}}
+    beyond = {name: log_e_value(of, shares) - math.log(times / alpha) for name, (of, times) in judged.items()}
+    scene = max(beyond, key=lambda name: beyond[name])
+    found, times = judged[scene]
     return SampleRatio(
-        e_value=math.exp(min(highest, 700.0)),
+        alarm=beyond[scene] >= 0.0,
         scene=scene,
-        alarm=highest >= math.log(len(counts) / alpha),
-        counts=counts[scene],
-        expected=[share * total for share in shares],
+        e_value=math.exp(min(beyond[scene] + math.log(times / alpha), 700.0)),
+        counts=found,
+        expected=[share * sum(found) for share in shares],
     )
 
 
 def log_e_value(counts: Sequence[int], shares: Sequence[float]) -> float:
     """Logarithm of the e-value of counts [A] against shares [A]."""
-    logs = [_log_e_value(counts, shares, of) for of in CONCENTRATIONS]
+    logs = [
+        math.log(weight) + _log_e_value(counts, shares, concentration)
+        for concentration, weight in CONCENTRATIONS.items()
+    ]
     highest = max(logs)
-    return highest + math.log(sum(math.exp(one - highest) for one in logs) / len(logs))
+    return highest + math.log(sum(math.exp(one - highest) for one in logs))
 
 
 def _log_e_value(counts: Sequence[int], shares: Sequence[float], concentration: float) -> float:

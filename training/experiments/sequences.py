@@ -8,7 +8,8 @@ and asymptotic confidence sequences", Annals of Statistics): a mean of t values 
 With the standard error e = sd / sqrt(t) and x = t r, that is e times a factor of x alone; x says how much is
 known by now, of what is planned to be: x = x* (planned error / e)^2, where x* makes the sequence narrowest at
 the planned error. So told, it holds for any estimate whose history is a random walk in 1 / e^2, also where
-values come in clusters that grow (Robbins 1970 has the bound for such walks; simulations have the rest). Knows neither what is estimated nor how.
+values come in clusters that grow (Robbins 1970 has the bound for such walks; simulations have the rest).
+Knows neither what is estimated nor how.
 """
 
 from __future__ import annotations

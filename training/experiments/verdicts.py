@@ -47,7 +47,7 @@ class Terms(Frozen):
     """Standard error of the primary metric's difference that is expected then: `Plan.error`."""
     alpha: Alpha = 0.05
     """Probability that any arm is called better or worse where all are alike, guardrails apart."""
-    sample_ratio_alpha: Alpha = 0.0005
+    sample_ratio_alpha: Alpha = 0.001
     most_crossed: Annotated[float, Field(ge=0, lt=1)] = 0.001
     """Share of units seen in several arms, beyond which arms are not compared."""
 
@@ -60,7 +60,8 @@ class Look:
         days: since the start.
         shares: by arm, of units; the control first.
         metrics: by name and arm.
-        units: by scene: units by arm [A].
+        units: by arm [A].
+        units_by_scene: those seen in a scene, by arm [A].
         crossed: units that were seen in several arms.
         counts: by guardrail's metric and arm: events that no unit has, such as errors.
     """
@@ -68,7 +69,8 @@ class Look:
     days: float
     shares: Mapping[str, float]
     metrics: Mapping[str, Mapping[str, ArmSums]]
-    units: Mapping[str, Sequence[int]]
+    units: Sequence[int]
+    units_by_scene: Mapping[str, Sequence[int]] = field(default_factory=dict)
     crossed: int = 0
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
@@ -97,7 +99,9 @@ class Judged:
 def judge(terms: Terms, look: Look) -> dict[str, Judged]:
     """What is said of each arm but the control."""
     control, *others = look.shares
-    ratio = sample_ratio(look.units, list(look.shares.values()), terms.sample_ratio_alpha)
+    ratio = sample_ratio(
+        look.units, look.units_by_scene, list(look.shares.values()), terms.sample_ratio_alpha
+    )
     alpha = terms.alpha / len(others)
     found = {}
     for arm in others:
@@ -134,7 +138,7 @@ def _verdict(
     primary: tuple[float, float, float],
     harmed: Mapping[str, Harmed],
 ) -> tuple[Verdict | None, str]:
-    units = sum(map(sum, look.units.values())) + look.crossed
+    units = sum(look.units) + look.crossed
     for metric, one in harmed.items():
         if one.alarm:
             return "worse", f"guardrail {metric}: {one.ratio:.3g} times the control's"
@@ -143,7 +147,7 @@ def _verdict(
     if ratio.alarm:
         expected = ", ".join(f"{count:,.0f}" for count in ratio.expected)
         counts = ", ".join(f"{count:,}" for count in ratio.counts)
-        return "inconclusive", f"scene {ratio.scene}: arms have {counts} units; expected {expected}"
+        return "inconclusive", f"{ratio.scene}: arms have {counts} units; expected {expected}"
     what, low, high = primary
     said = f"{terms.primary} {what:+.2%} [{low:+.2%}, {high:+.2%}]"
     if low > 0.0 or high < 0.0:
