@@ -57,17 +57,16 @@ class Row:
 
 def share(what: str, hits: int, of: int, bound: str = "", kept: bool | None = None) -> Row:
     """A share with Wilson's interval."""
-    p, z2 = hits / of, 1.96**2
+    p, z2 = float(hits / of), 1.96**2
     middle, half = p + z2 / 2 / of, 1.96 * math.sqrt(p * (1 - p) / of + z2 / 4 / of**2)
-    return Row(
-        f"{what} ({hits} of {of:,})", p, *((middle + s * half) / (1 + z2 / of) for s in (-1, 1)), bound, kept
-    )
+    low, high = max(middle - half, 0.0) / (1 + z2 / of), (middle + half) / (1 + z2 / of)
+    return Row(f"{what} ({hits} of {of:,})", p, low, high, bound, None if kept is None else bool(kept))
 
 
 def mean(what: str, values: list[float], bound: str = "", most: float = math.inf) -> Row:
     """A mean with a normal interval."""
     found, half = float(np.mean(values)), 1.96 * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return Row(what, found, found - half, found + half, bound, found - half <= most if bound else None)
+    return Row(what, found, found - half, found + half, bound, bool(found - half <= most) if bound else None)
 
 
 class Course:
@@ -391,7 +390,7 @@ def main(
             f"{row.found:.4g}",
             ends,
             row.bound,
-            "" if row.kept is None else ("no", "yes")[row.kept],
+            "" if row.kept is None else "yes" if row.kept else "no",
         )
     Console(width=150).print(table)
 
