@@ -48,7 +48,7 @@ class Units:
             arm: its place among `arms` [R].
             columns: values [R] each, by the names that there are.
         """
-        every = np.concatenate([self.unit.astype(unit.dtype) if len(unit) else self.unit, unit])
+        every = np.concatenate([self.unit, unit]) if len(self.unit) else unit
         found, place = np.unique(every, return_inverse=True)
         old, new = place[: len(self.unit)], place[len(self.unit) :]
         count, width = len(found), len(self.arms)

@@ -32,7 +32,7 @@ def test_smaller_differences_clusters_and_unlike_shares_take_longer():
 def test_units_that_come_again_bring_less_each_day_and_may_never_suffice():
     days = plan(0.01, 0.77, 1e5).days
     again = plan(0.01, 0.77, 1e5, design=DesignEffect(2.0, 10)).days
-    assert again == pytest.approx(days * (1 + again / 10))
+    assert again == pytest.approx(days / (1 - days / 10))  # which is days * (1 + again / 10)
     assert plan(0.005, 0.77, 1e5, design=DesignEffect(2.0, 10)).days == math.inf
 
 

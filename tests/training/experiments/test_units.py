@@ -43,3 +43,10 @@ def test_a_day_without_rows_changes_nothing():
     units = Units.none(("control",), ("reward",)).add(np.array(["a"]), np.array([0]), {"reward": np.ones(1)})
     same = units.add(np.array([], np.str_), np.array([], np.int64), {"reward": np.zeros(0)})
     assert same.sums["reward"].tolist() == [1.0]
+
+
+def test_names_of_units_may_be_of_any_length():
+    units = Units.none(("control",), ("reward",))
+    for name in ("u1234", "u1", "u12345678"):
+        units = units.add(np.array([name]), np.array([0]), {"reward": np.ones(1)})
+    assert units.unit.tolist() == ["u1", "u1234", "u12345678"]
