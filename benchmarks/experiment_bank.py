@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.regret import BEFORE
-from model.fusion import DEFAULT_SCENE, FusionConfig
+from model.fusion import DEFAULT_SCENE, FusionConfig, version
 from tests.support.world_logs import WorldRequests, by_truth
 from training.simulation import World, WorldConfig
 
 HOME = Path("build/experiments")
 PARTS, REQUESTS, NOISE = 10, 10_000, 0.3
 """Logs that a bank is made of, requests of each, and how wrong predictions are, in log-odds."""
+FUSION = FusionConfig(schema_version=1, scenes={DEFAULT_SCENE: BEFORE})
 COLUMNS = ("requests", "reward", "shares", "squares")
 """Of a session: its requests, their reward, shares and squared rewards."""
 Floats = NDArray[np.float64]
@@ -44,7 +45,7 @@ class Bank:
     @classmethod
     def of(cls, seed: int = 7) -> Bank:
         """The bank of a world; kept in build/experiments."""
-        path = HOME / f"bank-{seed}.npz"
+        path = HOME / f"bank-{seed}-{version(FUSION)[-12:]}.npz"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(path, allow_pickle=False, **_measured(World.create(WorldConfig(seed=seed))))
@@ -55,11 +56,10 @@ class Bank:
 def _measured(world: World) -> dict[str, Floats]:
     viewers = replace(world.viewers, activity=np.ones(world.config.users))  # as many sessions of each
     alike = World(world.config, viewers, world.videos)
-    fusion = FusionConfig(schema_version=1, scenes={DEFAULT_SCENE: BEFORE})
     parts: dict[str, list[Floats]] = {name: [] for name in ("viewer", *COLUMNS)}
     for part in range(PARTS):
         visits = WorldRequests.of(alike, REQUESTS, by_truth(NOISE, part), part)
-        log = visits.log(fusion, np.random.default_rng([world.config.seed, part]))
+        log = visits.log(FUSION, np.random.default_rng([world.config.seed, part]))
         shown = log.outcomes.requests.shown_start
         request = np.repeat(np.arange(REQUESTS), np.diff(shown))
         reward = np.bincount(request, log.outcomes.reward, REQUESTS)
