@@ -10,7 +10,8 @@ import pytest
 from model.client import control
 from model.client.control import AsyncControl, Control, RefusedError, UnreachableError
 from model.errors import FulcrumError
-from tests.support.control_service import Service, Site, config, running
+from tests.support.control_service import Service, config
+from tests.support.control_site import Site, running
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.control_service import Service, Site, running
+from tests.support.control_service import Service
+from tests.support.control_site import Site, running
 
 CHROMIUM = os.environ.get("FULCRUM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 Open = Callable[..., Any]

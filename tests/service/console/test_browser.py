@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.control_service import Service, Site, config
+from tests.support.control_service import Service, config
+from tests.support.control_site import Site
 
 pytestmark = pytest.mark.slow
 

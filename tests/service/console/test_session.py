@@ -10,7 +10,8 @@ from model.client import control
 from model.errors import FulcrumError
 from service.console.session import Session, merged
 from service.console.watch import Watch
-from tests.support.control_service import Service, config, running
+from tests.support.control_service import Service, config
+from tests.support.control_site import running
 
 
 def test_edits_go_upon_another_base_and_leave_the_rest_of_it() -> None:
