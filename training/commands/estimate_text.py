@@ -66,6 +66,7 @@ def notes(found: Estimate, looks: str, difference: float, requests: int | None) 
         support = of[side]
         yield (
             f"- {words}: {1.0 - support['never_logged']:.1%} of its exposure is logged, "
+            f"{support['by_model']:.1%} rests on the reward model, "
             f"mean weight {support['mean_weight']:.3f}, {support['effective']:,.0f} requests speak for it"
         )
     far = "infinitely many" if of["shift"] is None else f"{of['shift']:.1f}"

@@ -3,14 +3,22 @@
 The estimate is doubly robust (Dudik, Langford and Li 2011, "Doubly Robust Policy Evaluation and Learning"),
 with weights on the exposure of items. An order t is worth, request by request,
 
-    sum over candidates of e_t * worth  +  sum over items shown of e_t / e_log * (reward - looks * worth)
+    sum over candidates of e_t * worth
+        + sum over items shown of (min(e_t / e_log, MOST_WEIGHT) + balance) * (reward - looks * worth)
 
-where worth is a reward model's that was never fitted on the same users. A difference is one order's mean
-over the other's, less 1, with the interval of a bootstrap over users: what both share cancels out. Beside it
-stand the first term alone (`direct`), weights normalised by their own sum (`self_normalised`), and the exact
-density of the weights that were drawn (`weight_space`), which compares the configs' noise laws.
+where worth is a reward model's that was never fitted on the same users. The log speaks for exposures up to
+MOST_WEIGHT times its own; what is beyond, of items that it showed hardly ever or never, the reward model says
+alone, corrected by the weights that a regression has there (`reward_model.Balance`). Larger weights would
+bring more noise than news (Su et al. 2020, "Doubly robust off-policy evaluation with shrinkage").
 
-Knows no files and no reward models. Shapes: R requests, N candidates of all of them, K items shown, S places.
+A difference is one order's mean over the other's, less 1, with the interval of a bootstrap over users: what
+both share cancels out. No resampling knows how wrong a model is where it was never checked, so that the
+interval is widened, by squares, for an error of MODEL_ERROR (one standard deviation) of what it says alone.
+
+Beside it stand the model alone (`direct`), weights normalised by their own sum (`self_normalised`), and the
+exact density of the weights that were drawn (`weight_space`), which compares the configs' noise laws.
+
+Knows no files. Shapes: R requests, N candidates of all of them, K items shown, S places.
 """
 
 from __future__ import annotations
@@ -30,6 +38,7 @@ from training.progress import Observer, silent
 from training.tuning.exposure import DRAWS, Exposure
 from training.tuning.outcomes import Outcomes
 from training.tuning.requests import Floats
+from training.tuning.reward_model import Balance
 from training.tuning.support import Verdict, verdicts
 from training.tuning.weight_space import Density, density
 
@@ -41,8 +50,14 @@ MOST_NEVER_LOGGED = 0.05
 """Of a config's exposure, that of candidates which no draw shows."""
 MOST_OFF = 0.02
 """That the mean weight may be away from 1."""
+MOST_WEIGHT = 10.0
+"""That an item shown counts, at most: what is exposed more often yet is left to the reward model."""
+MODEL_ERROR = 0.1
+"""Standard deviation of the reward model's relative error there. In worlds whose truth is known it is .02 to
+.15 (docs/tuning.md); a log cannot tell."""
 Method = Literal["doubly_robust", "direct", "self_normalised", "weight_space"]
-_POWER = 1.959964 + 0.841621
+_Z = 1.959964
+_POWER = _Z + 0.841621
 """Quantiles of the normal distribution: a two-sided test at 5 %, found in 80 of 100 experiments."""
 
 
@@ -60,12 +75,14 @@ class Support:
 
     Attributes:
         never_logged: share of its exposure on candidates that no draw shows.
+        by_model: share of its exposure that the reward model speaks for alone, what is never logged included.
         mean_weight: of the items shown, by their looks; 1 where the law that logged is as declared.
         effective: requests that speak for it.
         mean_reward: per request, estimated.
     """
 
     never_logged: float
+    by_model: float
     mean_weight: float
     effective: float
     mean_reward: float
@@ -84,7 +101,8 @@ class Estimate:
             the log does not show.
         diagnostics: `after`, `against` (`Support` as JSON), `requests`, `users`, `explored`, `shift`,
             `speaking` (`weight_space.Density`), `spread`: the standard deviation of a request's reward by its
-            mean, so inflated that users' requests count as independent.
+            mean, so inflated that users' requests count as independent; `drift`: a `Figure` as JSON, the
+            difference on the last days that hold a third of the requests, less that before; None of one day.
     """
 
     difference: float | None
@@ -134,7 +152,8 @@ def difference(
     wanted = [exposure.of_config(config, scorers) for config in (after, against)]
     if logged is None:
         logged = exposure.logged(draws=draws, seed=seed, observer=observer)
-    sides = [_Side(outcomes, worth, exposure.shown, logged, one) for one in wanted]
+    balance = Balance(outcomes, looks)
+    sides = [_Side(outcomes, worth, exposure.shown, logged, one, balance) for one in wanted]
     resamples = Resamples(outcomes.requests.user, seed=seed)
     laws = [density(outcomes, config) for config in (after, against)]
     reward = outcomes.per_request(outcomes.reward)
@@ -148,6 +167,7 @@ def difference(
         "shift": laws[0].shift if math.isfinite(laws[0].shift) else None,
         "speaking": laws[0].speaking,
         "spread": _spread(reward, resamples),
+        "drift": _drift(outcomes, sides, resamples),
     }
     if np.array_equal(wanted[0], wanted[1]):
         return Estimate(0.0, (0.0, 0.0), False, None, found, diagnostics)
@@ -175,7 +195,13 @@ class _Side:
     """A config's sums by request [R]."""
 
     def __init__(
-        self, outcomes: Outcomes, worth: Floats, shown: Floats, logged: Floats, wanted: Floats
+        self,
+        outcomes: Outcomes,
+        worth: Floats,
+        shown: Floats,
+        logged: Floats,
+        wanted: Floats,
+        balance: Balance,
     ) -> None:
         requests, at = outcomes.requests, outcomes.at
         of = np.repeat(np.arange(len(requests)), requests.sizes)
@@ -183,18 +209,21 @@ class _Side:
         def summed(values: Floats) -> Floats:
             return np.bincount(of, values, len(requests)).astype(np.float64)
 
-        weight = np.divide(wanted, logged, out=np.zeros(len(wanted)), where=logged > 0.0)[at]  # [K]
-        looks = shown[at]
+        spoken = np.minimum(wanted, MOST_WEIGHT * logged)  # that the log speaks for [N]
+        weight = np.divide(spoken, logged, out=np.zeros(len(wanted)), where=logged > 0.0)[at]  # [K]
+        error = outcomes.reward - shown[at] * worth[at]
         self.direct = summed(wanted * worth)
-        self.robust = self.direct + outcomes.per_request(weight * (outcomes.reward - looks * worth[at]))
+        self.robust = self.direct + outcomes.per_request((weight + balance.weights(wanted - spoken)) * error)
+        self.by_model = float(((wanted - spoken) * np.abs(worth)).sum())  # in sum over requests
         self.weighted = outcomes.per_request(weight * outcomes.reward)
-        self.weights = outcomes.per_request(weight * looks)
+        self.weights = outcomes.per_request(weight * shown[at])
         self.exposure = summed(wanted)
-        total, known = float(wanted.sum()), float(wanted[logged > 0.0].sum())
-        squares = float(np.square(self.weights / np.maximum(self.exposure, 1e-12)).sum())
-        mass = float((self.weights / np.maximum(self.exposure, 1e-12)).sum())
+        total, known = float(wanted.sum()), float(spoken.sum())
+        each = self.weights / np.maximum(summed(spoken), 1e-12)
+        squares, mass = float(each @ each), float(each.sum())
         self.support = Support(
-            never_logged=max(0.0, 1.0 - known / total) if total else 1.0,
+            never_logged=float(wanted[logged <= 0.0].sum()) / total if total else 1.0,
+            by_model=1.0 - known / total if total else 1.0,
             mean_weight=float(self.weights.sum()) / known if known else 0.0,
             effective=mass * mass / squares if squares else 0.0,
             mean_reward=float(self.robust.mean()),
@@ -205,7 +234,8 @@ def _figures(
     reward: Floats, sides: Sequence[_Side], laws: Sequence[Density], resamples: Resamples
 ) -> Iterator[tuple[Method, Figure]]:
     one, other = sides
-    yield "doubly_robust", figure(resamples, lambda a, b: a / b - 1.0, one.robust, other.robust)
+    plain = figure(resamples, lambda a, b: a / b - 1.0, one.robust, other.robust)
+    yield "doubly_robust", _widened(plain, one, other)
     yield "direct", figure(resamples, lambda a, b: a / b - 1.0, one.direct, other.direct)
     columns = [column for side in sides for column in (side.weighted, side.weights, side.exposure)]
     yield (
@@ -238,6 +268,27 @@ def figure(resamples: Resamples, of: Callable[..., Any], *columns: Floats) -> Fi
             return Figure(value, None)
         draws = np.asarray(of(*(sums[:, 0] for sums in resamples.sums(*columns))), np.float64)
     return Figure(value, interval_around(value, draws, users))
+
+
+def _widened(found: Figure, one: _Side, other: _Side) -> Figure:
+    """With an interval that allows for the error of what the reward model says alone."""
+    if found.difference is None or found.interval is None:
+        return found
+    value, mean = found.difference, float(other.robust.sum())
+    error = _Z * MODEL_ERROR * math.hypot(one.by_model, (1.0 + value) * other.by_model) / abs(mean)
+    low, high = found.interval
+    return Figure(value, (value - math.hypot(value - low, error), value + math.hypot(high - value, error)))
+
+
+def _drift(outcomes: Outcomes, sides: Sequence[_Side], resamples: Resamples) -> dict[str, Any] | None:
+    """What changed with the days; what the model says alone is the same on all of them, and is no error here."""
+    days, counts = np.unique(outcomes.day, return_counts=True)
+    after = len(outcomes) - np.cumsum(counts)  # requests of later days
+    late = ~np.isin(outcomes.day, days[after >= len(outcomes) / 3.0])
+    if late.all():
+        return None
+    columns = [np.where(part, side.robust, 0.0) for part in (late, ~late) for side in sides]
+    return asdict(figure(resamples, lambda a, b, c, d: a / b - c / d, *columns))
 
 
 def _spread(reward: Floats, resamples: Resamples) -> float | None:

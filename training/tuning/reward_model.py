@@ -63,6 +63,39 @@ def fitted(outcomes: Outcomes, looks: Floats) -> RewardModel:
     return _Sums.of(outcomes, looks).model(None)
 
 
+class Balance:
+    """What items shown say, through the model, of candidates that the log does not speak for itself.
+
+    What a regression says of exposures is a weighted sum of the rewards it was fitted to (Bruns-Smith et al.
+    2023, "Augmented balancing weights as linear regression"); these are its weights. With them, a model's
+    error on items shown corrects what it says elsewhere, as far as the error has the form of its features,
+    and users that are drawn anew change what it says as a fit to them would.
+
+    Args:
+        outcomes: of some requests.
+        looks: how often each place is looked at [S].
+    """
+
+    def __init__(self, outcomes: Outcomes, looks: Floats) -> None:
+        self._requests, self._at = outcomes.requests, outcomes.at
+        self._looks = looks[outcomes.position]
+        self._sums = _Sums.of(outcomes, looks)
+
+    def weights(self, exposure: Floats) -> Floats:
+        """Of items shown, by which they stand for exposures of candidates [N]: [K]."""
+        exposed = np.flatnonzero(exposure)
+        total = np.zeros(len(self._sums.scale))
+        for rows in _blocks(exposed):
+            total += exposure[rows] @ self._features(rows)
+        along = np.linalg.solve(self._sums.ridge(), total)
+        return self._looks * np.concatenate([self._features(rows) @ along for rows in _blocks(self._at)])
+
+    def _features(self, rows: Ints) -> Floats:
+        p = {task: values[rows] for task, values in self._requests.predictions.items()}
+        sums = self._sums
+        return _features(p, self._requests.video_len_s[rows], sums.means, sums.length_s) / sums.scale
+
+
 def cross_fitted(outcomes: Outcomes, looks: Floats) -> Floats:
     """Worth of each candidate [N] by a model of the other users' requests."""
     requests = outcomes.requests
@@ -129,10 +162,17 @@ class _Sums:
 
     def model(self, left_out: int | None) -> RewardModel:
         """The model without a fold."""
-        kept = [fold for fold in range(FOLDS) if fold != left_out]
-        squares = self.squares[kept].sum(axis=0) + np.diag(_penalties(len(self.means)))
-        weights = np.linalg.solve(squares, self.products[kept].sum(axis=0)) / self.scale
+        products = self.products[self._kept(left_out)].sum(axis=0)
+        weights = np.linalg.solve(self.ridge(left_out), products) / self.scale
         return RewardModel(self.means, self.length_s, np.asarray(weights, np.float64))
+
+    def ridge(self, left_out: int | None = None) -> Floats:
+        """What the model without a fold divides by [F, F]."""
+        squares = self.squares[self._kept(left_out)].sum(axis=0)
+        return np.asarray(squares + np.diag(_penalties(len(self.means))), np.float64)
+
+    def _kept(self, left_out: int | None) -> list[int]:
+        return [fold for fold in range(FOLDS) if fold != left_out]
 
 
 def _worth(model: RewardModel, p: Mapping[str, npt.NDArray[np.floating]], video_len_s: Floats) -> Floats:
@@ -142,6 +182,10 @@ def _worth(model: RewardModel, p: Mapping[str, npt.NDArray[np.floating]], video_
         of = {task: values[part] for task, values in p.items()}
         worth[part] = _features(of, video_len_s[part], model.means, model.length_s) @ model.weights
     return worth
+
+
+def _blocks(rows: Ints) -> list[Ints]:
+    return np.array_split(rows, len(rows) // _AT_ONCE + 1)
 
 
 def _penalties(tasks: int) -> Floats:

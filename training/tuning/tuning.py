@@ -22,7 +22,7 @@ from training.metrics.resampling import Resamples
 from training.metrics.reward import values_of
 from training.progress import Note, Observer, Stage, silent
 from training.tuning.diff import Side
-from training.tuning.estimating import Estimate, Figure, difference
+from training.tuning.estimating import MODEL_ERROR, Estimate, Figure, difference
 from training.tuning.examination import Looks
 from training.tuning.exposure import Exposure
 from training.tuning.found_folder import FoundFolder
@@ -36,6 +36,8 @@ from training.tuning.reward_model import cross_fitted, fitted
 
 _MODEL_MARGIN = 0.005
 """By how much more than a formula of terms a network has to gain: it is harder to read, and to serve."""
+_MUCH = 0.05
+"""Of the exposure, what the reward model says alone, above which it is said."""
 Ends = tuple[float, float]
 
 
@@ -374,4 +376,14 @@ def _doubts(estimate: Estimate, verdict: Outcomes) -> Iterator[str]:
         yield (
             f"the log alone cannot say: {estimate.reason}; where it is silent, the forecast is the reward "
             "model's, and an experiment decides"
+        )
+    if "after" in estimate.diagnostics and (alone := estimate.diagnostics["after"]["by_model"]) > _MUCH:
+        yield (
+            f"{alone:.0%} of what it shows, the log showed hardly ever: the reward model forecasts that alone, and "
+            f"the interval allows for its error there, {MODEL_ERROR:.0%} (one standard deviation)"
+        )
+    drift = (estimate.diagnostics.get("drift") or {}).get("interval")
+    if drift is not None and not drift[0] <= 0.0 <= drift[1]:
+        yield (
+            f"the gain changes with the days: on the last third it differs by {drift[0]:+.2%} to {drift[1]:+.2%}"
         )

@@ -80,6 +80,32 @@ def test_weights_make_good_what_a_reward_model_gets_wrong(visits, compared):
     assert abs(found["direct"].difference - truth) > 3.0 * abs(found["doubly_robust"].difference - truth)
 
 
+def test_what_the_reward_model_says_alone_widens_the_interval(compared):
+    """By an error of a tenth of it, one standard deviation."""
+    far, near = (compared(config, CONFIG) for config in (REVERSED, OTHER))
+    for found, least in ((far, 0.5), (near, 0.0)):
+        alone, (low, high) = found.diagnostics["after"]["by_model"], found.methods["doubly_robust"].interval
+        assert least <= alone < 1.0
+        assert found.diagnostics["after"]["never_logged"] <= alone
+        value = found.methods["doubly_robust"].difference
+        assert min(high - value, value - low) > 1.9 * 0.1 * 0.5 * alone
+    assert near.diagnostics["after"]["by_model"] < 0.05
+
+
+def test_a_difference_that_changes_with_the_days_is_told(outcomes, worth):
+    """On the last of them, shares alone are worth anything."""
+    days = np.arange(len(outcomes)) * 3 // len(outcomes)
+    bound = replace(outcomes, requests=replace(outcomes.requests, time_ms=days * 86_400_000))
+    logged = Exposure(outcomes, LOOKS).logged(draws=12)
+    late = (days == 2)[outcomes.of_request]
+    shares = LOOKS[outcomes.position] * outcomes.requests.predictions["shr"][outcomes.at] * 50.0
+    moved = replace(bound, reward=np.where(late, shares, outcomes.reward))
+    for log, changes in ((bound, False), (moved, True)):
+        drift = difference(log, worth, LOOKS, OTHER, CONFIG, logged=logged).diagnostics["drift"]
+        low, high = drift["interval"]
+        assert (low > 0.0 or high < 0.0) == changes
+
+
 def test_the_same_orders_differ_by_nothing(visits, worth):
     log = visits.log(CONFIG, np.random.default_rng(0)).outcomes  # that nothing was explored for
     found = difference(log, worth, LOOKS, with_weights(vtr=0.4, vcr=1.0, shr=2.0, video_len=0.6), CONFIG)

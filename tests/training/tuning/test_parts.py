@@ -7,14 +7,11 @@ from model.errors import FulcrumError
 from tests.support.tuning_problems import additive_problem
 from training.tuning.parts import parted
 
-DAY_MS = 86_400_000
-
 
 @pytest.fixture(scope="module")
 def outcomes():
-    """8,000 requests of 2,000 users, on days 0 to 4."""
-    found = additive_problem().outcomes
-    return replace(found, requests=replace(found.requests, time_ms=np.arange(8_000) % 5 * DAY_MS))
+    """8,000 requests of 2,000 users."""
+    return additive_problem().outcomes
 
 
 def test_no_user_is_in_both_parts_and_a_third_judge(outcomes):
@@ -23,16 +20,6 @@ def test_no_user_is_in_both_parts_and_a_third_judge(outcomes):
     assert not searched & judging
     assert len(parts.search) + len(parts.verdict) == len(outcomes)
     assert len(parts.verdict) == pytest.approx(len(outcomes) / 3, rel=0.1)
-
-
-def test_a_long_log_is_judged_on_days_after_those_that_are_searched(outcomes, monkeypatch):
-    monkeypatch.setattr("training.tuning.parts.LEAST_BY_DAY", 500)
-    monkeypatch.setattr("training.tuning.parts.LEAST_REQUESTS", 500)
-    parts = parted(outcomes)
-    assert parts.search.day.max() < parts.verdict.day.min()
-    assert set(parts.verdict.day.tolist()) == {3, 4}
-    assert not set(parts.search.requests.user.tolist()) & set(parts.verdict.requests.user.tolist())
-    assert "the last 2 days judge" in parts.how
 
 
 @pytest.mark.parametrize(
