@@ -12,6 +12,7 @@ from benchmarks.best_fusion import TASKS
 from benchmarks.tuning_worlds import DEFAULT, FORM_OF, Population, config_of, with_gain
 from model.fusion import DEFAULT_SCENE, FusionConfig
 from model.learned_fusion import LearnedNetwork
+from tests.support.world_logs import WorldLog
 from training.progress import silent
 from training.tuning.diff import Side
 from training.tuning.examination import looks_of
@@ -30,9 +31,8 @@ Line = dict[str, Any]
 
 def searched(population: Population, number: int) -> Line:
     """All methods on a log by the demo's default weights, and `log_power` with weights alone."""
-    outcomes = population.log(DEFAULT, TUNE_REQUESTS, number).outcomes
-    plan = Plan(DEFAULT_SCENE, TASKS, seed=number)
-    tuned = _tuned(outcomes, DEFAULT, plan)
+    log = population.log(DEFAULT, TUNE_REQUESTS, number)
+    tuned = _tuned(population, log, DEFAULT, Plan(DEFAULT_SCENE, TASKS, seed=number))
     weights = METHODS["cma_es"](replace(tuned.problem, formula="log_power", smoothing=False), silent)
     found = [*(one.found for one in tuned.candidates), replace(weights, method="cma_es, weights alone")]
     return {
@@ -56,34 +56,38 @@ def searched(population: Population, number: int) -> Line:
 
 def families(population: Population, number: int) -> Line:
     """A product against a sum, in the world of this reward."""
-    outcomes = population.log(DEFAULT, TUNE_REQUESTS, number).outcomes
+    log = population.log(DEFAULT, TUNE_REQUESTS, number)
     plan = Plan(DEFAULT_SCENE, TASKS, formulas=("log_power", "weighted_sum"), seed=number)
-    tuned = _tuned(outcomes, DEFAULT, plan)
+    tuned = _tuned(population, log, DEFAULT, plan)
     right = {"additive": "weighted_sum", "complementary": "log_power"}[population.reward]
     return {**_verdict(population, tuned, DEFAULT), "right": tuned.chosen.found.formula == right}
 
 
 def verdicts(population: Population, number: int, kind: str) -> Line:
-    """One verdict: `placebo`, `optimum`, or a true gain that is there to be found, such as `0.01`.
+    """One verdict: `far`, `placebo`, `optimum`, or a true gain that is there to be found, such as `0.01`.
 
-    Products alone are searched, from the best product on or from one that it gains so much over.
+    `far`: from the demo's old weights, by the methods that need no search. Else products alone are searched,
+    in a placebo from the old weights on, from the best product, or from one that it gains so much over.
     """
     law = DEFAULT
-    if kind != "placebo":
+    if kind not in ("placebo", "far"):
         best = config_of(population.optimum("smoothing"))
         law = best if kind == "optimum" else with_gain(population, float(kind))
-    outcomes = population.log(law, TUNE_REQUESTS, number).outcomes
+    log = population.log(law, TUNE_REQUESTS, number)
     if kind == "placebo":
-        outcomes = shuffled(outcomes, np.random.default_rng([population.seed, number, 2]))
+        chance = np.random.default_rng([population.seed, number, 2])
+        log = replace(log, outcomes=shuffled(log.outcomes, chance))
     plan = Plan(DEFAULT_SCENE, TASKS, formulas=("log_power",), methods=("cma_es",), seed=number)
-    return _verdict(population, _tuned(outcomes, law, plan), law)
+    if kind == "far":
+        plan = replace(plan, formulas=None, methods=("least_squares", "pairwise"))
+    return _verdict(population, _tuned(population, log, law, plan), law)
 
 
 def learned(population: Population, number: int) -> Line:
     """Trees of one log: what no raise may lower, and how long 500 candidates take."""
-    outcomes = population.log(DEFAULT, TUNE_REQUESTS, number).outcomes
+    log = population.log(DEFAULT, TUNE_REQUESTS, number)
     plan = Plan(DEFAULT_SCENE, TASKS, formulas=("model",), methods=("trees",), seed=number)
-    found = _tuned(outcomes, DEFAULT, plan).chosen.found
+    outcomes, found = log.outcomes, _tuned(population, log, DEFAULT, plan).chosen.found
     assert found.network is not None
     network = LearnedNetwork(found.network, len(TASKS) + 1)
     requests, chance = outcomes.requests, np.random.default_rng(number)
@@ -117,9 +121,11 @@ def shuffled(outcomes: Outcomes, chance: np.random.Generator) -> Outcomes:
     return replace(outcomes, reward=outcomes.reward[dealt], labels=labels)
 
 
-def _tuned(outcomes: Outcomes, law: FusionConfig, plan: Plan) -> Tuned:
-    parts = parted(outcomes, plan.seed)
-    return tune(parts, looks_of(parts.search), Side("current", law), plan)
+def _tuned(population: Population, log: WorldLog, law: FusionConfig, plan: Plan) -> Tuned:
+    parts = parted(log.outcomes, plan.seed)
+    looks = looks_of(parts.search)
+    logged = population.logged(law, log, parts.verdict, looks.looks)
+    return tune(parts, looks, Side("current", law), plan, logged=logged)
 
 
 def _verdict(population: Population, tuned: Tuned, law: FusionConfig) -> Line:
@@ -131,6 +137,7 @@ def _verdict(population: Population, tuned: Tuned, law: FusionConfig) -> Line:
         "forecast": figure.difference,
         "interval": figure.interval,
         "refused": tuned.estimate.refused,
+        "by_model": tuned.estimate.diagnostics["after"]["by_model"],
         "truth": _gain(population, chosen.found, law),
     }
 

@@ -1,7 +1,10 @@
 """Tuning and estimating, judged where the truth is known: rows "tune", "estimate" and "learned fusion".
 
     python -m benchmarks.tuning estimate | tune | verdict | family | network [--seeds 7,8] [--logs 200]
-    python -m benchmarks.tuning bars
+        [--noise]
+    python -m benchmarks.tuning bars [--noise]
+
+A PLE per seed predicts; with --noise, the true probabilities with noise do, which takes no training.
 
 Each log is a line of build/tuning/*.jsonl; what is there is not measured again, so that a run may be stopped
 and continued, and seeds run side by side. `bars` prints what stands against its bounds.
@@ -48,7 +51,6 @@ from training.progress import silent
 from training.tuning.diff import Side
 from training.tuning.estimating import difference
 from training.tuning.examination import looks_of
-from training.tuning.exposure import Exposure
 from training.tuning.methods import METHODS
 from training.tuning.outcomes import Outcomes
 from training.tuning.tuning import Plan, problem_of
@@ -56,80 +58,88 @@ from training.tuning.tuning import Plan, problem_of
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 Seeds = Annotated[str, typer.Option(help="Of worlds, such as 7,9 or 7-11.")]
 Logs = Annotated[int, typer.Option(min=1, help="Of each seed.")]
-ESTIMATE_REQUESTS, TRIALS = 20_000, 120
+Noise = Annotated[bool, typer.Option("--noise", help="The truth with noise predicts.")]
+ESTIMATE_REQUESTS = 20_000
 
 
 @app.command()
-def estimate(seeds: Seeds = str(FIRST_SEED), logs: Logs = 5) -> None:
+def estimate(seeds: Seeds = str(FIRST_SEED), logs: Logs = 5, noise: Noise = False) -> None:
     """Differences of configs from logs of 20,000 requests, beside the truth."""
-    for population in _populations(seeds):
-        _run(f"estimate-{population.seed}", logs, partial(_estimated, population))
+    for population in _populations(seeds, noise):
+        _run(f"estimate-{population.name}", logs, partial(_estimated, population))
 
 
 @app.command()
-def tune(seeds: Seeds = "7-11", logs: Logs = 1) -> None:
+def tune(seeds: Seeds = "7-11", logs: Logs = 1, noise: Noise = False) -> None:
     """What all methods find from logs of 40,000 requests."""
-    for population in _populations(seeds):
-        _run(f"tune-{population.seed}", logs, partial(searched, population))
+    for population in _populations(seeds, noise):
+        _run(f"tune-{population.name}", logs, partial(searched, population))
 
 
 @app.command()
 def verdict(
-    kinds: Annotated[str, typer.Option(help="placebo, optimum, or gains that are there to be found.")] = (
-        "placebo,optimum,0.005,0.01,0.02,0.05"
-    ),
+    kinds: Annotated[
+        str, typer.Option(help="far, placebo, optimum, or gains that are there to be found.")
+    ] = ("far,placebo,optimum,0.005,0.01,0.02,0.05"),
     seeds: Seeds = "7-11",
     logs: Logs = 1,
+    noise: Noise = False,
 ) -> None:
     """The verdict of one search: better, or nothing better."""
-    for population in _populations(seeds):
+    for population in _populations(seeds, noise):
         for kind in kinds.split(","):
-            _run(f"verdict-{kind}-{population.seed}", logs, partial(verdicts, population, kind=kind))
+            _run(f"verdict-{kind}-{population.name}", logs, partial(verdicts, population, kind=kind))
 
 
 @app.command()
-def family(seeds: Seeds = "7-26") -> None:
+def family(seeds: Seeds = "7-26", noise: Noise = False) -> None:
     """A sum or a product, in an additive and in a complementary world."""
-    for population in _populations(seeds):
+    for population in _populations(seeds, noise):
         for reward in REWARDS:
-            one = Population(population.seed, reward)
-            _run(f"family-{reward}-{population.seed}", 1, partial(families, one))
+            one = replace(population, reward=reward)
+            _run(f"family-{one.name}", 1, partial(families, one))
 
 
 @app.command()
-def network(seeds: Seeds = "7-11") -> None:
+def network(seeds: Seeds = "7-11", noise: Noise = False) -> None:
     """Networks of trees: raises, and their pace."""
-    for population in _populations(seeds):
-        _run(f"learned-{population.seed}", 1, partial(learned, population))
+    for population in _populations(seeds, noise):
+        _run(f"learned-{population.name}", 1, partial(learned, population))
 
 
 @app.command()
-def bars() -> None:
+def bars(noise: Noise = False) -> None:
     """What was measured, against its bounds."""
-    table = Table("what", "found", "bound", title="Tuning and estimating, with PLE's predictions")
+    table = Table(
+        "what",
+        "found",
+        "bound",
+        title="Tuning and estimating, predicted by " + ("the truth with noise" if noise else "PLE"),
+    )
     broken: Broken = []
-    for row in _rows():
+    for row in _rows(noise):
         table.add_row(row.what, row.found, row.bound)
         if not row.kept:
             broken.append(f"{row.what}: {row.found}; expected {row.bound}")
     finish(table, broken)
 
 
-def _rows() -> Iterator[Row]:
+def _rows(noise: bool) -> Iterator[Row]:
     def measured_by(pattern: str) -> list[dict[str, Any]]:
-        return [line for path in sorted(HOME.glob(f"{pattern}.jsonl")) for line in lines(path)]
+        paths = sorted(HOME.glob(f"{pattern}.jsonl"))
+        return [line for path in paths if path.stem.endswith("-noise") == noise for line in lines(path)]
 
     for pattern, rows in (
         ("tune-*", of_searches),
-        ("family-additive-*", of_families),
-        ("family-complementary-*", of_families),
+        ("family-*-additive*", of_families),
+        ("family-*-complementary*", of_families),
         ("estimate-*", of_estimates),
         ("learned-*", of_learned),
     ):
         if found := measured_by(pattern):
             yield from rows(found)
     verdicts_found = measured_by("tune-*") + measured_by("family-*")
-    for kind in ("placebo", "optimum", *map(str, GAINS)):
+    for kind in ("far", "placebo", "optimum", *map(str, GAINS)):
         if found := measured_by(f"verdict-{kind}-*"):
             yield of_verdicts(kind, found)
             verdicts_found += found if kind != "placebo" else []
@@ -140,11 +150,12 @@ def _rows() -> Iterator[Row]:
 def _estimated(population: Population, number: int) -> dict[str, Any]:
     """A log by one of two laws, and targets, one of which was tuned on the same log."""
     law = (DEFAULT, SMOOTHED)[number % 2]
-    outcomes = population.log(law, ESTIMATE_REQUESTS, number).outcomes
+    log = population.log(law, ESTIMATE_REQUESTS, number)
+    outcomes = log.outcomes
     how = looks_of(outcomes)
-    problem = problem_of(outcomes, how, Side("current", law), Plan(DEFAULT_SCENE, TASKS, trials=TRIALS))
+    problem = problem_of(outcomes, how, Side("current", law), Plan(DEFAULT_SCENE, TASKS))
     looks, worth = how.looks, problem.objective.worth
-    logged = Exposure(outcomes, looks).logged(seed=number)
+    logged = population.logged(law, log, outcomes, looks)
     chance = np.random.default_rng([population.seed, number, 1])
     targets = {
         "near": _away(law, float(chance.uniform(0.2, 1.0)), chance),
@@ -152,7 +163,7 @@ def _estimated(population: Population, number: int) -> dict[str, Any]:
         "three": _away(law, 3.0, chance),
         "another formula": config_of(population.optimum("weighted_sum")),
     }
-    tuned = METHODS["cma_es"](replace(problem, smoothing=False, seed=number), silent)
+    tuned = METHODS["pairwise"](replace(problem, smoothing=False, seed=number), silent)
     targets["tuned"] = tuned.into(law, DEFAULT_SCENE)
     found = []
     for kind, target in targets.items():
@@ -188,10 +199,11 @@ def _plain_half(outcomes: Outcomes) -> float:
     return float(1.96 * reward.std() / len(reward) ** 0.5 / reward.mean())
 
 
-def _populations(seeds: str) -> Iterator[Population]:
+def _populations(seeds: str, noise: bool) -> Iterator[Population]:
     for part in seeds.split(","):
         first, _, last = part.partition("-")
-        yield from map(Population, range(int(first), int(last or first) + 1))
+        for seed in range(int(first), int(last or first) + 1):
+            yield Population(seed, network=not noise)
 
 
 def _run(name: str, logs: int, measure: Any) -> None:

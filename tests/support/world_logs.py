@@ -7,7 +7,7 @@ estimators and no tuners. Shapes: R requests, N candidates of all of them, K vid
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 
@@ -58,6 +58,7 @@ class WorldRequests:
             `resampled`. What a config does to them is empty: unit hashes, versions, what was shown.
         viewer: index into the world's viewers [R].
         worth: true reward of each candidate that is looked at for certain [N].
+        drawn: rows of the requests in those that they were drawn from [R]; empty where they were not.
     """
 
     audience: Audience
@@ -65,6 +66,7 @@ class WorldRequests:
     requests: Requests
     viewer: Ints
     worth: Floats
+    drawn: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @classmethod
     def of(cls, world: World, count: int, predictor: Predictor, seed: int = 1) -> WorldRequests:
@@ -150,11 +152,11 @@ class WorldRequests:
         names, first, visits = np.unique(self.viewer[order], return_index=True, return_counts=True)
         drawn = rng.integers(0, len(names), 2 * count)
         drawn = drawn[: int(np.searchsorted(np.cumsum(visits[drawn]), count)) + 1]
-        rows = order[_runs(first[drawn], visits[drawn])]
+        rows = order[runs(first[drawn], visits[drawn])]
         user = np.repeat(np.arange(len(drawn)), visits[drawn])
         by_time = np.argsort(self.requests.time_ms[rows], kind="stable")
         rows, user = rows[by_time], user[by_time]
-        at = _runs(self.requests.start[rows], self.requests.sizes[rows])
+        at = runs(self.requests.start[rows], self.requests.sizes[rows])
         old = self.requests
         requests = replace(
             old,
@@ -167,7 +169,9 @@ class WorldRequests:
             shown_start=np.zeros(len(rows) + 1, np.int64),
             **{name: getattr(old, name)[rows] for name in _OF_REQUESTS},
         )
-        return WorldRequests(self.audience, self.visit[rows], requests, self.viewer[rows], self.worth[at])
+        return WorldRequests(
+            self.audience, self.visit[rows], requests, self.viewer[rows], self.worth[at], rows
+        )
 
     def log(
         self,
@@ -310,7 +314,10 @@ def drawn_order(config: FusionConfig, requests: Requests) -> tuple[Floats, Flags
     value = _value_of_drawn(
         scene, requests, {name: np.repeat(one, requests.sizes) for name, one in of_request.items()}
     )
-    plain = scored(scene.model_copy(update={"explore": None}), requests)
+    if taken.all():
+        plain = value
+    else:
+        plain = scored(scene.model_copy(update={"explore": None}), requests)
     terms = {**scene.weights, "video_len": scene.video_len.weight}
     weights = {
         term: np.where(taken, of_request.get(term, terms.get(term, 0.0)), terms.get(term, 0.0))
@@ -373,7 +380,7 @@ def _starts(sizes: Ints) -> Ints:
     return np.append(0, np.cumsum(sizes)).astype(np.int64)
 
 
-def _runs(first: Ints, sizes: Ints) -> Ints:
+def runs(first: Ints, sizes: Ints) -> Ints:
     """Numbers of runs that begin at `first`, one after the other."""
     before = np.cumsum(sizes) - sizes
     return np.asarray(np.repeat(first - before, sizes) + np.arange(sizes.sum()), np.int64)

@@ -281,7 +281,7 @@ def _widened(found: Figure, one: _Side, other: _Side) -> Figure:
 
 
 def _drift(outcomes: Outcomes, sides: Sequence[_Side], resamples: Resamples) -> dict[str, Any] | None:
-    """What changed with the days; what the model says alone is the same on all of them, and is no error here."""
+    """What changed with the days; the model's error is that of all of them, and leaves no mark here."""
     days, counts = np.unique(outcomes.day, return_counts=True)
     after = len(outcomes) - np.cumsum(counts)  # requests of later days
     late = ~np.isin(outcomes.day, days[after >= len(outcomes) / 3.0])

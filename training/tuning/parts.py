@@ -1,8 +1,8 @@
 """Parts: the requests that a search may look at, and those that judge once what it found.
 
-By user, since a user's requests are alike. Not by day: a third of the users on a third of the days is a ninth
-of a log, too little to believe anything by, and other days are no more like tomorrow. Whether the gain changes
-with the days is said where it is judged (`Estimate.diagnostics`, `drift`). Knows neither searches nor estimates.
+By user, since a user's requests are alike. Not by day: a third of the users on a third of the days is a
+ninth of a log, too little to believe anything by. Whether the gain changes with the days is said where it is
+judged (`Estimate.diagnostics`, `drift`). Knows neither searches nor estimates.
 """
 
 from __future__ import annotations

@@ -160,6 +160,7 @@ def tune(
     plan: Plan,
     folder: FoundFolder | None = None,
     observer: Observer = silent,
+    logged: Floats | None = None,
 ) -> Tuned:
     """Look for a better fusion, and judge it once.
 
@@ -171,6 +172,7 @@ def tune(
         plan: what is looked for.
         folder: remembers what methods found.
         observer: called with progress.
+        logged: `Exposure.logged` of the part that judges, where it is known already [N].
 
     Raises:
         FulcrumError: no method found anything, or what is asked for does not fit.
@@ -179,8 +181,7 @@ def tune(
     candidates, failed = _candidates(problem, current, plan, folder, observer)
     chosen = candidates[0]
     observer(Stage(f"Judging {chosen.found.scene.formula} of {chosen.found.method}, once: {parts.how}"))
-    logged = None
-    if parts.verdict.configs:
+    if parts.verdict.configs and logged is None:
         logged = Exposure(parts.verdict, looks.looks).logged(seed=plan.seed, observer=observer)
     estimate, worth = _judged(parts, looks, current, chosen, plan.seed, logged)
     reasons = list(_reasons(parts.verdict, looks, current, chosen, plan, estimate))
@@ -379,11 +380,12 @@ def _doubts(estimate: Estimate, verdict: Outcomes) -> Iterator[str]:
         )
     if "after" in estimate.diagnostics and (alone := estimate.diagnostics["after"]["by_model"]) > _MUCH:
         yield (
-            f"{alone:.0%} of what it shows, the log showed hardly ever: the reward model forecasts that alone, and "
-            f"the interval allows for its error there, {MODEL_ERROR:.0%} (one standard deviation)"
+            f"{alone:.0%} of what it shows, the log showed hardly ever: the reward model speaks there alone, "
+            f"and the interval allows for its error there, {MODEL_ERROR:.0%} (one standard deviation)"
         )
     drift = (estimate.diagnostics.get("drift") or {}).get("interval")
     if drift is not None and not drift[0] <= 0.0 <= drift[1]:
         yield (
-            f"the gain changes with the days: on the last third it differs by {drift[0]:+.2%} to {drift[1]:+.2%}"
+            "the gain changes with the days: on the last third of them it differs by "
+            f"{drift[0]:+.2%} to {drift[1]:+.2%}"
         )

@@ -31,7 +31,7 @@ GRID = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Smoothings that are tried, in units of the task's mean."""
 MOST_PAIRS = 200_000
 """Drawn in proportion to what they count."""
-MOST = 6000
+MOST = 3000
 """Requests by which smoothings are chosen."""
 _RIDGE = 1e-4
 """Of a squared coefficient, beside a mean loss per pair."""

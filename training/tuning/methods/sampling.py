@@ -25,7 +25,7 @@ from training.tuning.prices import prices_of
 from training.tuning.problem import Found, Problem, Tried
 from training.tuning.requests import Floats
 
-MOST = 6000
+MOST = 3000
 """Requests that trials are judged on."""
 SOBOL = 64
 """Trials of a Sobol sequence before a distribution is adapted."""
