@@ -13,7 +13,7 @@ from tests.support.world_logs import WorldRequests, by_truth
 from training.simulation import World, WorldConfig
 from training.tuning.examination import looks_of
 from training.tuning.outcomes import users_in_folds
-from training.tuning.reward_model import FOLDS, cross_fitted, cross_fitted_of_shown, fitted
+from training.tuning.reward_model import FOLDS, Balance, cross_fitted, cross_fitted_of_shown, fitted
 
 CONFIG = parse_fusion(
     """
@@ -65,6 +65,21 @@ def test_of_items_shown_it_says_the_same_as_of_all_candidates(log):
     looks = 0.95 ** np.arange(SLOTS)
     whole = cross_fitted(log.outcomes, looks)
     np.testing.assert_allclose(cross_fitted_of_shown(log.outcomes, looks), whole[log.outcomes.at])
+
+
+def test_weights_of_items_shown_stand_for_exposures_of_others(log):
+    """What is worth what predictions say weighs as much by both, and a fit to the rewards says the same."""
+    outcomes, requests, looks = log.outcomes, log.outcomes.requests, 0.95 ** np.arange(SLOTS)
+    exposure = np.where(requests.predictions["cmr"] > 0.02, 0.5, 0.0)
+    exposure[outcomes.at] = 0.0
+    weights = Balance(outcomes, looks).weights(exposure)
+    looked_at = looks[outcomes.position]
+    for values in (np.ones(len(exposure)), *requests.predictions.values()):
+        by_shown = (weights * looked_at * values[outcomes.at]).sum()
+        assert by_shown == pytest.approx((exposure * values).sum(), rel=0.02)
+    by_model = (exposure * fitted(outcomes, looks).worth(requests)).sum()
+    assert (weights * outcomes.reward).sum() == pytest.approx(by_model, rel=1e-6)
+    assert not Balance(outcomes, looks).weights(np.zeros(len(exposure))).any()
 
 
 def test_its_values_are_near_the_truth_where_it_was_fitted(log):
