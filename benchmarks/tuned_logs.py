@@ -66,7 +66,7 @@ def families(population: Population, number: int) -> Line:
 def verdicts(population: Population, number: int, kind: str) -> Line:
     """One verdict: `far`, `placebo`, `optimum`, or a true gain that is there to be found, such as `0.01`.
 
-    `far`: from the demo's old weights, by the methods that need no search. Else products alone are searched,
+    `far`: from the demo's old weights, by least squares, which need no search. Else products alone are searched,
     in a placebo from the old weights on, from the best product, or from one that it gains so much over.
     """
     law = DEFAULT
@@ -79,7 +79,7 @@ def verdicts(population: Population, number: int, kind: str) -> Line:
         log = replace(log, outcomes=shuffled(log.outcomes, chance))
     plan = Plan(DEFAULT_SCENE, TASKS, formulas=("log_power",), methods=("cma_es",), seed=number)
     if kind == "far":
-        plan = replace(plan, formulas=None, methods=("least_squares", "pairwise"))
+        plan = replace(plan, formulas=None, methods=("least_squares",))
     return _verdict(population, _tuned(population, log, law, plan), law)
 
 

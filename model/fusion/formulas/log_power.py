@@ -73,11 +73,16 @@ class LogPower(SceneConfig):
         low, high, smoothing, weights = np.array(
             [(*self.tasks[task].clip, self.tasks[task].smoothing, self.tasks[task].weight) for task in p]
         ).T.reshape(4, -1, 1)  # [T, 1] each
-        terms = log_term(weights, np.minimum(np.maximum(stacked, low), high) + smoothing)
+        np.maximum(stacked, low, out=stacked)
+        np.minimum(stacked, high, out=stacked)
+        stacked += smoothing
+        terms = log_term(weights, stacked)
         return Terms(dict(zip(p, terms, strict=True)), length)
 
 
 def log_term(weight: float | Floats, factor: Floats) -> Floats:
     """`weight * log(factor)`."""
-    terms: Floats = weight * np.log(factor) + 0.0  # + 0.0: no term reads -0.0
+    terms: Floats = np.log(factor)
+    terms *= weight
+    terms += 0.0  # no term reads -0.0
     return terms
