@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks.best_fusion import TASKS
-from benchmarks.tuning_worlds import DEFAULT, FORM_OF, Population, config_of, with_gain
-from model.fusion import DEFAULT_SCENE, FusionConfig
+from benchmarks.tuning_worlds import DEFAULT, FORM_OF, HOME, Population, config_of, with_gain
+from model.fusion import DEFAULT_SCENE, FusionConfig, load_fusion
 from model.learned_fusion import LearnedNetwork
 from tests.support.world_logs import WorldLog
 from training.progress import silent
 from training.tuning.diff import Side
 from training.tuning.examination import looks_of
 from training.tuning.methods import METHODS
+from training.tuning.objective import Objective
 from training.tuning.outcomes import Outcomes
 from training.tuning.parts import parted
 from training.tuning.problem import Found
-from training.tuning.tuning import Plan, Tuned, tune, value_of
+from training.tuning.tuning import Plan, Tuned, problem_of, tune, value_of
 
 TUNE_REQUESTS = 40_000
 RAISES = 100_000
@@ -66,13 +67,15 @@ def families(population: Population, number: int) -> Line:
 def verdicts(population: Population, number: int, kind: str) -> Line:
     """One verdict: `far`, `placebo`, `optimum`, or a true gain that is there to be found, such as `0.01`.
 
-    `far`: from the demo's old weights, by least squares, which need no search. Else products alone are searched,
-    in a placebo from the old weights on, from the best product, or from one that it gains so much over.
+    `far`: from the demo's old weights, by least squares, which need no search. Else products alone are
+    searched, in a placebo from the old weights on, from the best product, or from one that it gains so much
+    over.
     """
     law = DEFAULT
-    if kind not in ("placebo", "far"):
-        best = config_of(population.optimum("smoothing"))
-        law = best if kind == "optimum" else with_gain(population, float(kind))
+    if kind == "optimum":
+        law = best_product(population)
+    elif kind not in ("placebo", "far"):
+        law = with_gain(population, float(kind))
     log = population.log(law, TUNE_REQUESTS, number)
     if kind == "placebo":
         chance = np.random.default_rng([population.seed, number, 2])
@@ -109,6 +112,23 @@ def learned(population: Population, number: int) -> Line:
         "ms_of_500": 1000.0 * float(np.median(took)),
         "gain": _gain(population, found, DEFAULT),
     }
+
+
+def best_product(population: Population) -> FusionConfig:
+    """What the search of products ends with where it knows the truth of the population; kept in a file.
+
+    `Population.optimum` has fewer parameters, and other requests.
+    """
+    path = HOME / f"best-{population.name}-searched.json"
+    if not path.exists():
+        visits, start = population.visits, config_of(population.optimum("smoothing"))
+        outcomes = visits.log(start, np.random.default_rng(population.seed)).outcomes
+        looks = looks_of(outcomes)
+        problem = problem_of(outcomes, looks, Side("current", start), Plan(DEFAULT_SCENE, TASKS))
+        objective = Objective(outcomes.requests, visits.worth, looks.looks)
+        found = METHODS["cma_es"](replace(problem, objective=objective, trials=4 * problem.trials), silent)
+        path.write_text(config_of(found.scene).model_dump_json())
+    return load_fusion(path)
 
 
 def shuffled(outcomes: Outcomes, chance: np.random.Generator) -> Outcomes:

@@ -314,10 +314,7 @@ def drawn_order(config: FusionConfig, requests: Requests) -> tuple[Floats, Flags
     value = _value_of_drawn(
         scene, requests, {name: np.repeat(one, requests.sizes) for name, one in of_request.items()}
     )
-    if taken.all():
-        plain = value
-    else:
-        plain = scored(scene.model_copy(update={"explore": None}), requests)
+    plain = value if taken.all() else scored(scene.model_copy(update={"explore": None}), requests)
     terms = {**scene.weights, "video_len": scene.video_len.weight}
     weights = {
         term: np.where(taken, of_request.get(term, terms.get(term, 0.0)), terms.get(term, 0.0))
