@@ -53,6 +53,7 @@ from training.tuning.estimating import difference
 from training.tuning.examination import looks_of
 from training.tuning.methods import METHODS
 from training.tuning.outcomes import Outcomes
+from training.tuning.reward_model import Balance
 from training.tuning.tuning import Plan, problem_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -156,6 +157,7 @@ def _estimated(population: Population, number: int) -> dict[str, Any]:
     problem = problem_of(outcomes, how, Side("current", law), Plan(DEFAULT_SCENE, TASKS))
     looks, worth = how.looks, problem.objective.worth
     logged = population.logged(law, log, outcomes, looks)
+    balance = Balance(outcomes, looks)
     chance = np.random.default_rng([population.seed, number, 1])
     targets = {
         "near": _away(law, float(chance.uniform(0.2, 1.0)), chance),
@@ -167,7 +169,7 @@ def _estimated(population: Population, number: int) -> dict[str, Any]:
     targets["tuned"] = tuned.into(law, DEFAULT_SCENE)
     found = []
     for kind, target in targets.items():
-        of = difference(outcomes, worth, looks, target, law, logged=logged, seed=number)
+        of = difference(outcomes, worth, looks, target, law, logged=logged, balance=balance, seed=number)
         found.append(
             {
                 "kind": kind,

@@ -126,6 +126,7 @@ def difference(
     *,
     scorers: Mapping[str, Scorer] | None = None,
     logged: Floats | None = None,
+    balance: Balance | None = None,
     draws: int = DRAWS,
     seed: int = 0,
     observer: Observer = silent,
@@ -140,6 +141,7 @@ def difference(
         against: the other one.
         scorers: networks of their learned formulas, by checksum.
         logged: `Exposure.logged`, where it is known already [N].
+        balance: of the outcomes, where it is known already.
         draws: of the noise law per request: what rests on fewer takes less time, and says less of what is
             rarely shown.
         seed: of the draws and of the resampling.
@@ -152,7 +154,7 @@ def difference(
     wanted = [exposure.of_config(config, scorers) for config in (after, against)]
     if logged is None:
         logged = exposure.logged(draws=draws, seed=seed, observer=observer)
-    balance = Balance(outcomes, looks)
+    balance = balance or Balance(outcomes, looks)
     sides = [_Side(outcomes, worth, exposure.shown, logged, one, balance) for one in wanted]
     resamples = Resamples(outcomes.requests.user, seed=seed)
     laws = [density(outcomes, config) for config in (after, against)]
