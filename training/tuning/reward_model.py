@@ -88,7 +88,8 @@ class Balance:
         for rows in _blocks(exposed):
             total += exposure[rows] @ self._features(rows)
         along = np.linalg.solve(self._sums.ridge(), total)
-        return self._looks * np.concatenate([self._features(rows) @ along for rows in _blocks(self._at)])
+        said = np.concatenate([self._features(rows) @ along for rows in _blocks(self._at)])
+        return np.asarray(self._looks * said, np.float64)
 
     def _features(self, rows: Ints) -> Floats:
         p = {task: values[rows] for task, values in self._requests.predictions.items()}
