@@ -53,7 +53,7 @@ MOST_OFF = 0.02
 MOST_WEIGHT = 10.0
 """That an item shown counts, at most: what is exposed more often yet is left to the reward model."""
 MODEL_ERROR = 0.1
-"""Standard deviation of the reward model's relative error there. In worlds whose truth is known it is .02 to
+"""Standard deviation of the reward model's relative error there. In worlds whose truth is known it is 0 to
 .15 (docs/tuning.md); a log cannot tell."""
 Method = Literal["doubly_robust", "direct", "self_normalised", "weight_space"]
 _Z = 1.959964
