@@ -1,6 +1,6 @@
 """The helper's first steps: it gives way before it imports what takes time.
 
-python -m service.preview PARENT BYTES      with one end of a pair of sockets as standard input
+python -m service.preview PARENT BYTES PRIORITY      idle or normal; a socket is its standard input
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import sys
 from service.processes.bounds import bound_memory, end_with, give_way
 
 
-def _main(parent: str, memory: str) -> None:
+def _main(parent: str, memory: str, priority: str) -> None:
     end_with(int(parent), signal.SIGKILL)
-    give_way()
+    if priority == "idle":
+        give_way()
     from service.preview.helper import serve
 
     bound_memory(int(memory))
@@ -21,4 +22,4 @@ def _main(parent: str, memory: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:3])
+    _main(*sys.argv[1:4])

@@ -51,7 +51,12 @@ class HelperProcess:
 
     Args:
         idle_s: seconds without a question after which it ends.
+
+    Attributes:
+        priority: of the process: idle, below all that ranks, or normal, for tests, where no core is idle.
     """
+
+    priority = "idle"
 
     def __init__(self, idle_s: float = _IDLE_S) -> None:
         self._idle_s = idle_s
@@ -164,7 +169,7 @@ class HelperProcess:
         own, other = socket.socketpair()
         try:
             with other:
-                self._process = await asyncio.to_thread(_start, other)
+                self._process = await asyncio.to_thread(_start, other, self.priority)
             line = await asyncio.open_connection(sock=own)
         except BaseException:
             own.close()
@@ -195,9 +200,9 @@ def _stopping() -> OverloadedError:
     return OverloadedError("the service is stopping, and answers no previews any more", 5)
 
 
-def _start(line: socket.socket) -> subprocess.Popen[bytes]:
+def _start(line: socket.socket, priority: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "service.preview", str(os.getpid()), str(_MEMORY_BYTES)],
+        [sys.executable, "-m", "service.preview", str(os.getpid()), str(_MEMORY_BYTES), priority],
         stdin=line.fileno(),
         stdout=subprocess.DEVNULL,
         env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)},

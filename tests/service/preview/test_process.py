@@ -46,11 +46,18 @@ def test_a_stuck_helper_is_replaced_an_idle_one_ends_and_nobody_waits_for_either
 ):
     async def run() -> None:
         helper = HelperProcess()
+        asks = asyncio.create_task(helper.ask(QUESTION, b"", told))
+        while helper.pid is None or os.sched_getscheduler(helper.pid) != os.SCHED_IDLE:
+            await asyncio.sleep(0.01)
+        asks.cancel()
+        helper.close()
+
+        monkeypatch.setattr(HelperProcess, "priority", "normal")
+        helper = HelperProcess()
         answer = await asked(helper)
         assert answer["requests"] == 0
         first = helper.pid
         assert first is not None
-        assert os.sched_getscheduler(first) == os.SCHED_IDLE
 
         leaving = asyncio.create_task(helper.ask(QUESTION, b"", told))
         await asyncio.sleep(0)

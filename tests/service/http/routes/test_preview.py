@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from service.contract.preview import PreviewItems, PreviewPicture
+from service.preview.process import HelperProcess
 from tests.support.replaying import CONFIG, NETWORK, requests
 from tests.support.service_process import serving, wait_until
 
@@ -21,6 +22,11 @@ TOKEN = "correct horse"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 IDS = [f"v{n}" for n in range(30)]
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _no_idle_core_is_needed(monkeypatch):
+    monkeypatch.setattr(HelperProcess, "priority", "normal")
 
 
 def quiet(config: dict[str, Any]) -> dict[str, Any]:
