@@ -99,10 +99,8 @@ def assert_same(one, other):
     assert all(torch.equal(tensor, other[1][name]) for name, tensor in one[1].items())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "streamed", [False, pytest.param(True, marks=pytest.mark.long)], ids=["in memory", "streamed"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("streamed", [False, True], ids=["in memory", "streamed"])
 def test_a_run_killed_at_random_steps_and_resumed_is_the_same_to_the_last_bit(trained, tmp_path, streamed):
     chance = random.Random(20260301)
     run, bundle, data = tmp_path / "run", tmp_path / "bundle", trained.data

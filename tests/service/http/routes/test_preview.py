@@ -217,6 +217,7 @@ def answered(http: httpx.Client, body: dict[str, Any]) -> httpx.Response | None:
     return None if found.status_code == 503 else found
 
 
+@pytest.mark.long
 def test_two_workers_answer_alike_and_their_helpers_do_not_outlive_them(world, fusion_config, tmp_path):
     """Connections anew, so that both workers answer."""
     config = copy.deepcopy(fusion_config)
