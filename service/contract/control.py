@@ -18,6 +18,7 @@ _MAX_TIME_MS = 1 << 53
 
 Number = Annotated[int, Field(ge=1, le=1 << 53)]
 Text = Annotated[str, Field(max_length=MAX_NOTE)]
+Reason = Annotated[str, Field(max_length=MAX_NOTE), StringConstraints(pattern=r"\S")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 _Body = TypeVar("_Body", bound=Strict)
@@ -46,13 +47,13 @@ class ActivateRequest(Strict):
     """Which revision must be active for this to hold, and why it is done."""
 
     if_active: Number = Field(description="The revision that is active now; else the answer is 409.")
-    why: Text = Field(description="For the audit.")
+    why: Reason = Field(description="For the audit.")
     at_ms: Annotated[int, Field(ge=0, le=_MAX_TIME_MS)] | None = Field(
         default=None,
         description="When: milliseconds since 1970, UTC. It is dropped where another revision is active by "
         "then. At once where absent.",
     )
-    bundle: Annotated[str, Field(min_length=1, max_length=80)] | None = Field(
+    bundle: Annotated[str, StringConstraints(pattern=r"^(sha256:)?[0-9a-f]{1,64}$")] | None = Field(
         default=None,
         description="Version of a bundle, or its beginning, which comes into force with it in each worker.",
     )
@@ -62,13 +63,16 @@ class RollbackRequest(Strict):
     """Which revision must be active for this to hold, and why it is done."""
 
     if_active: Number = Field(description="The revision that is active now; else the answer is 409.")
-    why: Text = Field(description="For the audit.")
+    why: Reason = Field(description="For the audit.")
 
 
 class CancelRequest(Strict):
     """Why what was scheduled is taken back."""
 
-    why: Text = Field(description="For the audit.")
+    why: Reason = Field(description="For the audit.")
+    if_scheduled: Number | None = Field(
+        default=None, description="The revision that is scheduled; else the answer is 409. Any where absent."
+    )
 
 
 class ScheduleReport(Strict):

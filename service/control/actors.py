@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -56,7 +57,18 @@ ANYBODY = Actor()
 class _Entry(Frozen):
     name: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
     scopes: list[Scope] = Field(min_length=1)
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    sha256: str
+
+    @field_validator("sha256")
+    @classmethod
+    def _is_a_hash(cls, sha256: str) -> str:
+        if not re.fullmatch(
+            r"[0-9a-f]{64}", sha256
+        ):  # a bound of the field would repeat it: it may be a token
+            raise ValueError(
+                "expected 64 hexadecimal digits in lower case: the SHA-256 of the token, not the token"
+            )
+        return sha256
 
     @field_validator("name")
     @classmethod

@@ -15,12 +15,13 @@ from typing import Any, cast
 import orjson
 import structlog
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.contract.errors import ServiceError
+from service.contract.errors import FieldProblem, InvalidRequestError, ServiceError
 from service.contract.feedback import example_event
 from service.contract.query import query_of
 from service.contract.request import parse_rank_request
@@ -83,6 +84,7 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
         app.include_router(routes.router)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_http)
+    app.add_exception_handler(RequestValidationError, _refuse_parameters)
     # The last added is the outermost.
     app.add_middleware(preview.PreviewRoute)
     app.add_middleware(ranking.RankRoute)
@@ -100,6 +102,13 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
 
 async def _refuse(request: Request, error: Exception) -> Response:
     return refused(cast(ServiceError, error), request.app.state)
+
+
+async def _refuse_parameters(request: Request, error: Exception) -> Response:
+    """What the framework refuses of a path or a query."""
+    found = cast(RequestValidationError, error).errors()
+    listed = [FieldProblem(str(one["loc"][-1]), str(one["msg"])) for one in found]
+    return refused(InvalidRequestError(*listed, count=len(listed)), request.app.state)
 
 
 async def _refuse_http(request: Request, error: Exception) -> Response:

@@ -47,7 +47,7 @@ _TABLE: Mapping[type[ServiceError], tuple[HTTPStatus, str]] = {
     ForbiddenError: (HTTPStatus.FORBIDDEN, "It is not allowed"),
     NotFoundError: (HTTPStatus.NOT_FOUND, "There is no such thing"),
     ConflictError: (HTTPStatus.CONFLICT, "It cannot be done as things are"),
-    StateUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "The state cannot be written"),
+    StateUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "What is wanted cannot be read or written"),
 }
 
 

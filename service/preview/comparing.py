@@ -250,4 +250,6 @@ def without_ids(answer: Answer) -> Answer:
     for name in ("movers", "before", "after"):
         for item in answer.get(name, ()):
             item["id"] = None
+    if "segments" in answer:
+        answer["segments"] = {"before": None, "after": None}
     return answer

@@ -117,6 +117,11 @@ class Desk:
         check_tasks(config, base.tasks)
         check_conditions(config, base.features)
         self._check_networks(config)
+        if not head["ids"] and (unknown := conditions_of(config) - conditions_of(base.config)):
+            raise FusionError(
+                f"the condition {min(unknown)} is none of the config in force; without the "
+                "scope read, previews do not say of whose requests others hold"
+            )
         common: Answer = {"base": {"revision": head["revision"], "version": head["version"]}}
         if head["kind"] == "request":
             record = read_sample(body).records[0]
@@ -210,6 +215,19 @@ class Desk:
                 f"nobody here has the file of sha256 {formula.sha256}; propose a revision with it first"
             )
         return self._open.put(key, LearnedNetwork(content, len(formula.inputs)))
+
+
+def conditions_of(config: FusionConfig) -> set[str]:
+    """All conditions that a config puts on requests, as JSON."""
+    scenes = config.scenes.values()
+    found = [segment.when for scene in scenes for segment in scene.segmented]
+    found += [
+        segment.when
+        for scene in scenes
+        for calibration in (scene.calibration or {}).values()
+        for segment in calibration.segments
+    ]
+    return {orjson.dumps(when, option=orjson.OPT_SORT_KEYS).decode() for when in found}
 
 
 def picture_of_nothing() -> Answer:

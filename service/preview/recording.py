@@ -25,7 +25,7 @@ _MOST_TEXT = 1024
 
 
 class Recorder:
-    """Remembers requests with their predictions, from `start` on; nothing of users.
+    """Remembers requests with their predictions, from `start` on; of users only what requests say of them.
 
     Args:
         pace_s: seconds between two records at least.

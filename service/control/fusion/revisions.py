@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 from uuid import uuid4
 
 import orjson
 
 from model.errors import FulcrumError
-from model.fusion import FusionConfig, canonical_json, parse_fusion, version
+from model.fusion import FusionConfig, FusionError, canonical_json, parse_fusion, version
 from model.fusion.changes import changes
 from service.control.audit import Action, AuditEvent
+from service.control.fusion.networks import TrialError
 from service.control.state.control import (
     MOST_REMEMBERED,
     Activation,
@@ -139,7 +141,7 @@ class Revisions:
             config: parsed; its networks were tried.
             parent: what it was made from; None for the active one.
             note: what it is for.
-            networks: those that it names and the store may lack, by checksum.
+            networks: those that it names and the store may lack, by checksum; others are left out.
             evidence: of a replay, an estimate.
 
         Raises:
@@ -147,6 +149,7 @@ class Revisions:
             StaleError: it says what its parent says.
         """
         made: list[Revision] = []
+        named = {name: content for name, content in (networks or {}).items() if name in networks_of(config)}
 
         def make(document: Document) -> Change:
             base = self.get(document.active.revision if parent is None else parent)
@@ -155,9 +158,7 @@ class Revisions:
                 raise StaleError(f"nothing would change: revision {base.revision} has the same config")
             made.append(revision)
             after = {"revision": revision.revision, "version": revision.version, "parent": base.revision}
-            return self._with(
-                document, actor, "revision_proposed", None, after, note, revision, networks or {}
-            )
+            return self._with(document, actor, "revision_proposed", None, after, note, revision, named)
 
         self._change(make)
         return made[-1]
@@ -197,9 +198,7 @@ class Revisions:
                 raise StaleError(f"revision {number} is active already")
             fits(wanted)
             before.append(active.revision)
-            return self._activation(
-                document, actor, "revision_activated", (*document.trail, wanted), why, document.schedule
-            )
+            return self._activation(document, actor, "revision_activated", (*document.trail, wanted), why)
 
         document = self._change(make)
         return before[-1], document
@@ -210,7 +209,7 @@ class Revisions:
         def make(document: Document) -> Change:
             wanted = Activation(revision=document.active.revision, bundle=bundle)
             trail = (*document.trail, wanted)
-            return self._activation(document, actor, "bundle_activated", trail, why, document.schedule)
+            return self._activation(document, actor, "bundle_activated", trail, why)
 
         return self._change(make)
 
@@ -230,6 +229,8 @@ class Revisions:
                     "leave it out to activate at once"
                 )
             active = document.active
+            if schedule.revision == active.revision and schedule.bundle in (None, active.bundle):
+                raise StaleError(f"revision {schedule.revision} is active already")
             fits(
                 Activation(
                     revision=schedule.revision,
@@ -245,16 +246,26 @@ class Revisions:
 
         return self._change(make)
 
-    def cancel(self, actor: str, why: str) -> Document:
+    def cancel(self, actor: str, why: str, if_scheduled: int | None = None) -> Document:
         """Take back what was scheduled.
 
+        Args:
+            actor: who does it.
+            why: for the audit.
+            if_scheduled: the revision that must be scheduled; None for any.
+
         Raises:
-            StaleError: nothing is scheduled.
+            StaleError: nothing is scheduled, or another revision.
         """
 
         def make(document: Document) -> Change:
             if document.schedule is None:
                 raise StaleError("nothing is scheduled")
+            found = document.schedule
+            if if_scheduled not in (None, found.revision):
+                raise StaleError(
+                    f"revision {found.revision} is scheduled, by {found.actor}, not {if_scheduled}"
+                )
             before = document.schedule.model_dump(exclude_none=True)
             changed = document.model_copy(update={"schedule": None})
             return self._with(changed, actor, "schedule_cancelled", before, None, why)
@@ -290,9 +301,7 @@ class Revisions:
             wanted = Activation(revision=target.revision, bundle=bundle, together=together)
             fits(wanted)
             before.append(active.revision)
-            return self._activation(
-                document, actor, "revision_rolled_back", (*trail[:at], wanted), why, document.schedule
-            )
+            return self._activation(document, actor, "revision_rolled_back", (*trail[:at], wanted), why)
 
         document = self._change(make)
         return before[-1], document
@@ -322,7 +331,9 @@ class Revisions:
             else:
                 try:
                     fits(wanted)
-                except FulcrumError as error:
+                except TrialError as error:  # it may pass: it stays due
+                    raise StateError(f"what is scheduled cannot be judged now: {error}") from error
+                except FusionError as error:
                     problem = str(error)
             if problem is not None:
                 before = schedule.model_dump(exclude_none=True)
@@ -330,7 +341,8 @@ class Revisions:
                 return self._with(changed, SYSTEM, "schedule_dropped", before, None, problem)
             trail = (*document.trail, wanted)
             why = f"scheduled by {schedule.actor}: {schedule.why}"
-            return self._activation(document, schedule.actor, "revision_activated", trail, why, None)
+            fired = document.model_copy(update={"schedule": None})
+            return self._activation(fired, schedule.actor, "revision_activated", trail, why)
 
         return self._change(make)
 
@@ -349,13 +361,16 @@ class Revisions:
             active = base.origin == "file"
             if active:
                 wanted = Activation(revision=revision.revision, bundle=document.active.bundle)
-                changed = changed.model_copy(update={"trail": _bounded((*changed.trail, wanted))})
+                trail = _bounded((*changed.trail, wanted))
+                changed = changed.model_copy(update={"trail": trail, "schedule": None})
             after = {"revision": revision.revision, "version": edited, "active": active}
             why = (
                 source if active else f"{source}; not active, as revision {base.revision} came from elsewhere"
             )
             before = {"revision": base.revision}
-            return self._with(changed, SYSTEM, "file_edited", before, after, why, revision, networks)
+            change = self._with(changed, SYSTEM, "file_edited", before, after, why, revision, networks)
+            dropped = document.schedule if active else None
+            return change if dropped is None else self._dropping(change, dropped)
 
         return self._change(make)
 
@@ -377,10 +392,20 @@ class Revisions:
         action: Action,
         trail: tuple[Activation, ...],
         why: str,
-        schedule: Schedule | None,
     ) -> Change:
-        changed = document.model_copy(update={"trail": _bounded(trail), "schedule": schedule})
-        return self._with(changed, actor, action, _named(document.active), _named(trail[-1]), why)
+        """What is scheduled goes with it: it was meant for what was active."""
+        changed = document.model_copy(update={"trail": _bounded(trail), "schedule": None})
+        change = self._with(changed, actor, action, _named(document.active), _named(trail[-1]), why)
+        return change if document.schedule is None else self._dropping(change, document.schedule)
+
+    def _dropping(self, change: Change, schedule: Schedule) -> Change:
+        """The same change, and the audit's event of what was scheduled."""
+        number = change.document.events + 1
+        why = f"event {number - 1} changed what is active"
+        dropped = schedule.model_dump(exclude_none=True)
+        event = self._event(number, SYSTEM, "schedule_dropped", dropped, None, why)
+        document = change.document.model_copy(update={"events": number})
+        return replace(change, document=document, events=[*change.events, event])
 
     def _with(
         self,

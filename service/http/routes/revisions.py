@@ -41,7 +41,7 @@ from service.contract.errors import (
 from service.contract.strict_json import read_json
 from service.control.bundles.rollout import AmbiguousVersionError, UnknownVersionError
 from service.control.changing import NoModelsError, Operator
-from service.control.fusion.revisions import StaleError, UnknownRevisionError
+from service.control.fusion.revisions import StaleError, UnknownRevisionError, networks_of
 from service.control.state.control import Document, Revision, Schedule
 from service.control.state.desired import StateError
 from service.http.access import actor_of, actor_with
@@ -111,6 +111,8 @@ async def propose(request: Request) -> Response:
     if asked.evidence is not None and len(orjson.dumps(asked.evidence)) > MAX_EVIDENCE_BYTES:
         raise InvalidRequestError(FieldProblem("evidence", f"more than {MAX_EVIDENCE_BYTES} bytes as JSON"))
     config, networks = _config(asked.config), _networks(asked.networks)
+    if unnamed := sorted(set(networks) - set(networks_of(config))):
+        raise InvalidRequestError(FieldProblem(f"networks.{unnamed[0]}", "no scene of the config names it"))
 
     def write() -> dict[str, Any]:
         with _as_problem_of("config"):
@@ -199,7 +201,7 @@ async def cancel(request: Request) -> Response:
     asked = await _body(request, CancelRequest)
 
     def change() -> dict[str, Any]:
-        document = operator.revisions.cancel(who, asked.why)
+        document = operator.revisions.cancel(who, asked.why, asked.if_scheduled)
         return _activation(document, document.active.revision)
 
     return json_answer(await _done(change))

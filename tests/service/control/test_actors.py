@@ -52,6 +52,13 @@ def test_a_file_that_is_bad_by_now_lets_nobody_in_but_the_admin(tmp_path, conten
     assert actors.of("a").name == "anna"
 
 
+def test_a_token_in_the_place_of_its_hash_is_not_repeated(tmp_path):
+    file = write(tmp_path / "t.yaml", {"name": "anna", "scopes": ["read"], "sha256": "MyTokenItself"})
+    with pytest.raises(FulcrumError, match="SHA-256 of the token, not the token") as refused:
+        Actors(None, file)
+    assert "MyTokenItself" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [

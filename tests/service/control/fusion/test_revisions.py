@@ -8,8 +8,10 @@ import pytest
 
 from model.fusion import FusionError, parse_fusion, version
 from model.fusion.changes import changes
+from service.control.fusion.networks import TrialError
 from service.control.fusion.revisions import Revisions, StaleError, UnknownRevisionError, config_of
 from service.control.state.control import Schedule
+from service.control.state.desired import StateError
 from service.control.state.opening import open_control
 
 BUNDLE = "sha256:" + "b" * 64
@@ -154,26 +156,63 @@ def test_what_is_scheduled_comes_into_force_once_however_clocks_go(revisions, cl
     assert revisions.store.events(None, 2)[1].actor == "anna"
 
 
-def test_a_schedule_whose_premise_is_gone_is_dropped_and_said(revisions, clock):
+@pytest.mark.parametrize("change", ["activate", "rollback", "bundle", "file"])
+def test_whatever_changes_what_is_active_drops_what_was_scheduled_and_says_so(revisions, clock, change):
     two, three = proposed(revisions, 2.0, 3.0)
-    schedule = Schedule(revision=two, at_ms=1_060_000, if_active=1, actor="anna", why="")
-    revisions.schedule(schedule)
-    revisions.activate("ben", three, 1, "")
-    clock.now = 1_061.0
-    document = revisions.due(lambda _: None)
-    assert (document.active.revision, document.schedule) == (three, None)
+    revisions.record_file(config(5.0), "fusion.yaml", {})
+    revisions.activate("anna", 4, 1, "")  # the file's
+    revisions.schedule(Schedule(revision=two, at_ms=1_060_000, if_active=4, actor="anna", why=""))
+    made = {
+        "activate": lambda: revisions.activate("ben", three, 4, "")[1],
+        "rollback": lambda: revisions.rollback("ben", 4, "")[1],
+        "bundle": lambda: revisions.want_bundle("ben", BUNDLE),
+        "file": lambda: revisions.record_file(config(6.0), "fusion.yaml", {}),
+    }[change]()
+    assert made.schedule is None
     last = revisions.store.events(None, 1)[0]
-    assert (last.action, last.why) == ("schedule_dropped", f"revision {three} is active, not 1")
+    assert (last.action, last.before["revision"], last.event) == ("schedule_dropped", two, made.events)
+    assert last.why == f"event {made.events - 1} changed what is active"
+    clock.now = 1_061.0
+    assert revisions.due(lambda _: None).active == made.active
+
+
+def test_what_does_not_fit_when_its_time_comes_is_dropped_and_said(revisions, clock):
+    def refuse(activation):
+        raise FusionError("no such task")
+
+    (two,) = proposed(revisions, 2.0)
+    revisions.schedule(Schedule(revision=two, at_ms=1_060_000, if_active=1, actor="anna", why=""))
+    clock.now = 1_061.0
+    document = revisions.due(refuse)
+    assert (document.active.revision, document.schedule) == (1, None)
+    last = revisions.store.events(None, 1)[0]
+    assert (last.action, last.why) == ("schedule_dropped", "no such task")
+
+
+def test_a_trial_that_may_pass_drops_nothing(revisions, clock):
+    def fail(activation):
+        raise TrialError("no memory")
+
+    (two,) = proposed(revisions, 2.0)
+    revisions.schedule(Schedule(revision=two, at_ms=1_060_000, if_active=1, actor="anna", why=""))
+    clock.now = 1_061.0
+    with pytest.raises(StateError, match="no memory"):
+        revisions.due(fail)
+    assert revisions.due(lambda _: None).active.revision == two
 
 
 def test_a_schedule_can_be_taken_back_and_must_lie_ahead(revisions, clock):
     (two,) = proposed(revisions, 2.0)
+    with pytest.raises(StaleError, match="is active already"):
+        revisions.schedule(Schedule(revision=1, at_ms=1_060_000, if_active=1, actor="anna", why=""))
     with pytest.raises(StaleError, match="not in the future"):
         revisions.schedule(Schedule(revision=two, at_ms=999_000, if_active=1, actor="anna", why=""))
     with pytest.raises(StaleError, match="nothing is scheduled"):
         revisions.cancel("anna", "")
     revisions.schedule(Schedule(revision=two, at_ms=1_060_000, if_active=1, actor="anna", why=""))
-    assert revisions.cancel("ben", "not tonight").schedule is None
+    with pytest.raises(StaleError, match=f"revision {two} is scheduled, by anna, not 9"):
+        revisions.cancel("ben", "not tonight", 9)
+    assert revisions.cancel("ben", "not tonight", two).schedule is None
     clock.now = 2_000.0
     assert revisions.due(lambda _: None).active.revision == 1
 
