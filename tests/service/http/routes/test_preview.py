@@ -149,6 +149,14 @@ def test_recent_requests_are_compared_in_all_and_one_by_one(serve, fusion_config
         hidden = asked(http, {}, recent=300, config=config, top=3, **sample)
         assert {mover["id"] for mover in hidden["movers"]} == {None}
         assert [{**mover, "id": None} for mover in picture["movers"]] == hidden["movers"]
+        asks = copy.deepcopy(config)
+        asks["scenes"]["default"]["segments"] = [{"name": "hit", "when": {"hour": [5]}, "tasks": {}}]
+        asked(http, recent=300, config=asks, **sample)
+        of_strangers = {"recent": 300, "config": asks, **sample}
+        refused = wait_until(lambda: answered(http, of_strangers, {}), 120)
+        assert (refused.status_code, "without the scope read" in refused.text) == (422, True)
+        shown = asked(http, {}, recent=300, pick=0, config=config, **sample)
+        assert shown["segments"] == {"before": None, "after": None}
         gone = asked(http, recent=300, config=config, sample_id="long gone")
         assert gone["sample_id"] == picture["sample_id"]
 
@@ -212,8 +220,10 @@ def test_what_cannot_be_previewed_is_refused_with_its_path(serve, fusion_config,
         assert (absent.status_code, "--control" in absent.json()["detail"]) == (404, True)
 
 
-def answered(http: httpx.Client, body: dict[str, Any]) -> httpx.Response | None:
-    found = http.post("/v1/fusion/preview", json=body, headers=BEARER)
+def answered(
+    http: httpx.Client, body: dict[str, Any], headers: dict[str, str] = BEARER
+) -> httpx.Response | None:
+    found = http.post("/v1/fusion/preview", json=body, headers=headers)
     return None if found.status_code == 503 else found
 
 
