@@ -135,9 +135,17 @@ def rollback(*, if_active: int, why: str) -> Call:
     return Call("/v1/fusion/rollback", {"if_active": if_active, "why": why})
 
 
-def cancel_schedule(why: str) -> Call:
-    """Give up the activation that is to come."""
-    return Call("/v1/fusion/schedule/cancel", {"why": why})
+def cancel_schedule(why: str, if_scheduled: int | None = None) -> Call:
+    """Give up the activation that is to come; the answer is that of `activate`.
+
+    Args:
+        why: for the audit.
+        if_scheduled: the revision that must be scheduled for it to happen; any where None.
+    """
+    body: dict[str, Any] = {"why": why}
+    if if_scheduled is not None:
+        body["if_scheduled"] = if_scheduled
+    return Call("/v1/fusion/schedule/cancel", body)
 
 
 def audit(before: int | None = None, limit: int = 50) -> Call:

@@ -20,6 +20,7 @@ import typer
 from model.errors import FulcrumError
 from model.files import check_folder, replace_file
 from model.terminal import LOCAL, Json, TokenFile, Url, answer, print_json, progress
+from service.commands.fusion_changes import check_why
 from service.commands.revision_text import plain, read_head, revision_file
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def import_(
 
     if activate_active and why is None:
         raise FulcrumError("--activate-active changes what ranks: say why, with --why TEXT")
+    if why is not None:
+        check_why(why)
     kept = list(_kept(folder))
     wanted = _wanted(folder, kept) if activate_active else None
     made: list[int] = []

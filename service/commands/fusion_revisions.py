@@ -118,14 +118,19 @@ def standing(found: Mapping[str, Any]) -> list[str]:
     """What is wanted besides the active revision: a schedule, a bundle."""
     lines = []
     if schedule := found["schedule"]:
-        bundle = f" with bundle {schedule['bundle'][:19]}" if schedule["bundle"] else ""
-        lines.append(
-            f"scheduled: revision {schedule['revision']}{bundle} at {moment(schedule['at_ms'])} UTC, by "
-            f"{plain(schedule['actor'])}, if {schedule['if_active']} is active then: {plain(schedule['why'])}"
-        )
+        lines.append(f"scheduled: {scheduled_text(schedule)}")
     if found["bundle"]:
         lines.append(f"bundle: {found['bundle'][:19]}, kept to; else the newest serves")
     return lines
+
+
+def scheduled_text(schedule: Mapping[str, Any]) -> str:
+    """An activation that is to come, in a line: what, when, by whom, why."""
+    bundle = f" with bundle {schedule['bundle'][:19]}" if schedule["bundle"] else ""
+    return (
+        f"revision {schedule['revision']}{bundle} at {moment(schedule['at_ms'])} UTC, by "
+        f"{plain(schedule['actor'])}, if {schedule['if_active']} is active then: {plain(schedule['why'])}"
+    )
 
 
 def narrow() -> Console:

@@ -115,7 +115,7 @@ def test_an_activation_at_a_time_is_listed_and_taken_back(run, site, propose):
     assert run("cancel", "--why", "off").out == f"nothing is scheduled; revision {before} stays active\n"
     assert "nothing is scheduled" in run("cancel", "--why", "off").err
     past = run("activate", number, "--why", "x", "--at", "2020-01-01T00:00Z")
-    assert (past.status, "is not in the future" in past.err) == (1, True)
+    assert (past.status, "--at 2020-01-01T00:00Z: this is not in the future" in past.err) == (1, True)
     assert "--at soon: expected a time such as" in run("activate", number, "--why", "x", "--at", "soon").err
 
 
