@@ -49,6 +49,10 @@ def propose(
             "--bundle", metavar="BUNDLE", help="With --log: the bundle that served; attach the estimate, too."
         ),
     ] = None,
+    open_too: Annotated[
+        bool,
+        typer.Option("--open", help="With --bundle: also impressions whose windows were open when joined."),
+    ] = False,
     scene: Annotated[
         str | None,
         typer.Option(
@@ -76,13 +80,15 @@ def propose(
 
     if bundle is not None and log is None:
         raise FulcrumError("--bundle is for the estimate, which needs a log: give --log OUT, or leave it out")
+    if open_too and bundle is None:
+        raise FulcrumError("--open is for the estimate: give --log OUT and --bundle BUNDLE, or leave it out")
     config = load_fusion(file)
     try:
         networks = read_networks(config, file.parent)
     except FulcrumError as error:
         raise FulcrumError(f"{file}: {error}") from None
     with SignedIn(url, token_file) as service:
-        evidence = None if log is None else _evidence(service, file, log, bundle, scene)
+        evidence = None if log is None else _evidence(service, file, log, bundle, scene, open_too)
         made = service.send(
             control.propose(
                 orjson.loads(canonical_json(config)),
@@ -108,9 +114,29 @@ _PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True
 
 
 def _evidence(
-    service: Control, file: Path, log: Path, bundle: Path | None, scene: str | None
+    service: Control, file: Path, log: Path, bundle: Path | None, scene: str | None, open_too: bool
 ) -> dict[str, Any]:
-    """What a log says of a config against the active revision, no larger than the service takes."""
+    """What a log says of a config against the active revision, no larger than the service takes.
+
+    Raises:
+        FulcrumError: it says nothing; how to go on is said, too.
+    """
+    from model.client.control import RefusedError, UnreachableError
+
+    try:
+        return bounded(_said_by(service, file, log, bundle, scene, open_too))
+    except (RefusedError, UnreachableError):
+        raise
+    except FulcrumError as error:
+        as_it_is = "take open windows as they are with --open, or " if bundle and not open_too else ""
+        raise FulcrumError(
+            f"{error}. Nothing was proposed: {as_it_is}leave out --log to propose without evidence"
+        ) from None
+
+
+def _said_by(
+    service: Control, file: Path, log: Path, bundle: Path | None, scene: str | None, open_too: bool
+) -> dict[str, Any]:
     from model.client import control
 
     with extra("training"):
@@ -129,10 +155,13 @@ def _evidence(
 
             served = load_bundle(bundle)
             of = scene or DEFAULT_SCENE
-            found["estimate"] = estimated(served, log, (after, before), observer, scene=of)[1]
+            found["estimate"] = estimated(
+                served, log, (after, before), observer, scene=of, open_too=open_too
+            )[1]
     for name in _OF_PERSONS:
         found["diff"].pop(name)
-    return bounded(orjson.loads(orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)))
+    plain: dict[str, Any] = orjson.loads(orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY))
+    return plain
 
 
 def bounded(evidence: dict[str, Any], most_bytes: int = MOST_EVIDENCE_BYTES) -> dict[str, Any]:

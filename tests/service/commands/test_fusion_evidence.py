@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 import fulcrum
+from model.errors import FulcrumError
 from model.fusion import canonical_json, parse_fusion, version
 from tests.support.event_log import START_MS, make_log, write_events, write_exposures, write_folder
 from training.commands.fusion_propose import bounded
@@ -66,13 +67,18 @@ def test_what_a_log_says_is_attached_without_names(run, out, monkeypatch):
     estimate = {"refused": True, "reason": "it never explored", "difference": None, "interval": None}
     asked = SimpleNamespace(sides=None)
 
-    def estimated(bundle, log, sides, observer, scene):
+    def estimated(bundle, log, sides, observer, scene, open_too):
+        if not open_too:
+            raise FulcrumError("all windows were open")
         asked.sides = [side.config for side in sides]
         return None, estimate
 
     monkeypatch.setattr("training.commands.estimate.estimated", estimated)
     monkeypatch.setattr("model.bundle.load_bundle", lambda path: None)
-    code, text, err = run("propose", "mine.yaml", "--log", out, "--bundle", "b", "--json")
+    code, _, err = run("propose", "mine.yaml", "--log", out, "--bundle", "b")
+    says = "all windows were open. Nothing was proposed: take open windows as they are with --open, or leave"
+    assert (code, says in " ".join(err.split())) == (1, True)
+    code, text, err = run("propose", "mine.yaml", "--log", out, "--bundle", "b", "--open", "--json")
     assert code == 0, err
     made = orjson.loads(text)
     assert asked.sides == [parse_fusion(MINE), parse_fusion(orjson.dumps(LOGGED).decode())]
@@ -94,6 +100,9 @@ def test_without_a_log_there_is_no_estimate(run, tmp_path):
     assert (code, "give --log OUT" in err) == (1, True)
     code, _, err = run("propose", "mine.yaml", "--log", tmp_path)
     assert (code, "no candidates/day=*/*.parquet in it" in err) == (1, True)
+    assert "Nothing was proposed: leave out --log to propose without evidence" in " ".join(err.split())
+    code, _, err = run("propose", "mine.yaml", "--log", tmp_path, "--open")
+    assert (code, "--open is for the estimate" in err) == (1, True)
     assert orjson.loads(run("list", "--json")[1])["revisions"][0]["revision"] == 1
 
 
