@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -16,6 +17,8 @@ import orjson
 
 from model.client.connection import JSON, TIMEOUT_S, connections, endpoint_of, is_here, no_way, refusal
 from model.errors import FulcrumError
+
+_LARGER = "; raise FULCRUM_MAX_BODY_BYTES of the service, or the limit of a proxy before it"
 
 
 class UnreachableError(FulcrumError):
@@ -286,8 +289,11 @@ def _no_answer(shown: str, call: Call, error: httpx.HTTPError) -> UnreachableErr
 def _content(answer: httpx.Response, shown: str, call: Call) -> Any:
     if not answer.is_success:
         says = refusal(answer)
+        more = _LARGER if answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else ""
         raise RefusedError(
-            f"{shown.rstrip('/')}{call.path}: {says}", answer.status_code, says.partition(": ")[2] or says
+            f"{shown.rstrip('/')}{call.path}: {says}{more}",
+            answer.status_code,
+            says.partition(": ")[2] or says,
         )
     if not answer.headers.get("content-type", "").startswith("application/json"):
         return answer.content

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from model.client import control
@@ -50,6 +51,16 @@ def test_a_refusal_has_a_status_and_says_why(site: Site) -> None:
     with Control(site.url, "wrong") as stranger, pytest.raises(RefusedError) as unknown:
         stranger.send(control.actor())
     assert unknown.value.status == 401
+
+
+def test_a_body_that_is_too_large_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = {"status": 413, "title": "The body is too large", "detail": "the body has more than 9 bytes"}
+    answer = httpx.Response(413, json=problem)
+    monkeypatch.setattr(httpx.Client, "request", lambda *_, **__: answer)
+    with Control("http://127.0.0.1:1") as caller, pytest.raises(RefusedError) as large:
+        caller.send(control.propose({}))
+    assert "more than 9 bytes; raise FULCRUM_MAX_BODY_BYTES of the service" in str(large.value)
+    assert large.value.detail == "the body has more than 9 bytes"
 
 
 def test_no_answer_is_told_from_a_refusal(site: Site) -> None:
