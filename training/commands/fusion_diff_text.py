@@ -63,7 +63,8 @@ def head(found: Mapping[str, Any]) -> Iterator[str]:
     for name, side in (("A", "before"), ("B", "after")):
         of = found[side]
         yield f"{name}  {cut(of['name'], 50)}  {of['version'][:19]}"
-    what = f"{source['requests']:,} requests, {source['candidates']:,} candidates, {found['users']:,} users"
+    counts = (source["requests"], "request"), (source["candidates"], "candidate"), (found["users"], "user")
+    what = ", ".join(counted(*of) for of in counts)
     if source["kind"] == "log":
         yield f"{what}; {moment(source['from_ms'])} to {moment(source['to_ms'])}"
         if source["lacking"]:
@@ -153,7 +154,7 @@ def example_head(example: Mapping[str, Any]) -> str:
     """Which request this is."""
     context = ", ".join(f"{name} {value}" for name, value in example["context"].items())
     where = f"scene {example['scene']}" + (f", {context}" if context else "")
-    return f"request {example['request']}: {where}, {example['candidates']:,} candidates"
+    return f"request {example['request']}: {where}, {counted(example['candidates'], 'candidate')}"
 
 
 def example_rows(example: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -168,6 +169,11 @@ def example_rows(example: Mapping[str, Any]) -> list[tuple[str, ...]]:
         )
         for one in example["items"]
     ]
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things: `1 request`, `2,000 requests`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def number(value: float | None) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from model.errors import printable
 from model.terminal import LOCAL, answer, print_json, print_table, progress
-from training.commands.fusion_diff_text import cut, figure, number, percent
+from training.commands.fusion_diff_text import counted, cut, figure, number, percent
 from training.commands.fusion_sides import CURRENT, revision_config
 
 if TYPE_CHECKING:
@@ -40,14 +40,15 @@ def diff_lines(
     from model.fusion import load_fusion, version
     from model.fusion.changes import changes
 
-    preview: dict[str, Any] | None = None
+    preview, why = None, ""
     if url is None and not any(name.isdecimal() or name == CURRENT for name in names):
         sides = [load_fusion(name) for name in names]
         why = "give --url, and `current` as A, to see what would move over recent requests of a service"
     else:
         with SignedIn(url or LOCAL, token_file) as service:
             sides = [_config(service, name) for name in names]
-            preview, why = _preview(service, sides[0], sides[1], scene, top)
+            if version(sides[0]) != version(sides[1]):
+                preview, why = _preview(service, sides[0], sides[1], scene, top)
     lines = changes(*sides)
     if json:
         before, after = (
@@ -55,7 +56,10 @@ def diff_lines(
         )
         print_json({"before": before, "after": after, "changes": lines, "preview": preview})
         return
-    for line in lines or ["nothing differs"]:
+    if not lines:
+        answer.print("nothing differs")
+        return
+    for line in lines:
         answer.print(printable(line), highlight=False, markup=False, soft_wrap=True)
     if preview is None:
         progress.print(why, highlight=False, markup=False, soft_wrap=True)
@@ -100,7 +104,7 @@ def _preview(
 
 def _print_preview(found: Mapping[str, Any], top: int) -> None:
     console = Console(width=min(_MOST, answer.width))
-    of = f"{found['requests']:,} recent requests, {found['candidates']:,} candidates"
+    of = f"{counted(found['requests'], 'recent request')}, {counted(found['candidates'], 'candidate')}"
     console.print(f"\nover {of}:", highlight=False)
     rows = [
         ("another item comes first", percent(found["changed_first"])),

@@ -78,7 +78,7 @@ def test_without_a_log_the_lines_that_differ_are_printed(diff):
     assert text.splitlines()[0].startswith("default: ")
     assert "default: vtr.weight none -> 0.2\n" in text
     assert "give --url" in err
-    assert diff("sum.yaml", "./sum.yaml")[1] == "nothing differs\n"
+    assert diff("sum.yaml", "./sum.yaml")[1:] == ("nothing differs\n", "")
     found = orjson.loads(diff("sum.yaml", "other.yaml", "--json")[1])
     assert found["changes"] == text.splitlines()
     assert found["after"] == {
@@ -120,6 +120,10 @@ def test_a_service_says_what_would_move_over_its_recent_requests(diff, monkeypat
     assert "0 s and more   0.0%" not in text
     assert max(map(len, text.splitlines())) <= 80
     assert orjson.loads(diff("other.yaml", "sum.yaml", *where, "--json")[1])["preview"] == picture
+    picture |= {"requests": 1, "candidates": 1}
+    assert "over 1 recent request, 1 candidate:" in diff("other.yaml", "sum.yaml", *where)[1]
+    code, text, err = diff("other.yaml", "./other.yaml", *where)
+    assert (code, text, err) == (0, "nothing differs\n", "")
     picture["requests"] = 0
     assert "has seen no requests of the scene" in diff("other.yaml", "sum.yaml", *where)[2]
     assert "give `current` as A to see it" in diff("sum.yaml", "other.yaml", *where)[2]
