@@ -21,6 +21,7 @@ from model.errors import FulcrumError
 from model.files import check_folder, replace_file
 from model.terminal import LOCAL, Json, TokenFile, Url, answer, print_json, progress
 from service.commands.fusion_changes import check_why
+from service.commands.fusion_revisions import scheduled_text
 from service.commands.revision_text import plain, read_head, revision_file
 
 if TYPE_CHECKING:
@@ -146,8 +147,16 @@ def import_(
                     soft_wrap=True,
                 )
         if wanted is not None and numbers[wanted] != active:
+            schedule = service.send(control.revisions(limit=1))["schedule"]
             done = service.send(control.activate(numbers[wanted], if_active=active, why=why or ""))
             active = done["active"]
+            if schedule and not done["scheduled"]:
+                progress.print(
+                    f"no longer scheduled: {scheduled_text(schedule)}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
     if json:
         print_json({"proposed": made, "skipped": skipped, "active": active})
         return

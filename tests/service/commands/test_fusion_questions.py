@@ -1,4 +1,4 @@
-"""What `fulcrum fusion activate`, `rollback` and `cancel` ask, send and say; a service's answers are given."""
+"""What `fulcrum fusion activate`, `rollback` and `cancel` ask and say; a service's answers are given."""
 
 from __future__ import annotations
 
