@@ -116,6 +116,9 @@ class RevisionList(Strict):
 
     active: int
     before: int | None = Field(description="The revision that a rollback leads to; null where there is none.")
+    before_bundle: str | None = Field(
+        description="The bundle that a rollback leads to; null for the newest, or where there is no rollback."
+    )
     bundle: str | None = Field(description="Version of the wanted bundle; null for the newest.")
     schedule: ScheduleReport | None
     revisions: list[RevisionEntry]

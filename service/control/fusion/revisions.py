@@ -288,20 +288,14 @@ class Revisions:
 
         def make(document: Document) -> Change:
             self._expect(document, if_active)
-            active, trail = document.active, document.trail
-            at = next(
-                (at for at in reversed(range(len(trail))) if trail[at].revision != active.revision), None
-            )
-            if at is None:
+            active, at, wanted = document.active, document.before_at, document.back
+            if at is None or wanted is None:
                 raise StaleError(f"no revision was active before {active.revision}")
-            target = trail[at]
-            bundle = target.bundle if trail[at + 1].together else active.bundle
-            # Back together, as they came; a bundle that was the newest then is not known by name.
-            together = bundle is not None and (trail[at + 1].together or target.together)
-            wanted = Activation(revision=target.revision, bundle=bundle, together=together)
             fits(wanted)
             before.append(active.revision)
-            return self._activation(document, actor, "revision_rolled_back", (*trail[:at], wanted), why)
+            return self._activation(
+                document, actor, "revision_rolled_back", (*document.trail[:at], wanted), why
+            )
 
         document = self._change(make)
         return before[-1], document

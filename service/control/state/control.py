@@ -75,8 +75,28 @@ class Document(Frozen):
     @property
     def before(self) -> int | None:
         """The revision that a rollback leads to; None where there is none."""
-        revisions = [each.revision for each in self.trail if each.revision != self.active.revision]
-        return revisions[-1] if revisions else None
+        return None if self.back is None else self.back.revision
+
+    @property
+    def before_at(self) -> int | None:
+        """Place in the trail of what was active before the active revision; None where there is none."""
+        active, trail = self.active.revision, self.trail
+        return next((at for at in reversed(range(len(trail))) if trail[at].revision != active), None)
+
+    @property
+    def back(self) -> Activation | None:
+        """What a rollback activates; None where there is nothing before.
+
+        A bundle that came with the active revision goes back with it; one that was activated apart stays.
+        """
+        at = self.before_at
+        if at is None:
+            return None
+        target, left = self.trail[at], self.trail[at + 1]
+        bundle = target.bundle if left.together else self.active.bundle
+        # Back together, as they came; a bundle that was the newest then is not known by name.
+        together = bundle is not None and (left.together or target.together)
+        return Activation(revision=target.revision, bundle=bundle, together=together)
 
 
 class Revision(Frozen):

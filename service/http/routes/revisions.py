@@ -87,6 +87,7 @@ async def revisions(request: Request, before: Before = None, limit: Limit = 50) 
         return {
             "active": document.active.revision,
             "before": document.before,
+            "before_bundle": None if document.back is None else document.back.bundle,
             "bundle": document.active.bundle,
             "schedule": _schedule(document),
             "revisions": [_entry(one, document) for one in found[:limit]],

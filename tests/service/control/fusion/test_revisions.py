@@ -131,11 +131,16 @@ def test_a_bundle_that_came_with_a_revision_goes_back_with_it(revisions):
     revisions.want_bundle("anna", BUNDLE)
     revisions.activate("anna", two, 1, "", bundle=OTHER)
     assert revisions.document().active.together
+    foretold = revisions.document().back
     active = revisions.rollback("anna", two, "")[1].active
+    assert active == foretold
     assert (active.revision, active.bundle) == (1, BUNDLE)
+    assert revisions.document().back is None
     revisions.activate("anna", three, 1, "")
     revisions.want_bundle("anna", OTHER)
+    foretold = revisions.document().back
     active = revisions.rollback("anna", three, "")[1].active
+    assert active == foretold
     assert (active.revision, active.bundle) == (1, OTHER), "a bundle that was activated apart stays"
 
 

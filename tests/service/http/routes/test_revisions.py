@@ -264,6 +264,8 @@ def test_workers_follow_within_a_second_and_a_pair_comes_together(world, tmp_pat
 
         wait_until(both)
         assert seen <= {(old, number), (new, paired)}
+        listed = http.get("/v1/fusion/revisions").json()
+        assert (listed["bundle"], listed["before"], listed["before_bundle"]) == (new, number, old)
         assert rollback(http, paired).json()["active"] == number
         wait_until(lambda: http.get("/readyz").json()["bundles"] == {old: 2})
         assert http.get("/readyz").json()["revisions"] == {str(number): 2}
