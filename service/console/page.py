@@ -12,11 +12,12 @@ from model.errors import FulcrumError
 from service.console.changes.history import Audit, History
 from service.console.changes.propose import Propose
 from service.console.elements import button, heading, html
+from service.console.kept import Browser
 from service.console.play.page import Play
 from service.console.session import Session
 from service.console.state.page import State
 from service.console.watch import Watch
-from service.console.words import moment, span, version
+from service.console.words import isolated, moment, span, version
 
 _PARTS = ("Play", "Propose", "History", "Audit", "State")
 _THEMES: tuple[tuple[bool | None, str], ...] = ((None, "as the system"), (False, "light"), (True, "dark"))
@@ -28,10 +29,11 @@ class Page:
     Args:
         watch: of the service.
         url: of the service, as it is shown.
+        browser: that the tab is of.
     """
 
-    def __init__(self, watch: Watch, url: str) -> None:
-        self._watch, self._url = watch, url
+    def __init__(self, watch: Watch, url: str, browser: Browser) -> None:
+        self._watch, self._url, self._browser = watch, url, browser
         self.session = Session(watch)
         self._theme = ui.dark_mode(None)
 
@@ -41,7 +43,10 @@ class Page:
         self._banners = ui.element("div").props('role="status" aria-live="polite"')
         client = ui.context.client
         await client.connected()
-        await self.session.resume(app.storage.tab)
+        sign_out = self.session.sign_out
+        self._browser.on_sign_out.append(sign_out)
+        client.on_delete(lambda: self._browser.on_sign_out.remove(sign_out))
+        await self.session.resume(self._browser.tabs.setdefault(str(client.tab_id), {}))
         self._theme.set_value(app.storage.tab.get("dark"))
         if self.session.base is None:
             self.session.take_base()
@@ -58,7 +63,7 @@ class Page:
             heading("Fulcrum console", 1)
             self._facts = html(classes="facts")
             ui.element("div").classes("spring")
-            self._who = ui.label().classes("muted")
+            self._who = html(classes="muted")
             self._sign = button("Sign in ...", self._sign_in_or_out)
             button("Theme", self._next_theme, label="Theme: light, dark, or as the system")
 
@@ -98,11 +103,11 @@ class Page:
         """What is in force, and whether something is to be said of it."""
         watch, session = self._watch, self.session
         mine = watch.fusion is not None and watch.fusion["config"] == session.config
-        if session.base is None or (session.stale and mine):
+        if session.base is None or (session.stale and (mine or not session.edited)):
             session.take_base()
         schedule = watch.schedule
         away_s = int(time.time() - watch.since) if watch.problem is not None else None
-        said = (watch.active, session.active, away_s, str(schedule), session.edited)
+        said = (watch.active, session.active, away_s, str(schedule), session.edited, session.lost)
         if said == self._said:
             return
         news = self._said is not None and self._said[0] != watch.active  # type: ignore[index]
@@ -112,6 +117,8 @@ class Page:
         with self._banners:
             if away_s is not None:
                 self._say_away(away_s)
+            if session.lost is not None:
+                self._say_lost(session.lost)
             if session.stale:
                 self._say_stale()
         if news:
@@ -138,23 +145,27 @@ class Page:
             away = f"No answer for {span(max(seconds, 1))}; trying again each second."
             ui.label(f"{away}{kept} {self._watch.problem}").classes("note")
 
+    def _say_lost(self, actor: str) -> None:
+        with ui.element("div").classes("banner bad"):
+            ui.label(f"The service does not know the token of {isolated(actor)} any more: signed out.")
+            button("Sign in again ...", self._sign_in_or_out)
+
     def _say_stale(self) -> None:
         number = self._watch.fusion["revision"] if self._watch.fusion is not None else None
         name = f"Revision {number}" if number is not None else "Another config"
         base = self.session.base["revision"] if self.session.base is not None else None
-        yours = f"your edits are of {base}" if self.session.edited else f"this page shows {base}"
+        since = moment(1000 * self._watch.changed)
         with ui.element("div").classes("banner warn"):
-            ui.label(f"{name} is active since {moment(1000 * self._watch.changed)}; {yours}.")
-            if self.session.edited:
-                button(f"Put my edits upon {number}", lambda: self.session.take_base(keep_edits=True), "main")
-                button("Give them up and reload", self.session.take_base)
-            else:
-                button("Reload", self.session.take_base, "main")
+            ui.label(f"{name} is active since {since}; your edits are of {base}.")
+            button(f"Put my edits upon {number}", lambda: self.session.take_base(keep_edits=True), "main")
+            button("Give them up and reload", self.session.take_base)
 
     def _say_who(self) -> None:
         session = self.session
         scopes = ", ".join(sorted(session.scopes - {"admin"})) or "nothing more than looking"
-        self._who.set_text("read only" if session.actor is None else f"{session.actor}: {scopes}")
+        name = session.actor
+        says = Markup("<bdi>{}</bdi>: {}").format(name, scopes)
+        self._who.set_content("read only" if name is None else says)
         self._sign.set_text("Sign in ..." if session.actor is None else "Sign out")
 
     def _next_theme(self) -> None:
@@ -166,15 +177,15 @@ class Page:
 
     def _sign_in_or_out(self) -> None:
         if self.session.actor is not None:
-            self.session.sign_out()
+            self._browser.sign_out()
             return
         with ui.dialog() as dialog, ui.card().classes("ask"):
             dialog.props["aria-label"] = "Sign in"
             dialog.on("hide", dialog.delete)
             heading("Sign in")
             ui.label(
-                "A token of the service's tokens file. It is kept in the console's memory, for this tab, "
-                "until you sign out; the browser keeps none of it."
+                "A token of the service's tokens file. It is kept in the console's memory, for this tab of "
+                "this browser, until you sign out; the browser keeps none of it."
             ).classes("muted")
             token = ui.input("Token", password=True).props("outlined dense autofocus autocomplete=off")
             problem = ui.label().classes("bad-text note").props("role=alert")

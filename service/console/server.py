@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from nicegui import ui
 
 from model.client import control
 from model.errors import FulcrumError
+from service.console.kept import Browsers
 from service.console.page import Page
 from service.console.watch import Watch
 
@@ -41,7 +43,7 @@ def run(url: str, host: str = "127.0.0.1", port: int = 8080) -> None:
     service = control.AsyncControl(url)
     listener = _listener(host, port)
     shown = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    watch = Watch(service)
+    watch, browsers = Watch(service), Browsers(_KEPT_S)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -60,7 +62,7 @@ def run(url: str, host: str = "127.0.0.1", port: int = 8080) -> None:
 
     @ui.page("/", title="Fulcrum console", response_timeout=30.0)
     async def page() -> None:
-        await Page(watch, service.shown).build()
+        await Page(watch, service.shown, browsers.browser(pages.storage.browser["id"])).build()
 
     pages.storage.max_tab_storage_age = _KEPT_S
     pages.config.quasar_config["loadingBar"] = {"skipHijack": True}  # it has no name, and says nothing here
@@ -75,6 +77,8 @@ def run(url: str, host: str = "127.0.0.1", port: int = 8080) -> None:
         reconnect_timeout=60.0,
         show_welcome_message=False,
         binding_refresh_interval=None,
+        storage_secret=secrets.token_hex(32),  # signs the cookie that says which browser it is
+        session_middleware_kwargs={"same_site": "strict", "session_cookie": "fulcrum_console"},
     )
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=2

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import time
 from collections.abc import Callable, Mapping, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 import orjson
 
 from model.client import control
+from model.client.control import RefusedError
 from model.errors import FulcrumError, checked
 from model.fusion import DEFAULT_SCENE, FusionConfig, FusionError
 from model.fusion.changes import changes
@@ -31,6 +35,7 @@ class Session:
         config: the edited config's document.
         scene: which of its scenes is looked at.
         sample_id: of the recent requests that previews are made of.
+        lost: whose token the service does not know any more; None where that is not so.
         on_edit, on_base, on_actor, on_change: called when the config was edited, another base was taken,
             someone signed in or out, and something was changed in the service.
     """
@@ -43,6 +48,7 @@ class Session:
         self.config: dict[str, Any] = {}
         self.scene = DEFAULT_SCENE
         self.sample_id: str | None = None
+        self.lost: str | None = None
         self.on_edit: list[Listener] = []
         self.on_base: list[Listener] = []
         self.on_actor: list[Listener] = []
@@ -53,25 +59,34 @@ class Session:
     async def resume(self, kept: MutableMapping[str, Any]) -> None:
         """Go on with what was kept for the tab, and keep things there from now on.
 
+        Who was signed in stays so while the service is away; only a token that it refuses is given up.
+
         Args:
-            kept: of the server's memory, the tab's own.
+            kept: of the console's memory, the tab's own.
         """
         self._kept = kept
         if kept.get("edits"):
             self.base, self.config, self.scene, self.sample_id = orjson.loads(kept["edits"])
         if kept.get("token"):
-            try:
-                await self.sign_in(kept["token"])
-            except FulcrumError:
-                self.sign_out()
+            self._token, self.actor, self.scopes = kept["token"], kept["actor"], kept["scopes"]
+            with contextlib.suppress(FulcrumError):
+                await self._who(kept["token"])
 
     async def send(self, call: control.Call, within_s: float = 30.0) -> Any:
-        """Ask the service, as the actor.
+        """Ask the service, as the actor; where it does not know the token any more, as nobody.
 
         Raises:
             FulcrumError: it refused, or is away.
         """
-        return await self.watch.service.send(call, self._token, within_s)
+        token = self._token
+        try:
+            return await self.watch.service.send(call, token, within_s)
+        except RefusedError as error:
+            if error.status != HTTPStatus.UNAUTHORIZED or token is None:
+                raise
+            if self._token == token:
+                self._lose()
+            return await self.watch.service.send(call, None, within_s)
 
     async def sign_in(self, token: str) -> None:
         """Ask with this token from now on.
@@ -80,15 +95,28 @@ class Session:
             FulcrumError: the service does not know it, or is away.
         """
         found = await self.watch.service.send(control.actor(), token)
-        scopes = frozenset(found["scopes"])
-        self._token, self.actor = token, found["actor"]
-        self.scopes = _SCOPES if "admin" in scopes else scopes
-        self._keep()
-        _call(self.on_actor)
+        self._token, self.lost = token, None
+        self._is(found)
 
     def sign_out(self) -> None:
         """Look only."""
-        self._token, self.actor, self.scopes = None, None, frozenset()
+        self._token, self.lost = None, None
+        self._is({"actor": None, "scopes": ()})
+
+    async def _who(self, token: str) -> None:
+        """Whose the kept token is now."""
+        found = await self.send(control.actor())
+        if self._token == token:
+            self._is(found)
+
+    def _lose(self) -> None:
+        lost = self.actor
+        self.sign_out()
+        self.lost = lost
+
+    def _is(self, found: Mapping[str, Any]) -> None:
+        scopes = frozenset(found["scopes"])
+        self.actor, self.scopes = found["actor"], _SCOPES if "admin" in scopes else scopes
         self._keep()
         _call(self.on_actor)
 
@@ -167,7 +195,7 @@ class Session:
         _call(self.on_change)
 
     def _keep(self) -> None:
-        self._kept["token"] = self._token
+        self._kept.update(token=self._token, actor=self.actor, scopes=self.scopes, used=time.monotonic())
         self._kept["edits"] = orjson.dumps([self.base, self.config, self.scene, self.sample_id])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
+_DIRECTIONS = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -54,6 +55,12 @@ def relative(before: float | None, after: float | None) -> float | None:
 def version(name: str | None) -> str:
     """A version, short: the first ten digits of its hash."""
     return NOTHING if not name else name.removeprefix("sha256:")[:10]
+
+
+def isolated(text: str) -> str:
+    """What others wrote, between other words: its letters change the direction of no others."""
+    inner = "".join(letter for letter in text if letter not in _DIRECTIONS)
+    return f"\N{FIRST STRONG ISOLATE}{inner}\N{POP DIRECTIONAL ISOLATE}"
 
 
 def moment(time_ms: float | None) -> str:

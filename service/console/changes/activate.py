@@ -27,7 +27,7 @@ async def activate_dialog(session: Session, number: int) -> None:
 
     async def do(why: str, at_ms: int | None) -> str:
         answer = await session.send(control.activate(number, if_active=active, why=why, at_ms=at_ms))
-        if answer.get("scheduled"):
+        if at_ms is not None:
             return f"Revision {number} comes into force at {moment(at_ms)}, if {active} is active then"
         return f"Revision {number} is active; before it was {answer['before']}"
 

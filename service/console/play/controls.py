@@ -172,7 +172,9 @@ class _Row:
         ui.label(name)
         self._slider = Range(STEPS, knob.at(knob.value), knob.name, self._slid)
         self._slider.props["aria-valuetext"] = number(knob.value)
-        self._field = ui.number(value=knob.value, format="%.6g", on_change=self._typed)
+        self._field = ui.number(
+            value=knob.value, format="%.6g", on_change=self._typed, validation=self._why_not
+        )
         self._field.props("outlined dense hide-bottom-space debounce=150").classes("number")
         self._field.props["aria-label"] = f"{knob.name}, as a number"
         self._was = ui.label().classes("was")
@@ -183,15 +185,19 @@ class _Row:
             self._take(self._knob.of(event.value))
             self._field.set_value(self._value)
 
+    def _why_not(self, value: float | None) -> str | None:
+        """Why a number that was typed is not taken; the value before it holds."""
+        knob = self._knob
+        if value is not None and knob.least <= value <= knob.most:
+            return None
+        return f"{number(knob.least)} to {number(knob.most)}; {number(self._value)} holds"
+
     def _typed(self, event: Any) -> None:
-        if event.value is None or event.value == self._value:
+        if event.value == self._value or self._why_not(event.value) is not None:
             return
-        knob, value = self._knob, float(event.value)
-        allowed = knob.least <= value <= knob.most
-        self._field.error = None if allowed else f"{number(knob.least)} to {number(knob.most)}"
-        if allowed:
-            self._take(value)
-            self._slider.set_value(knob.at(value))
+        value = float(event.value)
+        self._take(value)
+        self._slider.set_value(self._knob.at(value))
 
     def _take(self, value: float) -> None:
         self._value = value

@@ -87,9 +87,6 @@ def open_page(chromium: Any, console: str, site: Site) -> Iterator[Open]:
         if service is not None:  # the console looks once a second
             version = service.revisions[service.trail[-1] - 1]["version"]
             page.locator(f"[title='{version}']").wait_for()
-            reload = page.get_by_role("button", name="Reload")
-            if reload.is_visible():
-                reload.click()
         if token is not None:
             page.get_by_role("button", name="Sign in").click()
             page.get_by_label("Token").fill(token)

@@ -72,6 +72,18 @@ def test_a_slider_shows_what_would_change_while_it_moves(open_page: Open) -> Non
     assert page.locator("table.items .up").count() > 0
 
 
+def test_a_number_that_cannot_be_says_so_and_the_one_before_it_holds(open_page: Open) -> None:
+    page = open_page(service=Service())
+    set_weight(page, "vtr", 0.3)
+    page.get_by_text("was 1", exact=True).wait_for()
+    for typed in ("700", ""):
+        page.get_by_label("vtr weight, as a number").fill(typed)
+        page.get_by_text("to 100; 0.3 holds").wait_for()
+        assert page.get_by_text("Reset 1 edit").is_visible()
+        set_weight(page, "vtr", 0.3)
+        page.get_by_text("to 100; 0.3 holds").wait_for(state="hidden")
+
+
 def test_the_text_fields_the_kind_and_the_scene_are_edited_too(open_page: Open) -> None:
     page = open_page(service=Service(first=config(scenes=3)))
     page.get_by_label("Kind of f").click()
@@ -144,6 +156,7 @@ def test_a_revision_is_scheduled_and_taken_back(open_page: Open) -> None:
     page.get_by_text("Scheduled by anna: revision 2 at 2031-01-01 08:00:00").wait_for()
     page.locator(".facts", has_text="revision 2 at 2031-01-01 08:00:00").wait_for()
     assert service.trail == [1]
+    page.get_by_text("Revision 2 comes into force at 2031-01-01 08:00:00").wait_for()
     page.get_by_role("button", name="Take back").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Why").fill("no weekend")
@@ -169,9 +182,8 @@ def test_of_two_people_the_second_sees_what_the_first_did(open_page: Open) -> No
     assert anna.get_by_role("dialog").get_by_role("button", name="Activate 2").is_disabled()
     anna.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     paul.bring_to_front()
-    paul.get_by_text("Revision 2 is active since").wait_for()
-    paul.get_by_role("button", name="Reload").click()
-    has_value(paul, "cmr weight, as a number", "0.1")
+    has_value(paul, "cmr weight, as a number", "0.1")  # who edited nothing has what is in force
+    assert not paul.get_by_role("button", name="Give them up").is_visible()
     anna.bring_to_front()
     anna.get_by_role("button", name="Put my edits upon 2").click()
     show(anna, "Play")
@@ -190,6 +202,7 @@ def test_a_service_that_goes_and_comes_back_finds_the_edits(open_page: Open, sit
         page.get_by_text("was 0.84").wait_for()
         page.reload()
         page.get_by_text("No answer for").wait_for()
+        page.get_by_text("anna: activate").wait_for()
         has_value(page, "vtr weight, as a number", "0.3")
     finally:
         site.up()
@@ -207,8 +220,31 @@ def test_the_browser_holds_no_token(open_page: Open) -> None:
     assert ANNA not in page.content()
     page.reload()
     page.get_by_text("anna: activate").wait_for()
+
+
+def test_only_the_browser_that_signed_in_is_signed_in(open_page: Open, chromium: Any, console: str) -> None:
+    page, beside = open_page(ANNA, Service()), open_page(ANNA)
+    tab = page.evaluate("sessionStorage.__nicegui_tab_id")
+    cookies = {one["name"]: one for one in chromium.cookies(console)}
+    assert [(one["httpOnly"], one["sameSite"]) for one in cookies.values()] == [(True, "Strict")]
+    other = chromium.browser.new_context()
+    try:
+        thief = other.new_page()
+        kept = {"__nicegui_tab_id": tab, "__nicegui_tab_closed": "true"}
+        thief.add_init_script(f"Object.assign(sessionStorage, {kept})")
+        thief.goto(console)
+        thief.get_by_role("tab", name="Play").wait_for()
+        assert thief.evaluate("sessionStorage.__nicegui_tab_id") == tab
+        assert thief.get_by_text("read only").is_visible()
+    finally:
+        other.close()
+    page.bring_to_front()
     page.get_by_role("button", name="Sign out").click()
     page.get_by_text("read only").wait_for()
+    beside.bring_to_front()
+    beside.get_by_text("read only").wait_for()
+    beside.reload()
+    beside.get_by_text("read only").wait_for()
 
 
 def test_all_parts_suit_everybody_in_both_themes_narrow_and_wide(open_page: Open) -> None:

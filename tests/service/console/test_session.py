@@ -8,8 +8,10 @@ import pytest
 
 from model.client import control
 from model.errors import FulcrumError
+from service.console.kept import Browsers
 from service.console.session import Session, merged
 from service.console.watch import Watch
+from tests.support import control_site
 from tests.support.control_service import Service, config
 from tests.support.control_site import running
 
@@ -77,6 +79,56 @@ def test_a_tab_goes_on_where_it_was() -> None:
 
     with running(Service()) as site:
         run(work(site.url))
+
+
+def test_who_is_signed_in_stays_so_while_the_service_is_away() -> None:
+    async def work(site: Any) -> None:
+        kept: dict[str, Any] = {}
+        session = Session(await watching(site.url))
+        await session.resume(kept)
+        await session.sign_in("token-of-anna")
+        site.down()
+        again = Session(session.watch)
+        await again.resume(kept)
+        assert (again.actor, again.why_not("activate", revisions=False)) == ("anna", None)
+        site.up()
+        await session.watch.service.close()
+
+    with running(Service()) as site:
+        run(work(site))
+
+
+def test_a_token_that_is_known_no_more_signs_out_and_what_was_asked_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def work(url: str) -> None:
+        kept: dict[str, Any] = {}
+        session = Session(await watching(url))
+        await session.resume(kept)
+        await session.sign_in("token-of-paul")
+        monkeypatch.delitem(control_site.TOKENS, "token-of-paul")
+        assert (await session.send(control.revisions()))["active"] == 1
+        assert (session.actor, session.lost, kept["token"]) == (None, "paul", None)
+        await session.sign_in("token-of-lea")
+        assert (session.actor, session.lost) == ("lea", None)
+        await session.watch.service.close()
+
+    with running(Service()) as site:
+        run(work(site.url))
+
+
+def test_what_is_kept_is_of_one_browser_and_forgotten_after_a_time() -> None:
+    now = [0.0]
+    browsers = Browsers(10.0, clock=lambda: now[0])
+    mine = browsers.browser("a").tabs.setdefault("tab", {})
+    mine.update(token="secret", used=5.0)
+    assert browsers.browser("b").tabs == {}
+    now[0] = 14.0
+    assert browsers.browser("a").tabs["tab"] is mine
+    browsers.browser("a").sign_out()
+    assert mine["token"] is None
+    now[0] = 16.0
+    assert browsers.browser("a").tabs == {}
 
 
 def test_a_base_that_is_no_longer_in_force_is_stale() -> None:
