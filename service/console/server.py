@@ -17,6 +17,7 @@ from nicegui import ui
 from model.client import control
 from model.errors import FulcrumError
 from service.console.kept import Browsers
+from service.console.own import OwnConnections
 from service.console.page import Page
 from service.console.watch import Watch
 
@@ -67,6 +68,7 @@ def run(url: str, host: str = "127.0.0.1", port: int = 8080) -> None:
     pages.storage.max_tab_storage_age = _KEPT_S
     pages.config.quasar_config["loadingBar"] = {"skipHijack": True}  # it has no name, and says nothing here
     ui.add_css(_CSS.read_text(), shared=True)
+    pages.add_middleware(OwnConnections)
     ui.run_with(
         app,
         title="Fulcrum console",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
@@ -64,10 +64,10 @@ def isolated(text: str) -> str:
 
 
 def moment(time_ms: float | None) -> str:
-    """Unix time in milliseconds as local time, to the second."""
+    """Unix time in milliseconds to the second, in UTC: people, browsers and services are elsewhere."""
     if time_ms is None:
         return NOTHING
-    return datetime.fromtimestamp(time_ms / 1000.0).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(time_ms / 1000.0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def span(seconds: float) -> str:

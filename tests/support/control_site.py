@@ -132,7 +132,7 @@ def _listed(service: Service) -> dict[str, Any]:
     ]
     return {
         "active": active,
-        "bundle": None,
+        "bundle": service.chosen,
         "schedule": service.schedule,
         "revisions": shown,
         "more": False,
@@ -152,6 +152,7 @@ def _changed(service: Service, path: str, body: dict[str, Any], actor: str) -> R
         if len(service.trail) < 2:
             return _problem(409, f"no revision was active before {before}")
         service.trail.pop()
+        service.schedule = None
         service._event(
             "revision_rolled_back", actor, {"revision": before}, {"revision": service.trail[-1]}, body["why"]
         )
@@ -168,6 +169,7 @@ def _changed(service: Service, path: str, body: dict[str, Any], actor: str) -> R
         }
         service._event("activation_scheduled", actor, None, service.schedule, body["why"])
         return JSONResponse({"active": before, "before": before, "scheduled": service.schedule})
+    service.schedule = None
     service.activate(number, actor, body["why"])
     return JSONResponse({"active": number, "before": before, "scheduled": None})
 

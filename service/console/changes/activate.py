@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from markupsafe import Markup
 from nicegui import ui
 
 from model.client import control
@@ -12,14 +13,15 @@ from model.client.control import RefusedError
 from model.errors import FulcrumError
 from service.console.changes.confirm import confirm
 from service.console.session import Session
-from service.console.words import moment
+from service.console.words import moment, version
 
 
 async def activate_dialog(session: Session, number: int) -> None:
     """Ask whether to make a revision the active one, now or at a time, and do it."""
     await session.watch.look()
     revision = await _asked(session, control.revision(number))
-    if revision is None or session.watch.active is None:
+    listed = await _asked(session, control.revisions(limit=1))
+    if revision is None or listed is None or session.watch.active is None:
         return
     active = session.watch.active[0]
     if active is None:
@@ -32,7 +34,9 @@ async def activate_dialog(session: Session, number: int) -> None:
         return f"Revision {number} is active; before it was {answer['before']}"
 
     title = f"Activate revision {number} in place of {active}"
-    await confirm(session, title, f"Activate {number}", do, revision=revision, later=True)
+    await confirm(
+        session, title, f"Activate {number}", do, revision=revision, drops=listed["schedule"], later=True
+    )
 
 
 async def rollback_dialog(session: Session) -> None:
@@ -53,8 +57,20 @@ async def rollback_dialog(session: Session) -> None:
         answer = await session.send(control.rollback(if_active=active, why=why))
         return f"Rolled back from revision {answer['before']} to {answer['active']}"
 
-    title = f"Roll back from revision {active} to {target}"
-    await confirm(session, title, "Roll back", do, revision=revision, kind="grave")
+    bundle = listed["bundle"] and Markup(
+        "<p><b>The bundle goes back too</b>: {} is chosen with revision {}; after this, the one that was "
+        "chosen with revision {} is.</p>"
+    ).format(version(listed["bundle"]), active, target)
+    await confirm(
+        session,
+        f"Roll back from revision {active} to {target}",
+        "Roll back",
+        do,
+        revision=revision,
+        also=bundle,
+        drops=listed["schedule"],
+        kind="grave",
+    )
 
 
 async def cancel_dialog(session: Session, schedule: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from markupsafe import Markup
@@ -16,8 +16,11 @@ from model.errors import FulcrumError
 from service.console.elements import Kind, button, heading, html
 from service.console.play.impact import impact, in_words
 from service.console.session import Session, differences
+from service.console.words import count, moment
 
 _RECENT, _TOP = 300, 10
+_SCENES = 3
+"""Whose effect is shown: the first that differ."""
 
 Do = Callable[[str, int | None], Awaitable[str]]
 """Does it: given why, and when (Unix time in milliseconds, None for now); says what was done."""
@@ -31,6 +34,7 @@ async def confirm(
     *,
     revision: Mapping[str, Any] | None = None,
     also: Markup | None = None,
+    drops: Mapping[str, Any] | None = None,
     later: bool = False,
     reasoned: bool = True,
     kind: Kind = "main",
@@ -44,28 +48,29 @@ async def confirm(
         do: does it.
         revision: what would be active then, whole; its effect over the recent requests is shown.
         also: more of what would change.
+        drops: what is scheduled, and would not come any more.
         later: whether a time may be given.
         reasoned: whether it must be said why.
         kind: of the button.
     """
     active = session.watch.active
+    unfit = None if revision is None else revision.get("unfit")
     with ui.context.client, ui.dialog() as dialog, ui.card().classes("ask").props('role="document"'):
         heading(title)
         with ui.element("div").classes("what"):
             if revision is not None:
                 _differences(session, revision)
             html(also or "")
+            html(_dropped(drops) if drops else "")
             effect = html('<p class="muted">Looking at what it would change ...</p>').props(
                 'aria-live="polite"'
             )
         problem = ui.label().classes("bad-text note").props("role=alert")
-        why = ui.input("Why (for the audit)").props("outlined dense autofocus maxlength=500")
+        why = ui.textarea("Why (for the audit)").props("outlined dense autogrow autofocus maxlength=2000")
         why.set_visibility(reasoned)
         at = None
         if later:
-            at = ui.input("At (this machine's time; empty for now)").props(
-                "outlined dense type=datetime-local stack-label"
-            )
+            at = ui.input("At (UTC; empty for now)").props("outlined dense type=datetime-local stack-label")
         with ui.element("div").classes("bar"):
             ui.element("div").classes("spring")
             button("Cancel", dialog.close)
@@ -73,7 +78,9 @@ async def confirm(
 
         def look() -> None:
             stale = session.watch.active != active
-            go.set_enabled(not stale and not (reasoned and not (why.value or "").strip()))
+            go.set_enabled(unfit is None and not stale and not (reasoned and not (why.value or "").strip()))
+            if unfit is not None:
+                problem.set_text(f"The serving bundle could not serve with it: {unfit}")
             if stale and session.watch.active is not None:
                 number = session.watch.active[0]
                 problem.set_text(f"Revision {number} is active since. Close this and look at it first.")
@@ -109,10 +116,20 @@ async def confirm(
 
 
 async def _effect(session: Session, revision: Mapping[str, Any]) -> Markup:
+    changed, gone = _scenes(session, revision)
     parts = []
+    if gone:
+        parts.append(Markup("<p><b>Scenes that are removed</b>: {}.</p>").format(", ".join(gone)))
+    if len(changed) > _SCENES:
+        rest = changed[_SCENES:]
+        parts.append(
+            Markup("<p>Shown for {} scenes, and {}: {}.</p>").format(
+                _SCENES, count(len(rest), "more scene changes", "more scenes change"), ", ".join(rest)
+            )
+        )
     body = {"revision": revision["revision"], "recent": _RECENT, "top": _TOP}
     try:
-        for scene in _scenes(session, revision):
+        for scene in changed[:_SCENES] or ([] if gone else ["default"]):
             found = await session.send(control.preview({**body, "scene": scene}))
             parts.append(
                 Markup(
@@ -127,12 +144,20 @@ async def _effect(session: Session, revision: Mapping[str, Any]) -> Markup:
     return Markup("").join(parts)
 
 
-def _scenes(session: Session, revision: Mapping[str, Any]) -> Sequence[str]:
-    """Scenes that differ, three at most; the default one where none does."""
+def _scenes(session: Session, revision: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Scenes that differ, or are new, and those that are gone."""
     fusion = session.watch.fusion
     before = fusion["config"]["scenes"] if fusion is not None else {}
     after = revision["config"]["scenes"]
-    return [name for name in after if after[name] != before.get(name)][:3] or ["default"]
+    changed = [name for name in after if after[name] != before.get(name)]
+    return changed, [name for name in before if name not in after]
+
+
+def _dropped(schedule: Mapping[str, Any]) -> Markup:
+    return Markup(
+        '<p class="note"><b>This drops what is scheduled</b>: revision {} at {}, by <bdi>{}</bdi>: '
+        "<bdi>{}</bdi></p>"
+    ).format(schedule["revision"], moment(schedule["at_ms"]), schedule["actor"], schedule["why"])
 
 
 def _differences(session: Session, revision: Mapping[str, Any]) -> None:
@@ -157,6 +182,6 @@ def lines_of(lines: Sequence[str], most: int = 40) -> Markup:
 
 def _milliseconds(text: str) -> int:
     try:
-        return int(datetime.fromisoformat(text).astimezone().timestamp() * 1000)
+        return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
     except ValueError:
         raise FulcrumError(f"{text} is no time; expected such as 2026-11-28T15:00") from None

@@ -80,11 +80,11 @@ class History:
         schedule = answer.get("schedule")
         if schedule:
             with self._schedule, ui.element("div").classes("bar"):
-                ui.label(
-                    f"Scheduled by {schedule['actor']}: revision {schedule['revision']} at "
-                    f"{moment(schedule['at_ms'])}, if {schedule['if_active']} is active then. "
-                    f"{schedule['why']}"
+                says = Markup(
+                    "Scheduled by <bdi>{}</bdi>: revision {} at {}, if {} is active then. <bdi>{}</bdi>"
                 )
+                when, on = moment(schedule["at_ms"]), schedule["if_active"]
+                html(says.format(schedule["actor"], schedule["revision"], when, on, schedule["why"]), "note")
                 button("Take back ...", lambda: cancel_dialog(session, schedule), "grave").set_enabled(
                     reason is None
                 )
@@ -116,7 +116,7 @@ class History:
             )
             _cell("th", name).props["scope"] = "row"
             parent = f"from {one['parent']}" if one["parent"] is not None else "the first"
-            says = Markup('<span class="note">{} <span class="muted">{}</span></span>{}')
+            says = Markup('<span class="note"><bdi>{}</bdi> <span class="muted">{}</span></span>{}')
             _cell("td", says.format(one["note"], parent, lines_of(one["summary"], 6)))
             author = Markup(
                 '<span class="cut" title="{}">{}</span><br><span class="muted when">{}, {}</span>'

@@ -10,10 +10,11 @@ from nicegui import ui
 from model.client import control
 from model.client.control import RefusedError
 from model.errors import FulcrumError
+from model.fusion import parse_fusion
 from service.console.changes.activate import activate_dialog
 from service.console.changes.confirm import lines_of
 from service.console.elements import Gate, button, html, panel
-from service.console.session import Session, parsed
+from service.console.session import Session
 
 
 class Propose:
@@ -109,7 +110,7 @@ class Propose:
             ).classes("bad-text" if unfit else "")
             with ui.element("div").classes("bar"):
                 press = button(f"Activate {number} ...", self._activate, "main")
-                Gate(session, "activate", press)
+                Gate(session, "activate", press, also=lambda: "it is unfit" if unfit else None)
         self._note.set_value("")
         session.changed()
 
@@ -125,14 +126,8 @@ class Propose:
 
     def _take_text(self) -> None:
         try:
-            document = yaml.safe_load(self._text.value or "")
-            if not isinstance(document, dict):
-                raise FulcrumError("expected a mapping with schema_version and scenes")
-            config = parsed(document).model_dump(mode="json", exclude_none=True)
+            config = parse_fusion(self._text.value or "").model_dump(mode="json", exclude_none=True)
         except FulcrumError as error:
             self._text_problem.set_text(str(error))
-            return
-        except yaml.YAMLError as error:
-            self._text_problem.set_text(" ".join(f"not valid YAML: {error}".split()))
             return
         self._session.replace(config)

@@ -108,6 +108,7 @@ class State:
                     ui.label(reason).classes("reason")
 
     async def _activate(self, model: Mapping[str, Any]) -> None:
+        await self._session.watch.look()
         active = next((one for one in self._models if one["status"] == "active"), None)
 
         async def do(_: str, __: int | None) -> str:
@@ -127,6 +128,7 @@ class State:
             "Activate bundle",
             do,
             also=says,
+            drops=self._session.watch.schedule,
             reasoned=False,
         )
 

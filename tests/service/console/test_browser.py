@@ -222,8 +222,19 @@ def test_the_browser_holds_no_token(open_page: Open) -> None:
     page.get_by_text("anna: activate").wait_for()
 
 
+CONNECT = """address => new Promise(done => {
+    const socket = new WebSocket(address);
+    socket.onopen = () => { socket.close(); done("open"); };
+    socket.onclose = () => done("close");
+})"""
+
+
 def test_only_the_browser_that_signed_in_is_signed_in(open_page: Open, chromium: Any, console: str) -> None:
     page, beside = open_page(ANNA, Service()), open_page(ANNA)
+    addresses: list[str] = []
+    page.on("websocket", lambda socket: addresses.append(socket.url))
+    page.reload()
+    page.get_by_text("anna: activate").wait_for()
     tab = page.evaluate("sessionStorage.__nicegui_tab_id")
     cookies = {one["name"]: one for one in chromium.cookies(console)}
     assert [(one["httpOnly"], one["sameSite"]) for one in cookies.values()] == [(True, "Strict")]
@@ -236,6 +247,7 @@ def test_only_the_browser_that_signed_in_is_signed_in(open_page: Open, chromium:
         thief.get_by_role("tab", name="Play").wait_for()
         assert thief.evaluate("sessionStorage.__nicegui_tab_id") == tab
         assert thief.get_by_text("read only").is_visible()
+        assert [one.evaluate(CONNECT, addresses[-1]) for one in (thief, page)] == ["close", "open"]
     finally:
         other.close()
     page.bring_to_front()
