@@ -31,6 +31,12 @@ def fixed(value: float | None, decimals: int = 3) -> str:
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", MINUS)
 
 
+def decimals(scale: float) -> int:
+    """How many decimals show numbers of this size in three digits: 3 at least, 8 at most."""
+    size = abs(scale)
+    return 3 if size == 0.0 or not math.isfinite(size) else min(max(2 - math.floor(math.log10(size)), 3), 8)
+
+
 def signed(value: float | None, decimals: int = 3) -> str:
     """As `fixed`, with its sign; nothing has none."""
     shown = fixed(value, decimals)

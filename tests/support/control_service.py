@@ -60,6 +60,7 @@ class Service:
         self.events: list[dict[str, Any]] = []
         self.schedule: dict[str, Any] | None = None
         self.chosen: str | None = None
+        self.unfit: dict[int, str] = {}
         self.bundle = "sha256:" + "b" * 64
         self.trail = [1]
         self._add(self.first, None, "fulcrum", "in force when the store was empty", "file")

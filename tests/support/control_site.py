@@ -104,9 +104,8 @@ def app(site: Site) -> Starlette:
             number = int(path.split("/")[4])
             if number > len(service.revisions):
                 return _problem(404, f"there is no revision {number}")
-            return JSONResponse(
-                service.revisions[number - 1] | {"active": number == active["revision"], "unfit": None}
-            )
+            known = {"active": number == active["revision"], "unfit": service.unfit.get(number)}
+            return JSONResponse(service.revisions[number - 1] | known)
         return needs("activate") or _changed(service, path, body, str(name))
 
     return Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])

@@ -29,13 +29,16 @@ class _OfScene(Frozen):
     video_len: LengthKind
 
 
-def stacked(terms: Mapping[str, float], low: float, high: float, colours: Mapping[str, int]) -> Markup:
+def stacked(
+    terms: Mapping[str, float], low: float, high: float, colours: Mapping[str, int], digits: int = 3
+) -> Markup:
     """One item's terms: those above 0 to the right, those below to the left, and a mark at their sum.
 
     Args:
         terms: by name.
         low, high: ends of the axis, in common with other items.
         colours: by name, from 0.
+        digits: decimals of the numbers that are said.
     """
     scale = 100.0 / max(high - low, 1e-12)
     parts, up, down = [], 0.0, 0.0
@@ -45,10 +48,12 @@ def stacked(terms: Mapping[str, float], low: float, high: float, colours: Mappin
         parts.append(
             Markup(
                 '<rect class="s{}" x="{:.3f}" y="1" width="{:.3f}" height="12"><title>{} {}</title></rect>'
-            ).format(colours[name] % SERIES, (start - low) * scale, abs(term) * scale, name, signed(term))
+            ).format(
+                colours[name] % SERIES, (start - low) * scale, abs(term) * scale, name, signed(term, digits)
+            )
         )
     total = sum(terms.values())
-    words = ", ".join(f"{name} {signed(term)}" for name, term in terms.items())
+    words = ", ".join(f"{name} {signed(term, digits)}" for name, term in terms.items())
     at = (total - low) * scale
     return Markup(
         '<svg class="stack" viewBox="0 0 100 14" preserveAspectRatio="none" role="img" '
@@ -56,11 +61,11 @@ def stacked(terms: Mapping[str, float], low: float, high: float, colours: Mappin
         '<rect class="sum" x="{:.3f}" y="0" width="0.6" height="14"><title>together {}</title></rect></svg>'
     ).format(
         words,
-        signed(total),
+        signed(total, digits),
         Markup("").join(parts),
         -low * scale,
         min(max(at - 0.3, 0.0), 99.4),
-        signed(total),
+        signed(total, digits),
     )
 
 

@@ -14,7 +14,7 @@ from service.console.play.previews import MOST_TOP, Previews
 from service.console.play.request_table import request_name, request_table
 from service.console.play.why import name_of, why
 from service.console.session import Session
-from service.console.words import span
+from service.console.words import isolated, span
 
 _ASKING = '<p class="muted">Asking the service ...</p>'
 
@@ -88,7 +88,8 @@ class Play:
     def _offer(self) -> None:
         """The request's items, to choose two of."""
         offered = {
-            item["candidate"]: f"{item['rank']}. {name_of(item)[:40]}" for item in self._one.get("after", ())
+            item["candidate"]: f"{item['rank']}. {isolated(name_of(item)[:40])}"
+            for item in self._one.get("after", ())
         }
         self._offering = True
         for place, select in enumerate(self._which):

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from service.console.play.charts import SERIES, extent, stacked
 from service.console.play.impact import EMPTY
 from service.console.play.why import name_of, terms_of
-from service.console.words import NOTHING, count, fixed, number
+from service.console.words import NOTHING, count, decimals, fixed, number
 
 _COLUMNS = (
     ("place", "num"),
@@ -33,8 +33,10 @@ def request_table(preview: Mapping[str, Any]) -> Markup:
     names = list(dict.fromkeys(name for terms in shown for name in terms))
     colours = {name: at for at, name in enumerate(names)}
     low, high = extent(shown)
+    sums = [sum(terms.values()) for terms in shown if terms]
+    digits = decimals((max(sums) - min(sums)) / 10.0 if sums else 0.0)  # neighbours differ visibly
     rows = Markup("").join(
-        _row(item, places.get(item["candidate"]), len(preview["before"]), terms, low, high, colours)
+        _row(item, places.get(item["candidate"]), len(preview["before"]), terms, low, high, colours, digits)
         for item, terms in zip(after, shown, strict=True)
     )
     head = Markup("").join(
@@ -91,6 +93,7 @@ def _row(
     low: float,
     high: float,
     colours: Mapping[str, int],
+    digits: int,
 ) -> Markup:
     name, seconds = name_of(item), item.get("video_len_s")
     status = (
@@ -111,8 +114,8 @@ def _row(
         status,
         NOTHING if seconds is None else f"{number(seconds)} s",
         number(item["score"], 3),
-        fixed(sum(terms.values())) if terms else "",
-        stacked(terms, low, high, colours) if terms else "",
+        fixed(sum(terms.values()), digits) if terms else "",
+        stacked(terms, low, high, colours, digits) if terms else "",
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from service.console.play.impact import table
-from service.console.words import fixed, number, signed
+from service.console.words import decimals, fixed, number, signed
 
 
 def name_of(item: Mapping[str, Any]) -> str:
@@ -39,34 +39,41 @@ def why(one: Mapping[str, Any], other: Mapping[str, Any], under: str) -> Markup:
         )
     gaps = {name: mine[name] - its.get(name, 0.0) for name in mine}
     total = sum(gaps.values())
+    digits = decimals(max(abs(gap) for gap in [*gaps.values(), total]))
     above = total > 0.0 or (total == 0.0 and one["rank"] < other["rank"])
-    says = (
-        f"Under {under}, {name_of(one)} is {'above' if above else 'below'} {name_of(other)} "
-        f"by {number(abs(total))}: {_sentence(gaps, total)}."
+    says = Markup("Under {}, <bdi>{}</bdi> is {} <bdi>{}</bdi> by {}: {}.").format(
+        under,
+        name_of(one),
+        "above" if above else "below",
+        name_of(other),
+        number(abs(total)),
+        _sentence(gaps, total, digits),
     )
     rows = [
         (
             name,
             _of(one["terms"][name]),
-            fixed(mine[name]),
+            fixed(mine[name], digits),
             _of((other["terms"] or {}).get(name, {})),
-            fixed(its.get(name, 0.0)),
-            signed(gap),
+            fixed(its.get(name, 0.0), digits),
+            signed(gap, digits),
         )
         for name, gap in sorted(gaps.items(), key=lambda pair: -abs(pair[1]))
     ]
-    rows.append(("together", "", fixed(sum(mine.values())), "", fixed(sum(its.values())), signed(total)))
-    headers = ("term", name_of(one), "its term", name_of(other), "its term", "difference")
+    sums = [fixed(sum(terms.values()), digits) for terms in (mine, its)]
+    rows.append(("together", "", sums[0], "", sums[1], signed(total, digits)))
+    names = [Markup("<bdi>{}</bdi>").format(name_of(item)) for item in (one, other)]
+    headers = ("term", names[0], "its term", names[1], "its term", "difference")
     return Markup("<p>{}</p>{}").format(says, table(f"Terms under {under}", headers, rows, hidden=True))
 
 
-def _sentence(gaps: Mapping[str, float], total: float) -> str:
+def _sentence(gaps: Mapping[str, float], total: float, digits: int) -> str:
     """What speaks for the order, and what against it."""
     way = 1.0 if total >= 0.0 else -1.0
     ordered = sorted(gaps.items(), key=lambda pair: -abs(pair[1]))
     parts = (
-        [f"{name} {signed(gap)}" for name, gap in ordered if gap * way > 0.0],
-        [f"{name} {signed(gap)}" for name, gap in ordered if gap * way < 0.0],
+        [f"{name} {signed(gap, digits)}" for name, gap in ordered if gap * way > 0.0],
+        [f"{name} {signed(gap, digits)}" for name, gap in ordered if gap * way < 0.0],
     )
     if not parts[0]:
         return "no term tells them apart, and the first given stays first"

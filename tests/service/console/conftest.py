@@ -32,7 +32,11 @@ def console(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     process = subprocess.Popen(
         [sys.executable, "fulcrum.py", "console", "--url", site.url, "--port", "0"],
         cwd=Path(__file__).parents[3],
-        env={**os.environ, "NICEGUI_STORAGE_PATH": str(tmp_path_factory.mktemp("nicegui"))},
+        env={
+            **os.environ,
+            "TZ": "Asia/Shanghai",
+            "NICEGUI_STORAGE_PATH": str(tmp_path_factory.mktemp("nicegui")),
+        },
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -97,7 +97,13 @@ def test_the_text_fields_the_kind_and_the_scene_are_edited_too(open_page: Open) 
     page.get_by_text("scene_2: vtr.weight 1 -> 0.25").wait_for()
     assert page.get_by_text(re.compile("default: video_len.kind .*log.* -> .*lognormal")).is_visible()
     text = page.get_by_label("The edited config, YAML")
-    text.fill(text.input_value().replace("weight: 0.25", "weight: 700"))
+    written = text.input_value()
+    text.fill(f"{written}schema_version: 1\n")
+    page.get_by_role("button", name="Take the text").click()
+    page.get_by_text(
+        re.compile("schema_version.*(twice|duplicate|again)|(twice|duplicate).*schema_version")
+    ).wait_for()
+    text.fill(written.replace("weight: 0.25", "weight: 700"))
     page.get_by_role("button", name="Take the text").click()
     page.get_by_text("less than or equal to 100").or_(page.get_by_text("at most 100")).first.wait_for()
 
@@ -163,6 +169,40 @@ def test_a_revision_is_scheduled_and_taken_back(open_page: Open) -> None:
     dialog.get_by_role("button", name="Take it back").click()
     dialog.wait_for(state="hidden")
     assert service.schedule is None
+
+
+def test_a_question_names_all_that_would_change(open_page: Open) -> None:
+    service = Service(first=config(scenes=6))
+    changed = config(scenes=5)
+    for name, scene in changed["scenes"].items():
+        scene["tasks"] = {**scene["tasks"], "vtr": {"weight": 0.1, "smoothing": 0.02}} | (
+            {} if name == "default" else {"vcr": {"weight": 0.2, "smoothing": 0.02}}
+        )
+    service.propose(changed, "less")
+    service.activate(service.propose(config(), "other"))
+    service.trail = [1]
+    service.schedule = {"revision": 3, "at_ms": 1924992000000, "if_active": 1, "bundle": None}
+    service.schedule |= {"actor": "otto", "why": "\u202ethe weekend"}
+    service.unfit = {3: "task xyz is missing"}
+    page = open_page(ANNA, service)
+    show(page, "History")
+    page.get_by_role("button", name="Activate 3").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("could not serve with it: task xyz is missing").wait_for()
+    dialog.get_by_label("Why").fill("because")
+    assert dialog.get_by_role("button", name="Activate 3").is_disabled()
+    dialog.get_by_role("button", name="Cancel").click()
+    dialog.wait_for(state="hidden")
+    page.get_by_role("button", name="Activate 2").click()
+    said = confirm(page, "Activate 2", "because " * 200)
+    assert "Scenes that are removed: scene_5." in said
+    assert "Shown for 3 scenes, and 2 more scenes change: scene_3, scene_4." in said
+    assert "This drops what is scheduled: revision 3 at 2031-01-01 00:00:00 UTC, by otto" in said
+    page.get_by_text("Revision 2 is active; before it was 1").wait_for()
+    assert service.schedule is None
+    service.chosen = "sha256:" + "c" * 64
+    page.get_by_role("button", name="Roll back from 2 to 1").click()
+    assert "cccccccccc is chosen with revision 2" in confirm(page, "Roll back", "worse")
 
 
 def test_of_two_people_the_second_sees_what_the_first_did(open_page: Open) -> None:

@@ -75,7 +75,10 @@ def test_names_are_text_whoever_chose_them() -> None:
 def test_the_reason_names_every_term_and_they_sum() -> None:
     one, other = item(1, 1, "a", vtr=2.0, shr=-1.0, cmr=0.2), item(2, 2, "b", vtr=0.5, shr=-0.2, cmr=0.1)
     says = why(one, other, "the edited config")
-    assert "a is above b by 0.8: vtr +1.500, cmr +0.100 outweigh shr \N{MINUS SIGN}0.800" in says
+    assert (
+        "<bdi>a</bdi> is above <bdi>b</bdi> by 0.8: vtr +1.500, cmr +0.100 outweigh shr \N{MINUS SIGN}0.800"
+        in says
+    )
     assert "is below" in why(other, one, "the edited config")
     assert "nothing speaks against it" in why(item(1, 1, "a", vtr=1.0), item(2, 2, "b", vtr=0.5), "it")
 
@@ -111,3 +114,22 @@ def test_the_curve_of_a_length_is_drawn_and_one_on_the_way_is_left_out() -> None
     )
     assert lengths([], log, log).count("<polyline") == 2
     assert "75.0 % of candidates" in lengths(bins, log, log)
+
+
+def test_small_terms_have_as_many_digits_as_show_what_tells_items_apart() -> None:
+    one, other = (
+        item(at, at + 1, name, vtr=1 / (60 + at), shr=1 / (61 + at)) for at, name in enumerate("ab")
+    )
+    assert "+0.000273" in why(one, other, "the edited config")  # 1 / 60 - 1 / 61
+    sums = re.findall(r'<td class="num">(0\.\d+)</td><td class="wide"', request_table(asked([one, other])))
+    assert len(set(sums)) == 2
+
+
+def asked(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"requests": 1, "after": items, "before": items}
+
+
+def test_a_name_turns_no_other_words_around() -> None:
+    said = why(item(1, 1, "\u202eabc", vtr=1.0), item(2, 2, "d", vtr=0.5), "the edited config")
+    assert said.count("<bdi>\u202eabc</bdi>") == 2
+    assert said.count("\u202e") == 2
