@@ -63,6 +63,9 @@ faults: $(READY)  ## the long fault suite: edits and swaps under load, broken Re
 	$(PYTEST) -m long
 	FULCRUM_FUSION_EDITS=200 $(BIN)/python -m pytest tests/service/control -k edits_under_load
 	$(BIN)/python -m benchmarks.faults_control
+	$(BIN)/python -m benchmarks.faults_revisions changes
+	$(BIN)/python -m benchmarks.faults_revisions kills
+	$(BIN)/python -m benchmarks.faults_revisions kills --redis
 	$(BIN)/python -m benchmarks.faults_bundles
 	$(BIN)/python -m benchmarks.faults_execution redis
 	$(BIN)/python -m benchmarks.faults_execution hurry
