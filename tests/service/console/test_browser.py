@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.control_service import Service, config
-from tests.support.control_site import Site
+from tests.support.control_site import TOKENS, Site
 
 pytestmark = pytest.mark.slow
 
@@ -68,8 +68,8 @@ def test_a_slider_shows_what_would_change_while_it_moves(open_page: Open) -> Non
     page.locator(".every .figures dd", has_text=share).first.wait_for()
     assert figure(page, "Kendall tau") == f"{truth['kendall_tau']:.3f}"
     assert service.most_previews_at_once == 1
+    page.locator("table.items .up").first.wait_for()  # the one request comes after all of them
     assert page.locator("table.items tbody tr").count() == 10
-    assert page.locator("table.items .up").count() > 0
 
 
 def test_a_number_that_cannot_be_says_so_and_the_one_before_it_holds(open_page: Open) -> None:
@@ -297,6 +297,18 @@ def test_only_the_browser_that_signed_in_is_signed_in(open_page: Open, chromium:
     beside.get_by_text("read only").wait_for()
     beside.reload()
     beside.get_by_text("read only").wait_for()
+
+
+def test_a_token_that_is_taken_back_signs_out_and_looking_goes_on(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = open_page(PAUL, Service())
+    page.locator("table.items").get_by_text("candidate").first.wait_for(state="hidden")
+    monkeypatch.delitem(TOKENS, PAUL)
+    page.get_by_role("button", name="Newest requests").click()
+    page.get_by_text("does not know the token of").wait_for()
+    page.get_by_text("read only").wait_for()
+    page.locator("table.items").get_by_text("candidate").first.wait_for()
 
 
 def test_all_parts_suit_everybody_in_both_themes_narrow_and_wide(open_page: Open) -> None:
