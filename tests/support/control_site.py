@@ -132,6 +132,7 @@ def _listed(service: Service) -> dict[str, Any]:
     return {
         "active": active,
         "bundle": service.chosen,
+        "before_bundle": None,
         "schedule": service.schedule,
         "revisions": shown,
         "more": False,

@@ -57,17 +57,17 @@ async def rollback_dialog(session: Session) -> None:
         answer = await session.send(control.rollback(if_active=active, why=why))
         return f"Rolled back from revision {answer['before']} to {answer['active']}"
 
-    bundle = listed["bundle"] and Markup(
-        "<p><b>The bundle goes back too</b>: {} is chosen with revision {}; after this, the one that was "
-        "chosen with revision {} is.</p>"
-    ).format(version(listed["bundle"]), active, target)
+    now, then = listed["bundle"], listed["before_bundle"]
+    bundle = Markup("<p><b>The bundle goes back too</b>: from {} to {}.</p>").format(
+        _named(now), _named(then)
+    )
     await confirm(
         session,
         f"Roll back from revision {active} to {target}",
         "Roll back",
         do,
         revision=revision,
-        also=bundle,
+        also=bundle if now != then else None,
         drops=listed["schedule"],
         kind="grave",
     )
@@ -82,6 +82,10 @@ async def cancel_dialog(session: Session, schedule: Mapping[str, Any]) -> None:
 
     title = f"Take back revision {schedule['revision']}, scheduled for {moment(schedule['at_ms'])}"
     await confirm(session, title, "Take it back", do, kind="grave")
+
+
+def _named(bundle: str | None) -> str:
+    return "the newest" if bundle is None else version(bundle)
 
 
 async def _asked(session: Session, call: control.Call) -> dict[str, Any] | None:

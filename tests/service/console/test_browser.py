@@ -202,7 +202,7 @@ def test_a_question_names_all_that_would_change(open_page: Open) -> None:
     assert service.schedule is None
     service.chosen = "sha256:" + "c" * 64
     page.get_by_role("button", name="Roll back from 2 to 1").click()
-    assert "cccccccccc is chosen with revision 2" in confirm(page, "Roll back", "worse")
+    assert "The bundle goes back too: from cccccccccc to the newest." in confirm(page, "Roll back", "worse")
 
 
 def test_of_two_people_the_second_sees_what_the_first_did(open_page: Open) -> None:
