@@ -107,12 +107,12 @@ class Audience:
         self._rate = rate * (requests_a_day / float(rate @ mean[viewer]))
 
     def days(self, count: float, *columns: str) -> list[Floats]:
-        """What users bring in so many days: of each column, the sums [U]."""
+        """The sums of each column over `count` days, per user [U]."""
         user, session = self.sessions(count)
         return [np.bincount(user, self._bank.sessions[name][session], self.users) for name in columns]
 
     def sessions(self, days: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Sessions of so many days: whose they are, and which of the bank they repeat [S] both."""
+        """Sessions of `days` days: the user of each, and the session that it repeats, both [S]."""
         user = np.repeat(np.arange(self.users), self._rng.poisson(self._rate * days))
         chance = self._rng.random(len(user), np.float32)
         return user, self._first[user] + (chance * self._count[user]).astype(np.int64)

@@ -5,7 +5,7 @@
     sample.py      the sample: requests with their predictions, as a file
     selection.py   the sample's requests of one scene, scored by a config and put in order
     comparing.py   what another config changes in them
-    helper.py      a process of low priority that does all of this computing
+    answering.py   a process of low priority that does all of this computing
     process.py     the worker's end of that process
     preview.py     from a request to its answer
 

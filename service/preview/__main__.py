@@ -15,7 +15,7 @@ def _main(parent: str, memory: str, priority: str) -> None:
     end_with(int(parent), signal.SIGKILL)
     if priority == "idle":
         give_way()
-    from service.preview.helper import serve
+    from service.preview.answering import serve
 
     bound_memory(int(memory))
     serve()

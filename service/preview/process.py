@@ -1,4 +1,4 @@
-"""Process: the worker's end of the helper (service/preview/helper.py), which it starts, asks and ends.
+"""Process: the worker's end of the helper (service/preview/answering.py), which it starts, asks and ends.
 
 One question at a time, a few that wait, and none for long. The helper starts with the first question and ends
 when there was none for a while; one that died or took too long is replaced at the next question. It ends with
