@@ -14,6 +14,7 @@ from model.experiments.config import (
     Layer,
     Unit,
 )
+from model.experiments.terms import Guardrail, Harm, Outcome, Ramp, Terms, Verdict
 
 __all__ = [
     "BUCKETS",
@@ -24,7 +25,13 @@ __all__ = [
     "Experiment",
     "ExperimentError",
     "Experiments",
+    "Guardrail",
+    "Harm",
     "Layer",
+    "Outcome",
+    "Ramp",
+    "Terms",
     "Unit",
+    "Verdict",
     "arms_of",
 ]

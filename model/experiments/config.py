@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from model.errors import FulcrumError, listed
+from model.experiments.terms import Outcome, Ramp, Terms
 from model.frozen import Frozen, Name
 from model.fusion.conditions import RequestCondition
 
@@ -90,6 +91,23 @@ class Experiment(Frozen):
     """When it begins, once it is running: Unix time, milliseconds. None: at once."""
     stop_ms: int | None = None
     """When it ends, as if it were paused. None: when it is told to."""
+    edition: Annotated[int, Field(ge=1)] = 1
+    """Counts its changes: who changes it says which one they have seen."""
+    author: str = ""
+    note: str = ""
+    created_ms: int = 0
+    since_ms: int | None = None
+    """When the present comparison began: at the last start. Nothing before counts."""
+    ramped_ms: int | None = None
+    """When the ramp last grew, or the comparison began."""
+    terms: Terms | None = None
+    """How it is judged; None: by nobody but people."""
+    ramps: tuple[Ramp, ...] = ()
+    """How the ramp grows, if nothing alarms: the first step beyond the present ramp is the next."""
+    on_better: Literal["activate", "pause"] = "pause"
+    """What happens where an arm is better."""
+    outcome: Outcome | None = None
+    """How the last comparison ended."""
 
     @property
     def last(self) -> int:
@@ -105,6 +123,10 @@ class Experiment(Frozen):
         """Whether requests take part at that moment."""
         began = self.start_ms is None or self.start_ms <= time_ms
         return self.state == "running" and began and (self.stop_ms is None or time_ms < self.stop_ms)
+
+    def changed(self, **update: Any) -> Experiment:
+        """Its next edition, with these fields."""
+        return Experiment.model_validate({**dict(self), **update, "edition": self.edition + 1})
 
     def ramped(self, ramp: int) -> Experiment:
         """The same with more live buckets.
@@ -138,6 +160,9 @@ class Experiment(Frozen):
         if self.start_ms is not None and self.stop_ms is not None and self.start_ms >= self.stop_ms:
             raise ValueError(f"stop_ms {self.stop_ms} is not after start_ms {self.start_ms}")
         known = [arm.name for arm in self.arms]
+        steps = [step.to for step in self.ramps]
+        if steps != sorted(set(steps)) or max(steps, default=0) > self.size:
+            raise ValueError(f"ramps to {steps}; expected growing numbers, {self.size} at most")
         for unit, arm in self.overrides.items():
             if arm not in known:
                 raise ValueError(f"overrides: {unit!r} gets {arm!r}; the arms are {listed(known)}")
@@ -175,6 +200,25 @@ class Experiments(Frozen):
                     f"{BUCKETS - layer.holdout} on are its holdout"
                 )
         return self
+
+    def one(self, name: str) -> Experiment:
+        """The experiment of that id.
+
+        Raises:
+            ExperimentError: there is none.
+        """
+        found = next((one for one in self.experiments if one.id == name), None)
+        if found is None:
+            raise ExperimentError(
+                f"no experiment {id!r}; there is {listed([one.id for one in self.experiments])}"
+            )
+        return found
+
+    def with_(self, changed: Experiment) -> Experiments:
+        """The same with this experiment in place of the one of its id, or as the last."""
+        known = any(one.id == changed.id for one in self.experiments)
+        experiments = tuple(changed if one.id == changed.id else one for one in self.experiments)
+        return Experiments(layers=self.layers, experiments=experiments if known else (*experiments, changed))
 
     def layer(self, name: str) -> Layer:
         """The layer of that name.

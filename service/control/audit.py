@@ -16,6 +16,14 @@ Action = Literal[
     "schedule_cancelled",
     "schedule_dropped",
     "bundle_activated",
+    "layer_created",
+    "experiment_created",
+    "experiment_started",
+    "experiment_ramped",
+    "experiment_paused",
+    "experiment_stopped",
+    "experiment_decided",
+    "experiment_override",
 ]
 """What can happen."""
 

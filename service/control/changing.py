@@ -16,6 +16,7 @@ from service.control.active import Control
 from service.control.bundles.rollout import Rollout
 from service.control.fusion.in_force import InForce
 from service.control.fusion.revisions import Revisions, config_of
+from service.control.fusion.schedules import Schedules
 from service.control.state.control import Activation, Document, Revision, Schedule
 
 
@@ -34,6 +35,7 @@ class Operator:
 
     def __init__(self, revisions: Revisions, control: Control, rollout: Rollout | None) -> None:
         self.revisions = revisions
+        self._schedules = Schedules(revisions)
         self._control = control
         self._rollout = rollout
 
@@ -102,8 +104,12 @@ class Operator:
         self._rollout.activate(version, lambda found: self.revisions.want_bundle(actor, found, why))
 
     def schedule(self, schedule: Schedule) -> Document:
-        """Activate a revision later. Raises as `Revisions.schedule`."""
-        return self.revisions.schedule(schedule, self._fits)
+        """Activate a revision later. Raises as `Schedules.schedule`."""
+        return self._schedules.schedule(schedule, self._fits)
+
+    def cancel(self, actor: str, why: str, if_scheduled: int | None = None) -> Document:
+        """Take back what was scheduled. Raises as `Schedules.cancel`."""
+        return self._schedules.cancel(actor, why, if_scheduled)
 
     def rollback(self, actor: str, if_active: int, why: str) -> tuple[int, Document]:
         """Go back to the revision that was active before. Raises as `Revisions.rollback`."""

@@ -8,20 +8,18 @@ from training.experiments.guardrails import Harmed, by_counts, by_mean
 from training.experiments.planning import DesignEffect, Plan, plan
 from training.experiments.sample_ratio import SampleRatio, sample_ratio
 from training.experiments.units import Units
-from training.experiments.verdicts import Guardrail, Judged, Look, Terms, judge
+from training.experiments.verdicts import Judged, Look, judge
 
 __all__ = [
     "ArmSums",
     "Covariate",
     "DesignEffect",
     "Difference",
-    "Guardrail",
     "Harmed",
     "Judged",
     "Look",
     "Plan",
     "SampleRatio",
-    "Terms",
     "Units",
     "by_counts",
     "by_mean",

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
+from model.experiments import Harm
 from training.experiments.differences import Difference
 
-Harm = Literal["falls", "rises"]
 RATIOS = {0.6: 0.6, 0.3: 0.1, 0.8: 0.15, 0.92: 0.15}
 """Harms that are looked for, as ratios of rates, and how much each counts; their inverses, of what rises.
 

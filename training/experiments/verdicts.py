@@ -9,47 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 
-from model.frozen import Frozen, Name
+from model.experiments import Guardrail, Terms, Verdict
 from training.experiments.differences import ArmSums, Difference, difference
-from training.experiments.guardrails import Harm, Harmed, by_counts, by_mean
+from training.experiments.guardrails import Harmed, by_counts, by_mean
 from training.experiments.sample_ratio import SampleRatio, sample_ratio
-
-Verdict = Literal["better", "worse", "inconclusive"]
-Alpha = Annotated[float, Field(gt=0, lt=0.5)]
-
-
-class Guardrail(Frozen):
-    """A metric that must not get worse."""
-
-    metric: Name
-    harm: Harm = "falls"
-    test: Literal["counts", "mean"] = "counts"
-    """Of units that have any of it; or of its mean."""
-    margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Fraction by which it may be off."""
-    alpha: Alpha = 0.005
-
-
-class Terms(Frozen):
-    """How an experiment is judged; declared before it starts."""
-
-    primary: Name
-    """The metric that decides; more of it is better."""
-    guardrails: tuple[Guardrail, ...] = ()
-    days: Annotated[float, Field(gt=0)]
-    """After which there is a verdict, if only that it is inconclusive."""
-    planned_error: Annotated[float, Field(gt=0)]
-    """Standard error of the primary metric's difference that is expected then: `Plan.error`."""
-    alpha: Alpha = 0.05
-    """Probability that any arm is called better or worse where all are alike, guardrails apart."""
-    sample_ratio_alpha: Alpha = 0.001
-    most_crossed: Annotated[float, Field(ge=0, lt=1)] = 0.001
-    """Share of units seen in several arms, beyond which arms are not compared."""
 
 
 @dataclass(frozen=True, eq=False)

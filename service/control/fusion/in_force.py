@@ -38,6 +38,7 @@ from model.fusion.network_file import read_network
 from service.control.fusion.file import FusionFile
 from service.control.fusion.networks import Networks, TrialError
 from service.control.fusion.revisions import Revisions, config_of
+from service.control.fusion.schedules import Schedules
 from service.control.fusion.state import (
     ActiveFusion,
     FusionState,
@@ -103,6 +104,7 @@ class InForce:
         networks: Networks | None = None,
     ) -> None:
         self.revisions = revisions
+        self._schedules = Schedules(revisions)
         self._own = own
         self._path = file
         self._serving = serving
@@ -137,7 +139,7 @@ class InForce:
         """Look once at file and store; judge what has changed."""
         try:
             self._record_file()
-            document = self.revisions.due(self.fits)
+            document = self._schedules.due(self.fits)
             if document is None:
                 if self._state.active.revision is not None:
                     raise StateError(self._emptied)

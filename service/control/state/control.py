@@ -4,7 +4,7 @@ The document is replaced whole, and only by who has read the one that it replace
 that belong to a change are written with it or not at all. So two who change something at once cannot both
 succeed, and no history is lost between a change and its record.
 
-    document    which revision and bundle are wanted, and which were before
+    document    which revision and bundle are wanted, and which were before; experiments
     revisions   configs of the fusion by number, from 1
     networks    of learned formulas, by checksum
     events      of the audit, by number, from 1
@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import StringConstraints
 
+from model.experiments import Experiments
 from model.frozen import Frozen
 from service.control.audit import AuditEvent
 
@@ -64,6 +65,8 @@ class Document(Frozen):
     trail: tuple[Activation, ...]
     """What was activated, oldest first; the last one is active. A rollback removes it."""
     schedule: Schedule | None = None
+    experiments: Experiments = Experiments()
+    """All that are not long stopped, and all layers."""
     file_version: Version | None = None
     """Version of the fusion file's config that was recorded last; None where there was none."""
 

@@ -41,7 +41,8 @@ from service.contract.errors import (
 from service.contract.strict_json import read_json
 from service.control.bundles.rollout import AmbiguousVersionError, UnknownVersionError
 from service.control.changing import NoModelsError, Operator
-from service.control.fusion.revisions import StaleError, UnknownRevisionError, networks_of
+from service.control.fusion.revisions import UnknownRevisionError, networks_of
+from service.control.ledger import StaleError
 from service.control.state.control import Document, Revision, Schedule
 from service.control.state.desired import StateError
 from service.http.access import actor_of, actor_with
@@ -202,7 +203,7 @@ async def cancel(request: Request) -> Response:
     asked = await _body(request, CancelRequest)
 
     def change() -> dict[str, Any]:
-        document = operator.revisions.cancel(who, asked.why, asked.if_scheduled)
+        document = operator.cancel(who, asked.why, asked.if_scheduled)
         return _activation(document, document.active.revision)
 
     return json_answer(await _done(change))

@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.experiments import ArmSums, Guardrail, Look, Terms, judge
+from model.experiments import Guardrail, Terms
+from training.experiments import ArmSums, Look, judge
 
 TERMS = Terms(
     primary="reward",

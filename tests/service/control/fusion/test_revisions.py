@@ -9,7 +9,9 @@ import pytest
 from model.fusion import FusionError, parse_fusion, version
 from model.fusion.changes import changes
 from service.control.fusion.networks import TrialError
-from service.control.fusion.revisions import Revisions, StaleError, UnknownRevisionError, config_of
+from service.control.fusion.revisions import Revisions, UnknownRevisionError, config_of
+from service.control.fusion.schedules import Schedules
+from service.control.ledger import StaleError
 from service.control.state.control import Schedule
 from service.control.state.desired import StateError
 from service.control.state.opening import open_control
@@ -105,7 +107,7 @@ def test_what_does_not_fit_is_not_written(revisions):
     (two,) = proposed(revisions, 2.0)
     for change in (
         lambda: revisions.activate("anna", two, 1, "", None, refuse),
-        lambda: revisions.schedule(
+        lambda: Schedules(revisions).schedule(
             Schedule(revision=two, at_ms=2_000_000, if_active=1, actor="anna", why=""), refuse
         ),
     ):
@@ -147,16 +149,16 @@ def test_a_bundle_that_came_with_a_revision_goes_back_with_it(revisions):
 def test_what_is_scheduled_comes_into_force_once_however_clocks_go(revisions, clock):
     two, three = proposed(revisions, 2.0, 3.0)
     schedule = Schedule(revision=two, at_ms=1_060_000, if_active=1, actor="anna", why="at night")
-    revisions.schedule(schedule)
-    assert revisions.due(lambda _: None).active.revision == 1
+    Schedules(revisions).schedule(schedule)
+    assert Schedules(revisions).due(lambda _: None).active.revision == 1
     clock.now = 1_060.0
-    document = revisions.due(lambda _: None)
+    document = Schedules(revisions).due(lambda _: None)
     assert (document.active.revision, document.schedule) == (two, None)
     revisions.activate("ben", three, two, "")
     clock.now = 900.0  # set back
-    assert revisions.due(lambda _: None).active.revision == three
+    assert Schedules(revisions).due(lambda _: None).active.revision == three
     clock.now = 2_000.0
-    assert revisions.due(lambda _: None).active.revision == three
+    assert Schedules(revisions).due(lambda _: None).active.revision == three
     assert actions(revisions).count("revision_activated") == 2
     assert revisions.store.events(None, 2)[1].actor == "anna"
 
@@ -166,7 +168,7 @@ def test_whatever_changes_what_is_active_drops_what_was_scheduled_and_says_so(re
     two, three = proposed(revisions, 2.0, 3.0)
     revisions.record_file(config(5.0), "fusion.yaml", {})
     revisions.activate("anna", 4, 1, "")  # the file's
-    revisions.schedule(Schedule(revision=two, at_ms=1_060_000, if_active=4, actor="anna", why=""))
+    Schedules(revisions).schedule(Schedule(revision=two, at_ms=1_060_000, if_active=4, actor="anna", why=""))
     made = {
         "activate": lambda: revisions.activate("ben", three, 4, "")[1],
         "rollback": lambda: revisions.rollback("ben", 4, "")[1],
@@ -178,7 +180,7 @@ def test_whatever_changes_what_is_active_drops_what_was_scheduled_and_says_so(re
     assert (last.action, last.before["revision"], last.event) == ("schedule_dropped", two, made.events)
     assert last.why == f"event {made.events - 1} changed what is active"
     clock.now = 1_061.0
-    assert revisions.due(lambda _: None).active == made.active
+    assert Schedules(revisions).due(lambda _: None).active == made.active
 
 
 def test_what_does_not_fit_when_its_time_comes_is_dropped_and_said(revisions, clock):
@@ -186,9 +188,9 @@ def test_what_does_not_fit_when_its_time_comes_is_dropped_and_said(revisions, cl
         raise FusionError("no such task")
 
     (two,) = proposed(revisions, 2.0)
-    revisions.schedule(Schedule(revision=two, at_ms=1_060_000, if_active=1, actor="anna", why=""))
+    Schedules(revisions).schedule(Schedule(revision=two, at_ms=1_060_000, if_active=1, actor="anna", why=""))
     clock.now = 1_061.0
-    document = revisions.due(refuse)
+    document = Schedules(revisions).due(refuse)
     assert (document.active.revision, document.schedule) == (1, None)
     last = revisions.store.events(None, 1)[0]
     assert (last.action, last.why) == ("schedule_dropped", "no such task")
@@ -199,27 +201,31 @@ def test_a_trial_that_may_pass_drops_nothing(revisions, clock):
         raise TrialError("no memory")
 
     (two,) = proposed(revisions, 2.0)
-    revisions.schedule(Schedule(revision=two, at_ms=1_060_000, if_active=1, actor="anna", why=""))
+    Schedules(revisions).schedule(Schedule(revision=two, at_ms=1_060_000, if_active=1, actor="anna", why=""))
     clock.now = 1_061.0
     with pytest.raises(StateError, match="no memory"):
-        revisions.due(fail)
-    assert revisions.due(lambda _: None).active.revision == two
+        Schedules(revisions).due(fail)
+    assert Schedules(revisions).due(lambda _: None).active.revision == two
 
 
 def test_a_schedule_can_be_taken_back_and_must_lie_ahead(revisions, clock):
     (two,) = proposed(revisions, 2.0)
     with pytest.raises(StaleError, match="is active already"):
-        revisions.schedule(Schedule(revision=1, at_ms=1_060_000, if_active=1, actor="anna", why=""))
+        Schedules(revisions).schedule(
+            Schedule(revision=1, at_ms=1_060_000, if_active=1, actor="anna", why="")
+        )
     with pytest.raises(StaleError, match="not in the future"):
-        revisions.schedule(Schedule(revision=two, at_ms=999_000, if_active=1, actor="anna", why=""))
+        Schedules(revisions).schedule(
+            Schedule(revision=two, at_ms=999_000, if_active=1, actor="anna", why="")
+        )
     with pytest.raises(StaleError, match="nothing is scheduled"):
-        revisions.cancel("anna", "")
-    revisions.schedule(Schedule(revision=two, at_ms=1_060_000, if_active=1, actor="anna", why=""))
+        Schedules(revisions).cancel("anna", "")
+    Schedules(revisions).schedule(Schedule(revision=two, at_ms=1_060_000, if_active=1, actor="anna", why=""))
     with pytest.raises(StaleError, match=f"revision {two} is scheduled, by anna, not 9"):
-        revisions.cancel("ben", "not tonight", 9)
-    assert revisions.cancel("ben", "not tonight", two).schedule is None
+        Schedules(revisions).cancel("ben", "not tonight", 9)
+    assert Schedules(revisions).cancel("ben", "not tonight", two).schedule is None
     clock.now = 2_000.0
-    assert revisions.due(lambda _: None).active.revision == 1
+    assert Schedules(revisions).due(lambda _: None).active.revision == 1
 
 
 def test_an_edit_of_the_file_is_active_only_while_the_active_one_came_from_it(revisions, tmp_path):
