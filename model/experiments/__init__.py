@@ -14,11 +14,22 @@ from model.experiments.config import (
     Layer,
     Unit,
 )
+from model.experiments.looks import (
+    MAX_LOOK_BYTES,
+    MOST_LOOKS,
+    LookReport,
+    SeenGuardrail,
+    SeenMetric,
+    SeenRatio,
+    SeenVerdict,
+)
 from model.experiments.terms import Guardrail, Harm, Outcome, Ramp, Terms, Verdict
 
 __all__ = [
     "BUCKETS",
     "HOLDOUT",
+    "MAX_LOOK_BYTES",
+    "MOST_LOOKS",
     "Arm",
     "Assigned",
     "Assigner",
@@ -28,8 +39,13 @@ __all__ = [
     "Guardrail",
     "Harm",
     "Layer",
+    "LookReport",
     "Outcome",
     "Ramp",
+    "SeenGuardrail",
+    "SeenMetric",
+    "SeenRatio",
+    "SeenVerdict",
     "Terms",
     "Unit",
     "Verdict",

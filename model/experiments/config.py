@@ -27,9 +27,13 @@ BUCKETS = 10_000
 HOLDOUT = "holdout"
 """What the arm of units that are in no experiment of their layer, ever, is called."""
 
+MOST_LETTERS = 64
+"""Of the name of a layer, an experiment or an arm: every answer names them."""
+
 Unit = Literal["user", "session", "request"]
 State = Literal["draft", "running", "paused", "stopped"]
 Version = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Label = Annotated[Name, Field(max_length=MOST_LETTERS)]
 Parts = Annotated[int, Field(ge=1, le=BUCKETS)]
 
 
@@ -40,7 +44,7 @@ class ExperimentError(FulcrumError):
 class Layer(Frozen):
     """Experiments that exclude one another."""
 
-    name: Name
+    name: Label
     salt: Annotated[str, Field(min_length=1, max_length=256)]
     """Of its hashes: kept over restarts and experiments; another one deals all units anew."""
     unit: Unit = "user"
@@ -52,7 +56,7 @@ class Layer(Frozen):
 class Arm(Frozen):
     """What some units of an experiment get: a bundle and a fusion. What is None is what is active."""
 
-    name: Name
+    name: Label
     share: Parts
     """Of the experiment's units, in ten thousandths."""
     bundle: Version | None = None
@@ -70,8 +74,8 @@ class Arm(Frozen):
 class Experiment(Frozen):
     """A comparison of arms on some buckets of a layer."""
 
-    id: Name
-    layer: Name
+    id: Label
+    layer: Label
     arms: Annotated[tuple[Arm, ...], Field(min_length=2, max_length=20)]
     """The first one is the control: what others are compared with."""
     first: Annotated[int, Field(ge=0, lt=BUCKETS)]
@@ -210,7 +214,7 @@ class Experiments(Frozen):
         found = next((one for one in self.experiments if one.id == name), None)
         if found is None:
             raise ExperimentError(
-                f"no experiment {id!r}; there is {listed([one.id for one in self.experiments])}"
+                f"no experiment {name!r}; there is {listed([one.id for one in self.experiments])}"
             )
         return found
 
@@ -242,21 +246,30 @@ class Experiments(Frozen):
         Raises:
             ExperimentError: no such layer, or no such run of buckets.
         """
-        begin, runs = 0, []
-        for first, last in [
-            *((one.first, one.last) for one in self.held(layer)),
-            (BUCKETS - self.layer(layer).holdout, BUCKETS),
-        ]:
-            if first - begin >= size:
-                return begin
-            if first > begin:
-                runs.append(f"{begin}-{first - 1}")
-            begin = last + 1
+        runs = self.free_runs(layer)
+        fitting = next((first for first, last in runs if last - first + 1 >= size), None)
+        if fitting is not None:
+            return fitting
+        free = ", ".join(f"{first}-{last}" for first, last in runs)
         holders = ", ".join(f"{one.id} {_run(one)}" for one in self.held(layer))
         raise ExperimentError(
-            f"layer {layer}: no {size} free buckets side by side; free are {', '.join(runs) or 'none'}, held "
+            f"layer {layer}: no {size} free buckets side by side; free are {free or 'none'}, held "
             f"are {holders or 'none'}. Stop an experiment, take fewer buckets or another layer"
         )
+
+    def free_runs(self, layer: str) -> list[tuple[int, int]]:
+        """Buckets of a layer that nobody holds: the first and the last of each run.
+
+        Raises:
+            ExperimentError: no such layer.
+        """
+        begin, runs = 0, []
+        end = BUCKETS - self.layer(layer).holdout
+        for first, last in [*((one.first, one.last) for one in self.held(layer)), (end, end)]:
+            if first > begin:
+                runs.append((begin, first - 1))
+            begin = last + 1
+        return runs
 
 
 def _run(experiment: Experiment) -> str:

@@ -23,6 +23,7 @@ from model.fusion.lengths import LengthFactor, duration_factor
 from model.fusion.names import DEFAULT_SCENE
 from model.fusion.noise import Explore
 from model.fusion.order import top_k
+from model.fusion.patches import patched
 from model.fusion.scene import SceneConfig
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "fusion_of",
     "load_fusion",
     "parse_fusion",
+    "patched",
     "score",
     "top_k",
     "version",
