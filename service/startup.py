@@ -12,6 +12,7 @@ from model.errors import FulcrumError
 from model.redis_url import RedisUrl
 from service.control.active import Control
 from service.control.actors import Actors
+from service.control.bundles.beside import BundlesBeside
 from service.control.bundles.catalog import Catalog
 from service.control.bundles.loading import Loader
 from service.control.bundles.rollout import Rollout
@@ -147,22 +148,20 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
     actors = Actors(None if token is None else token.get_secret_value(), settings.tokens)
     revisions = None if settings.control is None else Revisions(open_control(settings.control))
 
+    bundles: BundlesBeside | None = None
+
     def begin(active: ActiveBundle) -> Control:
-        return Control(active, settings.fusion, fleet, metrics.reloaded, revisions)
+        return Control(active, settings.fusion, fleet, metrics.reloaded, revisions, bundles)
 
     rollout = None
     if settings.models is not None:
         # A worker holds two bundles while it swaps; this leaves as much for the rest.
         share = memory_limit() // (settings.workers + 1)
         trials = Trials(settings.provider, settings.variant, fleet.folder, share)
-        rollout = Rollout(
-            Catalog(settings.models),
-            _wanted_bundle(settings, revisions, actors),
-            Loader(stores.open, load_engine, trials.run),
-            fleet,
-            begin,
-            metrics.judged,
-        )
+        catalog, loader = Catalog(settings.models), Loader(stores.open, load_engine, trials.run)
+        bundles = BundlesBeside(catalog, loader, fleet)
+        wanted = _wanted_bundle(settings, revisions, actors)
+        rollout = Rollout(catalog, wanted, loader, fleet, begin, metrics.judged)
         control = rollout.control
     elif settings.bundle is not None:
         control = begin(Loader(stores.open, load_engine).load(settings.bundle))

@@ -9,16 +9,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
+from service.control.experiments.arms import Arms, BundlesBeside
 from service.control.fusion.file import FusionFile
 from service.control.fusion.in_force import InForce
 from service.control.fusion.networks import Networks
 from service.control.fusion.revisions import Revisions
 from service.control.fusion.state import FusionSource, FusionState, Reload, Serving
-from service.control.snapshot import ActiveBundle, Snapshot
+from service.control.snapshot import ActiveBundle, Dealt, Snapshot
 from service.processes.fleet import Fleet
 from service.processes.memory import trim
 
@@ -41,6 +43,10 @@ class Control:
         fleet: told of what is active.
         on_reload: told of each judged change of the fusion file.
         revisions: of the control store; None without one.
+        bundles: that arms of experiments may name beside the active one; None for none.
+
+    Attributes:
+        arms: of experiments, in force in this worker; None without a control store.
 
     Raises:
         FusionError: the fusion file cannot be used, or no revision can.
@@ -53,6 +59,7 @@ class Control:
         fleet: Fleet,
         on_reload: Callable[[Reload], None] | None = None,
         revisions: Revisions | None = None,
+        bundles: BundlesBeside | None = None,
     ) -> None:
         self._path = fusion
         self._revisions = revisions
@@ -71,6 +78,8 @@ class Control:
             for name, turn in (("fusion", self._poll), ("features", self._refresh))
         ]
         self._trim_at = 0.0
+        in_force = self.in_force
+        self.arms = None if in_force is None else Arms(self, in_force, bundles, fleet)
         self._tell()
 
     def snapshot(self) -> Snapshot:
@@ -102,7 +111,7 @@ class Control:
         Raises:
             FusionError: the fusion config that would be in force does not fit it; nothing has changed.
         """
-        serving = _serving(active)
+        serving = active.serving
         if self._revisions is not None:
             self.converge()  # what comes with this bundle must be known by now
         own = None if self._stays else self._source(active)
@@ -119,17 +128,29 @@ class Control:
         self._tell()
 
     def converge(self) -> None:
-        """Look at once at what the fusion comes from, as the watcher does ten times a second."""
+        """Look at once at what fusion and arms come from, as the watchers do ten times a second."""
         self._poll()
+        if self.arms is not None:
+            self.arms.follow()
+
+    def deal(self, base: Snapshot, arms: Dealt | None) -> None:
+        """Put arms into force beside this, unless something else is active by now: then they are nobody's."""
+        with self._lock:
+            if self._snapshot.is_like(base):
+                self._snapshot = replace(self._snapshot, arms=arms)
 
     def start(self) -> None:
-        """Begin to watch the fusion file and what is published."""
+        """Begin to watch the fusion file and what is published, and to follow experiments."""
         for watcher in self._watchers:
             watcher.start()
+        if self.arms is not None:
+            self.arms.start()
 
     def stop(self) -> None:
         """Watch no longer."""
         self._stopped.set()
+        if self.arms is not None:
+            self.arms.stop()
         for watcher in self._watchers:
             if watcher.is_alive():
                 watcher.join(_LEAVE_S)
@@ -140,7 +161,7 @@ class Control:
         return self._path is not None or self._revisions is not None
 
     def _source(self, active: ActiveBundle) -> FusionSource:
-        serving, own = _serving(active), active.bundle.fusion_path
+        serving, own = active.serving, active.bundle.fusion_path
         if self._revisions is None:
             path = self._path or own
             return FusionFile(
@@ -187,8 +208,3 @@ class Control:
             control_problem=self.in_force.problem if self.in_force else None,
             generation=snapshot.active.store.generation,
         )
-
-
-def _serving(active: ActiveBundle) -> Serving:
-    bundle = active.bundle
-    return Serving(bundle.version, bundle.task_names, bundle.request_features)

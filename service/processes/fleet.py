@@ -47,6 +47,8 @@ class WorkerReport:
         control_problem: why the control store cannot be followed, None if it can.
         generation: name of the published rows in use.
         refused: why bundles of the models folder are refused, by folder.
+        arm_bundles: those that are loaded for arms of experiments: memory by version, bytes.
+        waiting: why experiments that should be in force are not, by id.
     """
 
     worker: int
@@ -59,6 +61,8 @@ class WorkerReport:
     control_problem: str | None = None
     generation: str | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
+    arm_bundles: Mapping[str, int] = field(default_factory=dict)
+    waiting: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

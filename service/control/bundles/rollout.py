@@ -2,10 +2,9 @@
 
     scan the folder, read the desired state -> the wanted bundle -> trial -> verify, rows, network -> swap
 
-A bundle that fails any of these is refused, and what serves goes on. What a trial finds wrong with the
-content is remembered until the files change; a bundle that waits for its rows or for a fusion config that
-fits it is tried again soon, and one that failed otherwise after a pause. A trial holds up nobody: another
-bundle can be activated meanwhile. Workers swap one after the other, so that all but one answer at full speed.
+A bundle that fails any of these is refused (`refusals.py` says for how long), and what serves goes on. A
+trial holds up nobody: another bundle can be activated meanwhile. Workers swap one after the other, so that
+all but one answer at full speed.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +24,8 @@ from model.errors import FulcrumError
 from model.fusion import FusionError
 from service.control.active import Control
 from service.control.bundles.catalog import Catalog, Model, Signature
-from service.control.bundles.loading import Loader, NoRowsError, UnfitError
+from service.control.bundles.loading import Loader
+from service.control.bundles.refusals import Refusals
 from service.control.fusion.state import Serving
 from service.control.snapshot import ActiveBundle
 from service.control.state.desired import Desired, StateError, StateStore
@@ -36,12 +35,6 @@ from service.processes.memory import tidy
 Judgement = Literal["activated", "refused"]
 
 _POLL_S = 0.25
-_AGAIN_S = 1.0
-"""Seconds until a bundle is tried again that waits for its rows, or for a fusion config that it fits."""
-
-_PAUSE_S, _LONGEST_PAUSE_S = 30.0, 900.0
-"""Seconds until a bundle is tried again that failed for reasons which may pass, twice as long each time."""
-
 _LEAVE_S = 2.0
 """Seconds that a load has to end at a stop; it changes nothing any more."""
 
@@ -54,29 +47,6 @@ class UnknownVersionError(FulcrumError):
 
 class AmbiguousVersionError(FulcrumError):
     """Several bundles begin with what was given."""
-
-
-@dataclass(frozen=True)
-class _Refusal:
-    """Why a bundle does not serve.
-
-    Attributes:
-        signature: the files that were refused.
-        reason: in one line.
-        waiting: the verified bundle, where nothing is amiss but its rows.
-        again_at: when to try again, of `time.monotonic`; None for not before the files change.
-        pause_s: before that try, where what failed may pass.
-    """
-
-    signature: Signature
-    reason: str
-    waiting: Bundle | None = None
-    again_at: float | None = None
-    pause_s: float = 0.0
-
-    @property
-    def due(self) -> bool:
-        return self.again_at is not None and time.monotonic() >= self.again_at
 
 
 class Rollout:
@@ -110,7 +80,7 @@ class Rollout:
         self._on_judged = on_judged
         self._desired: Desired | None = None
         self._problem: str | None = None
-        self._refusals: dict[Path, _Refusal] = {}
+        self._refusals = Refusals(self._refused)
         self._passed: dict[Path, Signature] = {}
         self._untidy = False
         self._changing = threading.Lock()
@@ -186,7 +156,7 @@ class Rollout:
             self.catalog.scan()
             model = self._find(wanted)
         if _version(model) != self.control.snapshot().active.bundle.version and not self._try(model):
-            raise FulcrumError(self._refusals[model.path].reason)
+            raise FulcrumError(self._refusals.reason(model))
         with self._changing:
             desired = Desired(bundle=_version(model))
 
@@ -202,7 +172,7 @@ class Rollout:
                 with self._in_turn():
                     active = self._load(model)
                 if active is None:
-                    raise FulcrumError(self._refusals[model.path].reason)
+                    raise FulcrumError(self._refusals.reason(model))
                 # Written once nothing else can fail: else workers would follow what was refused.
                 self._swap(active, write)
             self._desired, self._problem = desired, None
@@ -228,12 +198,13 @@ class Rollout:
             try:
                 control = begin(active)
             except FusionError as error:
-                self._refuse(model, str(error))
+                self._refusals.refuse(model, str(error))
+                self._tell()
                 continue
             if first and model is not first[0]:
                 log.error("another_bundle_serves", version=active.bundle.version, wanted=_version(first[0]))
             return control
-        reasons = [refusal.reason for refusal in self._refusals.values()]
+        reasons = list(self._refusals.reasons.values())
         reasons += [model.problem for model in self.catalog.models if model.problem]
         why = "; ".join(dict.fromkeys(reasons)) or "it holds none; `fulcrum train` writes one"
         raise FulcrumError(f"models folder {self.catalog.folder}: no bundle can serve: {why}")
@@ -287,11 +258,11 @@ class Rollout:
         """Serve the most wanted bundle that can; where one must be tried before, that one."""
         active = self.control.snapshot().active
         for model in self._wanted():
-            refusal = self._refusals.get(model.path)
+            refusal = self._refusals.of(model)
             if _version(model) == active.bundle.version:
                 if active.store.seek() is not False:
                     return None
-            elif refusal and refusal.signature == model.signature and not refusal.due:
+            elif refusal and not refusal.due:
                 continue
             elif self._passed.get(model.path) != model.signature:
                 return model
@@ -331,8 +302,8 @@ class Rollout:
     def _load(self, model: Model) -> ActiveBundle | None:
         """A bundle that passed its trial, ready to serve; None if it is refused."""
         began = time.monotonic()
-        refusal = self._refusals.get(model.path)
-        bundle = refusal.waiting if refusal and refusal.signature == model.signature else None
+        refusal = self._refusals.of(model)
+        bundle = refusal.waiting if refusal else None
         try:
             if model.manifest and self._control is not None:
                 self._control.check(_serving(model.manifest))
@@ -342,26 +313,15 @@ class Rollout:
         except Exception as error:  # as above
             self._failed(model, error, bundle)
             return None
-        self._refusals.pop(model.path, None)
+        self._refusals.lift(model)
         log.info("bundle_loaded", version=bundle.version, seconds=round(time.monotonic() - began, 3))
         return active
 
     def _failed(self, model: Model, error: Exception, bundle: Bundle | None = None) -> None:
         """Refuse the bundle, for as long as it deserves."""
-        match error:
-            case FusionError():
-                self._refuse(model, str(error), again_s=_AGAIN_S)
-            case NoRowsError():
-                self._refuse(model, str(error), waiting=bundle, again_s=_AGAIN_S)
-            case UnfitError():
-                self._refuse(model, str(error))
-            case _:
-                if not isinstance(error, FulcrumError):
-                    log.error("bundle_refused", path=str(model.path), exc_info=error)
-                before = self._refusals.get(model.path)
-                pause_s = min(2.0 * before.pause_s, _LONGEST_PAUSE_S) if before else 0.0
-                reason = str(error) if isinstance(error, FulcrumError) else f"bundle {model.path}: {error!r}"
-                self._refuse(model, reason, again_s=pause_s or _PAUSE_S, pause_s=pause_s or _PAUSE_S)
+        self._refusals.failed(model, error, bundle)
+        self._soil()  # what was loaded of it
+        self._tell()
 
     def _swap(self, active: ActiveBundle, commit: Callable[[], None] = lambda: None) -> None:
         previous = self.control.snapshot().active
@@ -370,30 +330,15 @@ class Rollout:
         self._on_judged("activated")
         log.info("bundle_activated", path=str(active.bundle.path), version=active.bundle.version)
 
-    def _refuse(
-        self,
-        model: Model,
-        reason: str,
-        waiting: Bundle | None = None,
-        again_s: float | None = None,
-        pause_s: float = 0.0,
-    ) -> None:
-        before = self._refusals.get(model.path)
-        again_at = None if again_s is None else time.monotonic() + again_s
-        self._refusals[model.path] = _Refusal(model.signature, reason, waiting, again_at, pause_s)
-        self._soil()  # what was loaded of it
-        if before is None or before.reason != reason:
-            log.error("bundle_refused", path=str(model.path), version=_version(model), reason=reason)
-            self._on_judged("refused")
-        self._tell()
+    def _refused(self, model: Model, reason: str) -> None:
+        log.error("bundle_refused", path=str(model.path), version=_version(model), reason=reason)
+        self._on_judged("refused")
 
     def _forget(self) -> None:
         """What is gone or has changed is refused no longer."""
         signatures = {model.path: model.signature for model in self.catalog.models}
         self._passed = {path: seen for path, seen in self._passed.items() if signatures.get(path) == seen}
-        kept = {path: r for path, r in self._refusals.items() if signatures.get(path) == r.signature}
-        if kept != self._refusals:
-            self._refusals = kept
+        if self._refusals.forget(self.catalog.models):
             self._soil()  # one that waited for its rows is held no longer
         self._tell()
 
@@ -402,7 +347,7 @@ class Rollout:
         self._untidy = True
 
     def _tell(self) -> None:
-        self._fleet.report(refused={str(path): refusal.reason for path, refusal in self._refusals.items()})
+        self._fleet.report(refused=self._refusals.reasons)
 
     def _in_turn(self) -> AbstractContextManager[None]:
         """One worker at a time."""

@@ -33,6 +33,7 @@ from model.fusion import (
     canonical_json,
     check_conditions,
     check_tasks,
+    version,
 )
 from model.fusion.network_file import read_network
 from service.control.fusion.file import FusionFile
@@ -355,14 +356,23 @@ class InForce:
         self.revisions.record_file(edited.config, str(self._path), beside)
         self._recorded = edited.version
 
-    def _opened(self, revision: Revision, kept: bool) -> ActiveFusion:
-        config = config_of(revision)
-        source = f"revision {revision.revision} of {self.revisions.store.name}"
+    def opened(self, config: FusionConfig, source: str, kept: bool = False) -> ActiveFusion:
+        """A config with its networks, of the store, which are tried where they have not been.
+
+        Raises:
+            FusionError: one cannot be used; `source` stands in front.
+            StateError: the store is away.
+        """
         try:
             networks = self._networks.of(config, self._network, kept)
         except FusionError as error:
             raise type(error)(f"{source}: {error}") from error
-        return ActiveFusion(config, revision.version, source, now(), networks, revision.revision)
+        return ActiveFusion(config, version(config), source, now(), networks)
+
+    def _opened(self, revision: Revision, kept: bool) -> ActiveFusion:
+        source = f"revision {revision.revision} of {self.revisions.store.name}"
+        active = self.opened(config_of(revision), source, kept)
+        return replace(active, version=revision.version, revision=revision.revision)
 
     def _network(self, scene: LearnedFormula) -> bytes:
         content = self.revisions.store.network(scene.sha256)

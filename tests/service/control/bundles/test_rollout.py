@@ -86,7 +86,7 @@ def test_a_refused_bundle_is_not_tried_again_until_its_files_change(site, monkey
 
 
 def test_a_bundle_without_rows_serves_once_they_are_published(site, tmp_path, monkeypatch):
-    monkeypatch.setattr("service.control.bundles.rollout._AGAIN_S", 0.0)
+    monkeypatch.setattr("service.control.bundles.refusals._AGAIN_S", 0.0)
     site.features = tmp_path / "features"
     shutil.copytree(site.world.features, site.features)
     site.add("good")
@@ -107,7 +107,7 @@ def test_a_bundle_without_rows_serves_once_they_are_published(site, tmp_path, mo
 @pytest.fixture
 def redis_site(site, redis_server, monkeypatch):
     """A site whose store is a Redis with the rows of the world's encoder, behind a proxy."""
-    monkeypatch.setattr("service.control.bundles.rollout._AGAIN_S", 0.0)
+    monkeypatch.setattr("service.control.bundles.refusals._AGAIN_S", 0.0)
     monkeypatch.setattr("service.features.redis_store._SEEK_S", 0.0)
     encoder = site.world.load().encoder
     writer = RedisWriter(RedisUrl(redis_server.url), encoder)
@@ -150,7 +150,7 @@ def test_a_worker_that_starts_while_the_store_is_away_goes_to_a_bundle_with_rows
 def test_a_bundle_that_the_fusion_file_does_not_fit_is_refused_until_it_does(
     site, tmp_path, fusion_config, monkeypatch
 ):
-    monkeypatch.setattr("service.control.bundles.rollout._AGAIN_S", 0.0)
+    monkeypatch.setattr("service.control.bundles.refusals._AGAIN_S", 0.0)
     fusion_config = copy.deepcopy(fusion_config)
     file = tmp_path / "fusion.yaml"
     file.write_text(yaml.safe_dump(fusion_config))

@@ -45,7 +45,7 @@ def test_a_trial_without_an_end_holds_up_no_rollback(site):
 
 
 def test_what_may_pass_is_tried_again_and_a_verdict_on_the_content_is_remembered(site, monkeypatch):
-    monkeypatch.setattr("service.control.bundles.rollout._PAUSE_S", 0.01)
+    monkeypatch.setattr("service.control.bundles.refusals._PAUSE_S", 0.01)
     problems = {"busy": FulcrumError("ended by SIGKILL"), "bad": UnfitError("misses its sample")}
     tried = []
 
@@ -64,7 +64,7 @@ def test_what_may_pass_is_tried_again_and_a_verdict_on_the_content_is_remembered
     assert (reason(rollout, "bad"), reason(rollout, "busy")) == ("misses its sample", "ended by SIGKILL")
     assert tried.count("bad") == 1
     assert tried.count("busy") > 1
-    pause = rollout._refusals[site.models / "busy"].pause_s
+    pause = rollout._refusals._by_path[site.models / "busy"].pause_s
     assert pause == 0.01 * 2 ** (tried.count("busy") - 1)  # twice as long each time
     del problems["busy"]
     rollout.activate(busy)  # at once, whatever the pause
@@ -74,7 +74,7 @@ def test_what_may_pass_is_tried_again_and_a_verdict_on_the_content_is_remembered
 
 
 def test_a_failure_of_a_worker_after_a_trial_that_passed_is_tried_again(site, monkeypatch):
-    monkeypatch.setattr("service.control.bundles.rollout._PAUSE_S", 0.0)
+    monkeypatch.setattr("service.control.bundles.refusals._PAUSE_S", 0.0)
     site.add("one")
     rollout = site.worker()
     second = site.add("two")

@@ -1,0 +1,1 @@
+"""Experiments: arms in force beside what is active, and how experiments are changed."""
