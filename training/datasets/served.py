@@ -9,7 +9,7 @@ row's time: those of `data.tables`, or the observed users and videos of a synthe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -135,6 +135,15 @@ def read_served(schema: Schema, folder: Path, options: ServedOptions) -> LogSour
     return LogSource(frame, log.tables, log.fingerprint, tuple(notes))
 
 
+def length_as_declared(schema: Schema, columns: Collection[str]) -> dict[str, pl.Expr]:
+    """The recipe's column of lengths, made of the length that was served; nothing where the log has it."""
+    length = schema.data.video_len
+    if length is None or length.column in columns:
+        return {}
+    served = pl.col("video_len_s") * length.per_second
+    return {length.column: served.round().cast(pl.Int64) if length.unit == "ms" else served}
+
+
 class _ServedLog:
     """The files of a joined log, and what a recipe makes of their columns."""
 
@@ -174,10 +183,7 @@ class _ServedLog:
         if not every:
             lazy = lazy.filter("mature")
         made = {"day": pl.lit(path.parent.name.removeprefix("day="))}
-        length = self._schema.data.video_len
-        if length is not None and length.column not in self._columns:
-            served = pl.col("video_len_s") * length.per_second
-            made[length.column] = served.round().cast(pl.Int64) if length.unit == "ms" else served
+        made |= length_as_declared(self._schema, self._columns)
         order = [*self._columns, *made]
         return lazy.with_columns(**made).select(order).rename(self._renamed)
 

@@ -13,23 +13,26 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model.experiments import Guardrail, Terms, Verdict
-from training.experiments.differences import ArmSums, Difference, difference
+from training.experiments.differences import ArmSums, difference
 from training.experiments.guardrails import Harmed, by_counts, by_mean
 from training.experiments.sample_ratio import SampleRatio, sample_ratio
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What is known at a look, of days whose feedback has come.
+    """What is known at a look.
 
     Attributes:
-        days: since the start.
+        days: since the start, of which the feedback has come.
         shares: by arm, of units; the control first.
-        metrics: by name and arm.
-        units: by arm [A].
+        metrics: by name and arm, of these days.
+        units: by arm, so far [A].
         units_by_scene: those seen in a scene, by arm [A].
         crossed: units that were seen in several arms.
         counts: by guardrail's metric and arm: events that no unit has, such as errors.
+        so_far: as `metrics`, of all that has come so far, which guardrails go by: what has not come yet has
+            not in any arm. `metrics` where there is nothing else.
+        over: whether nothing more will come.
     """
 
     days: float
@@ -39,6 +42,8 @@ class Look:
     units_by_scene: Mapping[str, Sequence[int]] = field(default_factory=dict)
     crossed: int = 0
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    so_far: Mapping[str, Mapping[str, ArmSums]] = field(default_factory=dict)
+    over: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,7 @@ def judge(terms: Terms, look: Look) -> dict[str, Judged]:
     found = {}
     for arm in others:
         differences = {name: difference(arms[control], arms[arm]) for name, arms in look.metrics.items()}
-        harmed = {
-            one.metric: _harmed(one, terms, look, control, arm, differences) for one in terms.guardrails
-        }
+        harmed = {one.metric: _harmed(one, terms, look, control, arm) for one in terms.guardrails}
         ends = {
             name: (of.relative, *of.interval(terms.planned_error, alpha)) for name, of in differences.items()
         }
@@ -83,15 +86,14 @@ def judge(terms: Terms, look: Look) -> dict[str, Judged]:
     return found
 
 
-def _harmed(
-    one: Guardrail, terms: Terms, look: Look, control: str, arm: str, found: Mapping[str, Difference]
-) -> Harmed:
-    if one.test == "mean":
-        return by_mean(found[one.metric], terms.planned_error, one.harm, margin=one.margin, alpha=one.alpha)
-    counts = look.counts.get(one.metric)
+def _harmed(one: Guardrail, terms: Terms, look: Look, control: str, arm: str) -> Harmed:
+    counts, metrics = look.counts.get(one.metric), look.so_far or look.metrics
+    if counts is None and one.test == "mean":
+        found = difference(*(metrics[one.metric][name] for name in (control, arm)))
+        return by_mean(found, terms.planned_error, one.harm, margin=one.margin, alpha=one.alpha)
     if counts is None:
         counts = {
-            name: int(np.count_nonzero(look.metrics[one.metric][name].value > 0.0)) for name in (control, arm)
+            name: int(np.count_nonzero(metrics[one.metric][name].value > 0.0)) for name in (control, arm)
         }
     share = look.shares[arm] / (look.shares[arm] + look.shares[control])
     return by_counts(counts[control], counts[arm], share, one.harm, margin=one.margin, alpha=one.alpha)
@@ -120,4 +122,6 @@ def _verdict(
         return ("better" if low > 0.0 else "worse"), said
     if look.days >= terms.days:
         return "inconclusive", f"{said} after the {terms.days:g} days that were planned"
+    if look.over:
+        return "inconclusive", f"{said} when its time was over, after {look.days:.3g} of {terms.days:g} days"
     return None, said

@@ -5,7 +5,7 @@ An expression over task names, columns of the log and `video_len_s`. Knows neith
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,20 @@ Array = npt.NDArray[np.float64]
 def reward_of(schema: Schema, reward: str | None = None) -> str:
     """The expression that counts: the one given, else the recipe's, else the sum of all labels."""
     return reward or schema.reward or default_reward(schema)
+
+
+def labels_of(schema: Schema, frame: pl.DataFrame, only: Collection[str] | None = None) -> dict[str, Array]:
+    """By task, or by those of them that are asked for: labels [rows], NaN outside the task's sample space."""
+    found = {}
+    for task in schema.tasks:
+        if only is not None and task.name not in only:
+            continue
+        label = floats(frame, task.label, f"tasks.{task.name}.label")
+        if task.where is not None:
+            label = np.where(floats(frame, task.where, f"tasks.{task.name}.where") == 1.0, label, np.nan)
+        bounds = getattr(task, "bounds", (0.0, 1.0))
+        found[task.name] = np.clip(label, *bounds)
+    return found
 
 
 def worth_of(text: str, frame: pl.DataFrame, labels: Mapping[str, Array], video_len_s: Array) -> Array:

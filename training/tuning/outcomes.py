@@ -23,8 +23,7 @@ from model.errors import FulcrumError
 from model.fusion import FusionConfig
 from model.schema import Schema
 from training.datasets import read_source
-from training.preparation.expressions import floats
-from training.preparation.worth import reward_of, worth_of
+from training.preparation.worth import labels_of, reward_of, worth_of
 from training.progress import Note, Observer, Stage, Warned, silent
 from training.tuning.joined_log import JoinedLog
 from training.tuning.requests import Flags, Floats, Ints, Requests, joined_requests
@@ -207,7 +206,7 @@ def _shown(
             "degraded; what is left is not what viewers are served: repair that first (docs/reliability.md)"
         )
     frame = frame.filter(pl.col("exposure_id").is_in(requests["exposure_id"].implode()))
-    labels = _labels(schema, frame)
+    labels = labels_of(schema, frame)
     lengths = frame["video_len_s"].fill_null(float("nan")).to_numpy()
     text = reward_of(schema, reward)
     worth = worth_of(text, frame, labels, lengths)
@@ -242,18 +241,6 @@ def _as_served(schema: Schema) -> Schema:
     if schema.data.reader != "served":
         changes |= {"reader": "served", "keep": None, "tables": (), "time": "time_ms", "time_unit": "ms"}
     return schema.model_copy(update={"data": schema.data.model_copy(update=changes)})
-
-
-def _labels(schema: Schema, frame: pl.DataFrame) -> dict[str, Floats]:
-    """By task [rows], NaN outside its sample space."""
-    found = {}
-    for task in schema.tasks:
-        label = floats(frame, task.label, f"tasks.{task.name}.label")
-        if task.where is not None:
-            label = np.where(floats(frame, task.where, f"tasks.{task.name}.where") == 1.0, label, np.nan)
-        bounds = getattr(task, "bounds", (0.0, 1.0))
-        found[task.name] = np.clip(label, *bounds)
-    return found
 
 
 def _newest(log: JoinedLog, needed: set[str], observer: Observer) -> Iterator[Requests]:
