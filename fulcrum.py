@@ -30,6 +30,7 @@ from training.commands import (
     simulate,
     train,
     tune,
+    watch,
 )
 
 # Read when torch is loaded: its threads sleep while they wait for each other. Those that spin are many times
@@ -61,6 +62,7 @@ for command in (
     console.console,
     rank.rank,
     simulate.simulate,
+    watch.watch,
 ):
     app.command()(command)
 

@@ -1,0 +1,214 @@
+"""The controller: looks at every experiment that runs, says what it saw, and does what follows.
+
+It is level-triggered: each look reads everything anew, what was shown, what came of it and what the
+service wants, and acts on that alone. It holds no lease: each change names the edition that was seen, so that
+of two controllers, or of one that was killed and its successor, one acts. What it remembers between looks is
+how many answers were counted (`answers.py`) and what was posted (`webhooks.py`). While it is away, the service
+goes on as it is. Knows no HTTP and no terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from model.client.control import RefusedError, UnreachableError
+from model.errors import FulcrumError
+from model.events import EventFolder
+from model.events.kafka import KafkaUrl
+from training.events.join import Summary, join_events
+from training.events.landing import land
+from training.events.sealing import seal
+from training.experiments.answers import Answers
+from training.experiments.deciding import Action, action, says
+from training.experiments.looking import Looked, looked, published
+from training.experiments.measures import Measures
+from training.experiments.reading import ExperimentLog
+from training.experiments.service import Experiments, Reported, Sender, StaleError
+from training.experiments.webhooks import Webhooks
+from training.progress import Observer, Warned, silent
+
+_TRIES = 3
+"""Times that a look at an experiment is taken anew where it has changed meanwhile."""
+Said = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Round:
+    """One look at all that runs.
+
+    Attributes:
+        time_ms: when.
+        looks: by experiment: as it is published.
+        actions: by experiment: what was done, or would have been.
+        problems: what did not work, a line each.
+        experiments: states by id.
+    """
+
+    time_ms: int
+    looks: dict[str, Said] = field(default_factory=dict)
+    actions: dict[str, Action] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    experiments: dict[str, str] = field(default_factory=dict)
+
+
+class Joined:
+    """Events, joined anew at each look as far as they changed.
+
+    Args:
+        events: a folder of events, or Kafka's.
+        out: folder of the joined log.
+    """
+
+    def __init__(self, events: Path | KafkaUrl, out: Path) -> None:
+        self._events, self.out = events, out
+
+    def update(self, now_ms: int, observer: Observer = silent) -> Summary:
+        """Read, seal and join what is new.
+
+        Raises:
+            FulcrumError: there are no events, or they cannot be read or joined.
+        """
+        folder = self._events
+        if isinstance(folder, KafkaUrl):
+            folder = self.out / "events"
+            land(self._events, EventFolder(folder), observer)  # type: ignore[arg-type]
+        try:
+            seal(folder, now_ms, observer)
+        except (FulcrumError, OSError) as error:  # sealing saves space: what is not sealed is read as well
+            observer(Warned(f"not sealed: {error}"))
+        return join_events(folder, self.out, now_ms, observer)
+
+
+class Controller:
+    """Looks and acts.
+
+    Args:
+        sender: of calls to the service.
+        joined: the events.
+        measures: of metrics.
+        work: folder of what is remembered between looks.
+        now_ms: the clock.
+        webhooks: for what happened; None for nobody.
+        dry_run: whether nothing is changed, published or posted.
+        observer: called with progress.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        joined: Joined,
+        measures: Measures,
+        work: Path,
+        *,
+        now_ms: Callable[[], int],
+        webhooks: Webhooks | None = None,
+        dry_run: bool = False,
+        observer: Observer = silent,
+    ) -> None:
+        self._service, self._joined = Experiments(sender), joined
+        self._log = ExperimentLog(joined.out, measures)
+        self._answers, self._webhooks = Answers(work / "answers.json"), webhooks
+        self._now_ms, self._dry_run, self._observer = now_ms, dry_run, observer
+
+    def look(self) -> Round:
+        """Look once.
+
+        Raises:
+            UnreachableError: the service is away.
+            RefusedError: it does not say what experiments there are.
+        """
+        reports = self._service.all()
+        if self._webhooks is not None and not self._dry_run:
+            self._webhooks.report([one.experiment for one in reports])
+        now_ms = self._now_ms()
+        done = Round(now_ms, experiments={one.experiment.id: one.experiment.state for one in reports})
+        try:
+            done.problems.extend(self._joined.update(now_ms, self._observer).warnings)
+        except (FulcrumError, OSError) as error:  # what is counted by answer is judged all the same
+            done.problems.append(f"events: {error}")
+        running = [one for one in reports if _is_judged(one, now_ms)]
+        self._log.keep([f"{one.experiment.layer}/{one.experiment.id}" for one in running])
+        answers = self._counted(running, done)
+        for one in running:
+            try:
+                self._look_at(one, answers, done)
+            except UnreachableError:
+                raise
+            except (FulcrumError, OSError) as error:
+                done.problems.append(f"experiment {one.experiment.id}: {error}")
+        if done.actions and self._webhooks is not None and not self._dry_run:
+            self._webhooks.report([one.experiment for one in self._service.all()])
+        return done
+
+    def _counted(self, running: list[Reported], done: Round) -> dict[str, Any]:
+        """Answers since comparisons began, by label; none where the service does not say."""
+        since = {
+            f"{one.experiment.layer}/{one.experiment.id}:{arm.name}": one.experiment.since_ms or 0
+            for one in running
+            for arm in one.experiment.arms
+        }
+        try:
+            return dict(self._answers.take(self._service.answers(), since))
+        except UnreachableError:
+            raise
+        except (FulcrumError, OSError) as error:
+            done.problems.append(f"answers by arm: {error}")
+            return {}
+
+    def _look_at(self, one: Reported, answers: dict[str, Any], done: Round) -> None:
+        name = one.experiment.id
+        for _ in range(_TRIES):
+            active = self._service.active()
+            found = self._looked(one, answers, done.time_ms)
+            next_ = says(found) + (f"; not served: {one.waits}" if one.waits else "")
+            done.looks[name] = published(found, next_)
+            if not self._dry_run:
+                self._publish(name, done)
+            does = action(found)
+            if does is None:
+                return
+            if self._dry_run:
+                done.actions[name] = does
+                return
+            try:
+                self._service.act(one.experiment, does, active)
+                done.actions[name] = does
+                return
+            except StaleError:
+                again = self._service.one(name)
+                if again is None or not _is_judged(again, done.time_ms):
+                    return
+                one = again
+            except RefusedError as error:
+                if does.what != "decide":
+                    raise
+                why = f"{does.why}; it could not be activated: {error.detail}"
+                pause = Action("pause", why, {"outcome": does.body["outcome"]})
+                self._service.act(one.experiment, pause, active)
+                done.actions[name] = pause
+                return
+        done.problems.append(f"experiment {name}: it changed {_TRIES} times meanwhile; the next look acts")
+
+    def _looked(self, one: Reported, answers: dict[str, Any], now_ms: int) -> Looked:
+        experiment = one.experiment
+        of_arm = {
+            arm.name: answers.get(f"{experiment.layer}/{experiment.id}:{arm.name}", {})
+            for arm in experiment.arms
+        }
+        return looked(experiment, self._log.seen(experiment, one.unit, now_ms), of_arm, now_ms)
+
+    def _publish(self, name: str, done: Round) -> None:
+        try:
+            self._service.publish(name, done.looks[name])
+        except RefusedError as error:  # what is not shown is done all the same
+            done.problems.append(f"experiment {name}: the look was not kept: {error}")
+
+
+def _is_judged(one: Reported, now_ms: int) -> bool:
+    """Whether it runs, has begun, and says how it is judged."""
+    experiment = one.experiment
+    begun = experiment.start_ms is None or experiment.start_ms <= now_ms
+    return experiment.state == "running" and begun and experiment.terms is not None

@@ -1,0 +1,110 @@
+"""The service as the controller sees it: experiments, what is active, numbers of answers; and what it may
+change, each change with what it has seen before, so that of two one is refused. Decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from model.client.control import Call, RefusedError
+from model.client.control import metrics as metrics_call
+from model.client.control import revisions as revisions_call
+from model.errors import FulcrumError, checked
+from model.experiments import Experiment, Unit
+from training.experiments.answers import counted
+from training.experiments.deciding import Action
+
+STALE = 409
+
+
+class Sender(Protocol):
+    """What sends calls: `model.client.control.Control`, or a service in this process."""
+
+    def send(self, call: Call) -> Any:
+        """The answer's JSON; bytes where it is none.
+
+        Raises:
+            UnreachableError: there is no answer.
+            RefusedError: the service refused.
+        """
+
+
+@dataclass(frozen=True)
+class Reported:
+    """An experiment as the service reports it.
+
+    Attributes:
+        experiment: it, without what only some may read.
+        unit: of its layer.
+        waits: why the worker that answered does not serve it; None if it does.
+    """
+
+    experiment: Experiment
+    unit: Unit
+    waits: str | None
+
+
+class StaleError(FulcrumError):
+    """It has changed since it was read; nothing was done."""
+
+
+class Experiments:
+    """Asks and changes. Each method raises as `Sender.send`.
+
+    Args:
+        sender: of calls.
+    """
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    def all(self) -> list[Reported]:
+        """Every experiment that the service knows, the newest first."""
+        document = self._sender.send(Call("/v1/experiments"))
+        units = {layer["name"]: layer["unit"] for layer in document["layers"]}
+        return [_reported(report, units) for report in document["experiments"]]
+
+    def one(self, name: str) -> Reported | None:
+        """An experiment; None where it is no more."""
+        return next((one for one in self.all() if one.experiment.id == name), None)
+
+    def active(self) -> int:
+        """The revision that is active."""
+        return int(self._sender.send(revisions_call(limit=1))["active"])
+
+    def answers(self) -> dict[str, Any]:
+        """Answers of arms, as counted since the service was started: see `answers.counted`."""
+        content = self._sender.send(metrics_call())
+        return dict(counted(content.decode() if isinstance(content, bytes) else str(content)))
+
+    def publish(self, name: str, look: dict[str, Any]) -> None:
+        """Keep a look beside the experiment."""
+        self._sender.send(Call(f"/v1/experiments/{name}/look", {"look": look}))
+
+    def act(self, experiment: Experiment, action: Action, if_active: int) -> None:
+        """Do it, if the experiment is still the one that was seen.
+
+        Args:
+            experiment: as it was seen.
+            action: what to do.
+            if_active: the revision that was active then.
+
+        Raises:
+            StaleError: it is another one now, or something else is active.
+        """
+        body = {"if_edition": experiment.edition, "why": action.why, **action.body}
+        if action.what == "decide":
+            body["if_active"] = if_active
+        try:
+            self._sender.send(Call(f"/v1/experiments/{experiment.id}/{action.what}", body))
+        except RefusedError as error:
+            if error.status != STALE:
+                raise
+            raise StaleError(str(error)) from None
+
+
+def _reported(report: dict[str, Any], units: dict[str, Unit]) -> Reported:
+    fields = {name: of for name, of in report.items() if name in Experiment.model_fields and of is not None}
+    experiment = checked(Experiment, fields, f"experiment {report.get('id')!r} of the service")
+    return Reported(experiment, units[experiment.layer], report.get("waits"))
