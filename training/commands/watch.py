@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from model.errors import FulcrumError
-from model.terminal import Json, TokenFile, Url, extra, print_json, progress
+from model.terminal import LOCAL, Json, TokenFile, Url, extra, print_json, progress
 from training.commands.rendering import Rendered
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ _HOOKS_S = 30.0
 
 
 def watch(
-    url: Url,
     events: Annotated[
         str,
         typer.Option(
@@ -30,6 +29,7 @@ def watch(
             help="What `fulcrum serve --events` writes to.",
         ),
     ],
+    url: Url = LOCAL,
     once: Annotated[bool, typer.Option("--once", help="Look once and end, as for cron.")] = False,
     look_every: Annotated[
         float, typer.Option("--look-every", metavar="SECONDS", min=1.0, help="Between looks.")

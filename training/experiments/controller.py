@@ -3,8 +3,8 @@
 It is level-triggered: each look reads everything anew, what was shown, what came of it and what the
 service wants, and acts on that alone. It holds no lease: each change names the edition that was seen, so that
 of two controllers, or of one that was killed and its successor, one acts. What it remembers between looks is
-how many answers were counted (`answers.py`) and what was posted (`webhooks.py`). While it is away, the service
-goes on as it is. Knows no HTTP and no terminal.
+how many answers were counted (`answers.py`) and what was posted (`webhooks.py`). While it is away, the
+service goes on as it is. Knows no HTTP and no terminal.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from model.client.control import RefusedError, UnreachableError
 from model.errors import FulcrumError
 from model.events import EventFolder
+from model.events.folder import hour_name
 from model.events.kafka import KafkaUrl
 from training.events.join import Summary, join_events
 from training.events.landing import land
@@ -64,6 +65,7 @@ class Joined:
 
     def __init__(self, events: Path | KafkaUrl, out: Path) -> None:
         self._events, self.out = events, out
+        self._sealed = ""
 
     def update(self, now_ms: int, observer: Observer = silent) -> Summary:
         """Read, seal and join what is new.
@@ -76,7 +78,8 @@ class Joined:
             folder = self.out / "events"
             land(self._events, EventFolder(folder), observer)  # type: ignore[arg-type]
         try:
-            seal(folder, now_ms, observer)
+            if self._sealed != (hour := hour_name(now_ms)):  # an hour is sealed when it is over
+                self._sealed = "" if seal(folder, now_ms, observer).open else hour
         except (FulcrumError, OSError) as error:  # sealing saves space: what is not sealed is read as well
             observer(Warned(f"not sealed: {error}"))
         return join_events(folder, self.out, now_ms, observer)

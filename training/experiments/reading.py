@@ -19,7 +19,7 @@ from model.events.folder import HOUR_MS, WrittenCatalogue, hour_start_ms
 from model.experiments import Experiment, Unit
 from training.experiments.measures import Measures
 
-COLUMN: Mapping[Unit, str] = {"user": "user_id", "session": "session", "request": "exposure_id"}
+COLUMN: Mapping[Unit, str] = {"user": "user_id", "session": "session_id", "request": "exposure_id"}
 """Where the joined log has a unit."""
 REQUESTS = "(requests)"
 """Among metrics, whose names have no brackets."""

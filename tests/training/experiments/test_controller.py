@@ -1,0 +1,237 @@
+import pytest
+
+from model.client.control import RefusedError, UnreachableError
+from model.experiments import Ramp
+from tests.support.experiment_service import HOUR_MS
+from tests.support.experiment_site import START_MS, TERMS, Site
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(tmp_path)
+
+
+def test_an_arm_that_does_harm_is_rolled_back_and_everybody_gets_what_is_active(tmp_path):
+    site = Site(tmp_path, {"treated": 0.1})
+    site.service.start()
+    site.hours(4)
+    assert site.done == [("start", None), ("stop", "worse")]
+    stopped = site.service.one()
+    assert stopped.outcome.arm == "treated"
+    assert "guardrail is_share" in stopped.outcome.why
+    assert site.service.active == 1
+    assert site.service.looks["test"][-1]["guardrails"]["is_share"]["treated"]["alarm"]
+
+
+def test_a_better_arm_is_activated_once_its_feedback_is_complete(tmp_path):
+    site = Site(tmp_path, {"control": 0.2, "treated": 0.8}, on_better="activate")
+    site.service.start()
+    site.hours(6, users=300)
+    assert site.done == [("start", None), ("decide", "better")]
+    assert site.service.active == 2
+    assert site.service.one().state == "stopped"
+
+
+def test_a_better_arm_waits_for_people_where_they_asked_for_it(tmp_path):
+    site = Site(tmp_path, {"control": 0.2, "treated": 0.8})
+    site.service.start()
+    site.hours(6, users=300)
+    assert site.done == [("start", None), ("pause", "better")]
+    assert site.service.active == 1
+
+
+def test_a_better_arm_that_cannot_be_activated_is_paused_and_why_is_said(tmp_path):
+    site = Site(tmp_path, {"control": 0.2, "treated": 0.8}, on_better="activate")
+    site.service.start()
+
+    def refuse(call, after):
+        if call.path.endswith("/decide"):
+            raise RefusedError("422", 422, "its bundle is gone")
+
+    site.service.before = refuse
+    site.hours(6, users=300)
+    assert site.done == [("start", None), ("pause", "better")]
+    assert "its bundle is gone" in site.service.one().outcome.why
+
+
+def test_arms_that_are_alike_ramp_by_plan_and_end_inconclusive(tmp_path):
+    ramps = [Ramp(to=5_000, hours=3, units=40), Ramp(to=10_000, hours=2)]
+    terms = TERMS.model_copy(update={"days": 0.4})
+    site = Site(tmp_path, seed=1, terms=terms, ramp=2_000, ramps=[one.model_dump() for one in ramps])
+    site.service.start()
+    site.hours(12)
+    assert site.done == [("start", None), ("ramp", 5_000), ("ramp", 10_000), ("pause", "inconclusive")]
+    times = [time for time, *_ in site.service.history]
+    assert times[1] - times[0] >= 3 * HOUR_MS
+    assert times[2] - times[1] >= 2 * HOUR_MS
+    assert "after the 0.4 days that were planned" in site.service.one().outcome.why
+
+
+def test_a_verdict_waits_for_feedback_that_is_a_day_late_and_guardrails_do_with_what_came(tmp_path):
+    site = Site(tmp_path, {"control": 0.2, "treated": 0.8}, late_ms=24 * HOUR_MS)
+    site.service.start()
+    site.traffic.serve([f"u{number}" for number in range(900)], START_MS, START_MS + 9 * HOUR_MS)
+    site.clock.now_ms += 23 * HOUR_MS
+    (found,) = site.hours(1, serve=False)
+    assert site.done == [("start", None)]
+    assert found.looks["test"]["days"] == 0.0
+    assert sum(found.looks["test"]["units"].values()) == 900
+    assert "no feedback on the last 24.0 hours" in found.looks["test"]["next"]
+    site.hours(9, serve=False)
+    assert site.done == [("start", None), ("pause", "better")]
+    look = site.service.looks["test"][-1]
+    assert look["mature_until_ms"] <= look["time_ms"] - 25 * HOUR_MS + 1_000
+
+
+def test_a_ramp_waits_where_no_events_come(tmp_path):
+    site = Site(tmp_path, ramp=2_000, ramps=[{"to": 5_000, "hours": 3}])
+    site.service.start()
+    site.hours(2)
+    rounds = site.hours(5, serve=False)
+    assert site.done == [("start", None)]
+    assert "no newer exposure of treated" in rounds[-1].looks["test"]["next"]
+    site.hours(1)
+    assert site.done == [("start", None), ("ramp", 5_000)]
+
+
+def test_failed_answers_roll_back_an_arm_of_which_nothing_is_logged(site):
+    site.service.start()
+    site.hours(1)
+    line = 'fulcrum_arm_answers_total{{arm="fusion/test:{}",outcome="failed"}} {}\n'
+    site.service.metrics = line.format("control", 1) + line.format("treated", 40)
+    site.hours(1, serve=False)
+    assert site.done == [("start", None), ("stop", "worse")]
+
+
+def test_answers_are_judged_even_where_events_cannot_be_read(site, tmp_path):
+    site.service.start()
+    site.controller.look()
+    (tmp_path / "events" / "catalogue.json").unlink()
+    line = 'fulcrum_arm_answers_total{{arm="fusion/test:{}",outcome="failed"}} {}\n'
+    site.service.metrics = line.format("control", 1) + line.format("treated", 40)
+    (found,) = site.hours(1, serve=False)
+    assert any("events" in one for one in found.problems)
+    assert site.done[-1] == ("stop", "worse")
+
+
+def test_testers_count_nowhere(tmp_path):
+    testers = {f"t{number}": "treated" for number in range(50)}
+    site = Site(tmp_path, overrides=testers)
+    site.service.start()
+    site.traffic.serve(list(testers), START_MS, START_MS + HOUR_MS)
+    site.clock.now_ms += HOUR_MS
+    found = site.controller.look()
+    assert site.traffic.by_arm == {"fusion/test:treated@override": 50}
+    assert found.looks["test"]["units"] == {"control": 0, "treated": 0}
+
+
+def test_users_in_both_arms_end_the_comparison(tmp_path):
+    site = Site(tmp_path)
+    site.service.start()
+    users = [f"u{number}" for number in range(200)]
+    site.traffic.serve(users, START_MS, START_MS + HOUR_MS)
+    layer = site.service.document.layers[0].model_copy(update={"salt": "another"})
+    site.service.document = site.service.document.model_copy(update={"layers": (layer,)})
+    site.traffic.serve(users, START_MS + HOUR_MS, START_MS + 2 * HOUR_MS)
+    site.clock.now_ms += 2 * HOUR_MS
+    found = site.controller.look()
+    assert found.looks["test"]["crossed"] > 50
+    assert site.done[-1] == ("pause", "inconclusive")
+
+
+def test_a_new_start_begins_a_new_comparison(tmp_path):
+    site = Site(tmp_path)
+    site.service.start()
+    site.hours(2)
+    one = site.service.one()
+    site.service.document = site.service.document.with_(one.changed(state="paused"))
+    assert site.hours(1)[0].looks == {}
+    site.service.start()
+    found = site.hours(1, users=40)[0].looks["test"]
+    assert sum(found["units"].values()) <= 40
+
+
+def test_who_comes_second_looks_again_and_acts_no_more(tmp_path):
+    site = Site(tmp_path, {"treated": 0.1})
+    site.service.start()
+    other = site.watcher("other")
+
+    def other_first(call, after):
+        if call.path.endswith("/stop") and not after:
+            site.service.before = lambda call, after: None
+            other.look()
+
+    site.service.before = other_first
+    rounds = site.hours(4)
+    assert site.done == [("start", None), ("stop", "worse")]
+    assert sum(len(one.actions) for one in rounds) == 0
+
+
+def test_a_service_that_is_away_is_met_again(site):
+    site.service.start()
+
+    def away(call, after):
+        raise UnreachableError("no answer")
+
+    site.service.before = away
+    with pytest.raises(UnreachableError):
+        site.controller.look()
+    site.service.before = lambda call, after: None
+    assert "test" in site.controller.look().looks
+
+
+def test_a_look_that_cannot_be_published_does_not_keep_from_acting(tmp_path):
+    site = Site(tmp_path, {"treated": 0.1})
+    site.service.start()
+
+    def refuse(call, after):
+        if call.path.endswith("/look"):
+            raise RefusedError("503: full", 503, "full")
+
+    site.service.before = refuse
+    rounds = site.hours(4)
+    assert site.done[-1] == ("stop", "worse")
+    assert any("was not kept" in line for line in rounds[0].problems)
+
+
+def test_an_experiment_whose_metric_is_none_keeps_no_other_from_its_look(site):
+    terms = TERMS.model_copy(update={"primary": "is_bought"})
+    site.service.create(id="other", first=0, layer="fusion", state="stopped")
+    one = replace_half(site)
+    site.service.document = site.service.document.with_(one.changed(terms=terms.model_dump()))
+    site.service.start()
+    site.service.start("half")
+    (found,) = site.hours(1)
+    assert set(found.looks) == {"test"}
+    assert "is_bought" in found.problems[0]
+
+
+def replace_half(site):
+    small = site.service.one().changed(size=5_000, ramp=5_000)
+    site.service.document = site.service.document.with_(small)
+    return site.service.create(id="half", first=5_000, size=5_000, ramp=5_000)
+
+
+def test_a_dry_run_changes_and_publishes_nothing(tmp_path):
+    site = Site(tmp_path, {"treated": 0.1})
+    site.controller = site.watcher(dry_run=True)
+    site.service.start()
+    rounds = site.hours(4)
+    assert site.done == [("start", None)]
+    assert site.service.looks == {}
+    assert rounds[-1].actions["test"].what == "stop"
+
+
+def test_a_new_process_for_each_look_sees_and_does_the_same(tmp_path):
+    histories, looks = [], []
+    for name in ("loop", "cron"):
+        site = Site(tmp_path / name, {"treated": 0.35}, ramp=5_000, ramps=[{"to": 10_000, "hours": 2}])
+        site.service.start()
+        for _ in range(8):
+            if name == "cron":
+                site.controller = site.watcher()
+            site.hours(1, users=150)
+        histories.append(site.service.history)
+        looks.append(site.service.looks["test"])
+    assert histories[0] == histories[1]
+    assert looks[0] == looks[1]
