@@ -8,8 +8,8 @@ from pathlib import Path
 from model.experiments import Guardrail, Terms
 from tests.support.experiment_service import HOUR_MS, Clock, ExperimentService
 from tests.support.experiment_traffic import Traffic
-from training.experiments.controller import Controller, Joined
-from training.experiments.measures import Measures
+from training.experiments.watching.controller import Controller, Joined
+from training.experiments.watching.measures import Measures
 
 START_MS = 1_767_225_600_000
 TERMS = Terms(

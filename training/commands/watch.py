@@ -14,7 +14,7 @@ from model.terminal import LOCAL, Json, TokenFile, Url, extra, print_json, progr
 from training.commands.rendering import Rendered
 
 if TYPE_CHECKING:
-    from training.experiments.controller import Controller, Round
+    from training.experiments.watching.controller import Controller, Round
 
 _HOOKS_S = 30.0
 """That `--once` waits for webhooks at its end."""
@@ -86,9 +86,9 @@ def watch(
         fulcrum watch --url http://127.0.0.1:8000 --events own/events --once --dry-run
     """
     with extra("training"):
-        from training.experiments.controller import Controller, Joined
-        from training.experiments.measures import Measures
-        from training.experiments.webhooks import Webhooks, posts
+        from training.experiments.watching.controller import Controller, Joined
+        from training.experiments.watching.measures import Measures
+        from training.experiments.watching.webhooks import Webhooks, posts
     from model.client.signed_in import SignedIn
     from model.events.kafka import KafkaUrl, folder_or_kafka
     from model.files import check_folder

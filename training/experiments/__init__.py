@@ -1,6 +1,7 @@
 """Experiments: what may be concluded from arms that ran side by side, at any look. Pure NumPy.
 
-Reads no log and changes nothing: sums of units go in, verdicts come out.
+Reads no log and changes nothing: sums of units go in, verdicts come out. `watching/` is the controller, which
+reads the log, has it judged here and acts.
 """
 
 from training.experiments.differences import ArmSums, Covariate, Difference, design_effect, difference

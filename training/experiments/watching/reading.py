@@ -17,7 +17,7 @@ import polars as pl
 from model.errors import FulcrumError
 from model.events.folder import HOUR_MS, WrittenCatalogue, hour_start_ms
 from model.experiments import Experiment, Unit
-from training.experiments.measures import Measures
+from training.experiments.watching.measures import Measures
 
 COLUMN: Mapping[Unit, str] = {"user": "user_id", "session": "session_id", "request": "exposure_id"}
 """Where the joined log has a unit."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from model.experiments import Experiment, Ramp, Verdict
-from training.experiments.looking import Looked
-from training.experiments.reading import began_ms
+from training.experiments.watching.looking import Looked
+from training.experiments.watching.reading import began_ms
 
 _HOUR_MS = 3_600_000
 SILENT_MS = _HOUR_MS

@@ -7,13 +7,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from model.client import control
 from model.client.control import Call, RefusedError
-from model.client.control import metrics as metrics_call
-from model.client.control import revisions as revisions_call
 from model.errors import FulcrumError, checked
 from model.experiments import Experiment, Unit
-from training.experiments.answers import counted
-from training.experiments.deciding import Action
+from training.experiments.watching.answers import counted
+from training.experiments.watching.deciding import Action
 
 STALE = 409
 
@@ -71,11 +70,11 @@ class Experiments:
 
     def active(self) -> int:
         """The revision that is active."""
-        return int(self._sender.send(revisions_call(limit=1))["active"])
+        return int(self._sender.send(control.revisions(limit=1))["active"])
 
     def answers(self) -> dict[str, Any]:
         """Answers of arms, as counted since the service was started: see `answers.counted`."""
-        content = self._sender.send(metrics_call())
+        content = self._sender.send(control.metrics())
         return dict(counted(content.decode() if isinstance(content, bytes) else str(content)))
 
     def publish(self, name: str, look: dict[str, Any]) -> None:

@@ -15,12 +15,12 @@ import numpy as np
 import polars as pl
 
 from model.experiments import Experiment, Terms
-from training.experiments.answers import Counts, of_metric
 from training.experiments.differences import ArmSums, Covariate
-from training.experiments.measures import ANSWERS
-from training.experiments.reading import REQUESTS, Seen, began_ms
 from training.experiments.units import Units
 from training.experiments.verdicts import Judged, Look, judge
+from training.experiments.watching.answers import Counts, of_metric
+from training.experiments.watching.measures import ANSWERS
+from training.experiments.watching.reading import REQUESTS, Seen, began_ms
 
 _DAY_MS = 86_400_000.0
 

@@ -22,13 +22,13 @@ from model.events.kafka import KafkaUrl
 from training.events.join import Summary, join_events
 from training.events.landing import land
 from training.events.sealing import seal
-from training.experiments.answers import Answers
-from training.experiments.deciding import Action, action, says
-from training.experiments.looking import Looked, looked, published
-from training.experiments.measures import Measures
-from training.experiments.reading import ExperimentLog
-from training.experiments.service import Experiments, Reported, Sender, StaleError
-from training.experiments.webhooks import Webhooks
+from training.experiments.watching.answers import Answers
+from training.experiments.watching.deciding import Action, action, says
+from training.experiments.watching.looking import Looked, looked, published
+from training.experiments.watching.measures import Measures
+from training.experiments.watching.reading import ExperimentLog
+from training.experiments.watching.service import Experiments, Reported, Sender, StaleError
+from training.experiments.watching.webhooks import Webhooks
 from training.progress import Observer, Warned, silent
 
 _TRIES = 3
