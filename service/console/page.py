@@ -41,7 +41,7 @@ class Page:
         """Make the page, and keep it up to date."""
         self._header()
         self._banners = ui.element("div").props('role="status" aria-live="polite"')
-        client = ui.context.client
+        self._client = client = ui.context.client
         await client.connected()
         sign_out = self.session.sign_out
         self._browser.on_sign_out.append(sign_out)
@@ -100,7 +100,9 @@ class Page:
             ui.timer(0.0, lambda: turned(first), once=True)
 
     def _look(self) -> None:
-        """What is in force, and whether something is to be said of it."""
+        """What is in force, and whether something is to be said of it; once somebody sees the page again."""
+        if not self._client.has_socket_connection:
+            return
         watch, session = self._watch, self.session
         mine = watch.fusion is not None and watch.fusion["config"] == session.config
         if session.base is None or (session.stale and (mine or not session.edited)):

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import orjson
 
-from model.fusion import canonical_json, explain, parse_fusion, version
+from model.errors import checked
+from model.fusion import FusionConfig, canonical_json, explain, parse_fusion, version
 from model.fusion.changes import changes
 from model.fusion.comparison import biggest_moves, compare_orders
+from model.fusion.inheritance import resolved
 
 
 def config(tasks: int = 4, scenes: int = 1, formula: str = "log_power") -> dict[str, Any]:
@@ -139,7 +141,7 @@ class Service:
             nothing = {"changed_first": None, "changed_top": None, "kendall_tau": None, "movers": []}
             return head | nothing | {"sample_id": None, "exposure": None, "rates": None}
         before, after = (
-            self._explained(parse_fusion(orjson.dumps(one).decode()).scene(scene)[0], rows)
+            self._explained(checked(FusionConfig, resolved(dict(one))).scene(scene)[0], rows)
             for one in (active["config"], other)
         )
         scores = [np.asarray(one.fused.order).reshape(rows, self.candidates) for one in (before, after)]

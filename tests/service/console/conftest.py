@@ -27,10 +27,14 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def console(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A console's address."""
+def starting(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    """A console that begins to start, and the browser meanwhile; it looks at the service five times a second."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: install it, or name one by FULCRUM_CHROMIUM")
+    pytest.importorskip("playwright.sync_api")
+    command = "from service.console import watch; watch.EVERY_S = 0.2; import fulcrum; fulcrum.main()"
     process = subprocess.Popen(
-        [sys.executable, "fulcrum.py", "console", "--url", site.url, "--port", "0"],
+        [sys.executable, "-c", command, "console", "--url", site.url, "--port", "0"],
         cwd=Path(__file__).parents[3],
         env={
             **os.environ,
@@ -42,9 +46,7 @@ def console(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     )
     assert process.stdout is not None
     try:
-        greeting = process.stdout.readline()
-        assert greeting.startswith(f"Fulcrum console for {site.url} on http://127.0.0.1:"), greeting
-        yield greeting.split()[-1]
+        yield process
     finally:
         process.terminate()
         process.wait(30)
@@ -52,19 +54,33 @@ def console(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A headless browser that remembers scripts; without one, the tests are skipped."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: install it, or name one by FULCRUM_CHROMIUM")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
+def chromium(starting: object) -> Iterator[Any]:
+    """A headless browser that remembers scripts."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield browser.new_context(reduced_motion="reduce")
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def console(site: Site, starting: subprocess.Popen[str], chromium: object) -> str:
+    """A console's address."""
+    assert starting.stdout is not None
+    greeting = starting.stdout.readline()
+    assert greeting.startswith(f"Fulcrum console for {site.url} on http://127.0.0.1:"), greeting
+    return greeting.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def tabs(chromium: Any) -> list[Any]:
+    """The browser's tabs: a test takes those that it needs, and opens no more than are missing."""
+    return []
+
+
 @pytest.fixture
-def open_page(chromium: Any, console: str, site: Site) -> Iterator[Open]:
+def open_page(chromium: Any, console: str, site: Site, tabs: list[Any]) -> Iterator[Open]:
     """`open_page(token=None, service=None, width=1600)`: a page of a person of their own.
 
     All that it asks for is of the console, and nothing fails in it.
@@ -77,18 +93,28 @@ def open_page(chromium: Any, console: str, site: Site) -> Iterator[Open]:
         if not request.url.startswith((console, console.replace("http", "ws"), "data:", "blob:")):
             elsewhere.append(request.url)
 
+    def failed(error: Any) -> None:
+        errors.append(str(error))
+
     def opened(token: str | None = None, service: Service | None = None, width: int = 1600) -> Any:
         if service is not None:
             site.service = service
-        page = chromium.new_page()
+        if len(pages) == len(tabs):
+            tabs.append(chromium.new_page())
+        page = tabs[len(pages)]
         pages.append(page)
         page.set_viewport_size({"width": width, "height": 1000})
         page.set_default_timeout(10_000)
         page.on("request", asked)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(console)
+        page.on("pageerror", failed)
+        if page.url.startswith(console):
+            page.bring_to_front()
+            page.evaluate("sessionStorage.clear()")  # another tab, as far as the console knows
+            page.reload()
+        else:
+            page.goto(console)
         page.get_by_role("tab", name="Play").wait_for()
-        if service is not None:  # the console looks once a second
+        if service is not None:  # the console looks again and again
             version = service.revisions[service.trail[-1] - 1]["version"]
             page.locator(f"[title='{version}']").wait_for()
         if token is not None:
@@ -101,6 +127,10 @@ def open_page(chromium: Any, console: str, site: Site) -> Iterator[Open]:
 
     yield opened
     for page in pages:
+        page.remove_listener("request", asked)
+        page.remove_listener("pageerror", failed)
+    for page in tabs[1:]:
         page.close()
+    del tabs[1:]
     assert not elsewhere
     assert not errors

@@ -14,13 +14,20 @@ from tests.support.control_site import TOKENS, Site
 pytestmark = pytest.mark.slow
 
 ANNA, PAUL = "token-of-anna", "token-of-paul"
-PARTS = ("Play", "Propose", "History", "Audit", "State")
+PARTS = {
+    "Play": "Recent requests",
+    "Propose": "What was edited",
+    "History": "Revisions",
+    "Audit": "Audit",
+    "State": "Service",
+}
+"""With a panel of each."""
 Open = Callable[..., Any]
 
 
 def show(page: Any, part: str) -> None:
     page.get_by_role("tab", name=part).click()
-    page.get_by_role("tabpanel").get_by_role("heading").first.wait_for()
+    page.get_by_role("tabpanel").get_by_role("region", name=PARTS[part], exact=True).first.wait_for()
 
 
 def figure(page: Any, title: str) -> str:
@@ -75,7 +82,7 @@ def test_a_slider_shows_what_would_change_while_it_moves(open_page: Open) -> Non
 def test_a_number_that_cannot_be_says_so_and_the_one_before_it_holds(open_page: Open) -> None:
     page = open_page(service=Service())
     set_weight(page, "vtr", 0.3)
-    page.get_by_text("was 1", exact=True).wait_for()
+    page.get_by_text("was 1", exact=True).first.wait_for()
     for typed in ("700", ""):
         page.get_by_label("vtr weight, as a number").fill(typed)
         page.get_by_text("to 100; 0.3 holds").wait_for()
@@ -125,6 +132,9 @@ def test_who_has_no_token_looks_and_reads_why_the_rest_is_disabled(open_page: Op
 def test_a_revision_is_proposed_activated_and_rolled_back(open_page: Open) -> None:
     service = Service()
     page = open_page(ANNA, service)
+    show(page, "Audit")
+    page.get_by_text("Nothing was changed yet").wait_for()
+    show(page, "Play")
     set_weight(page, "vtr", 0.3)
     show(page, "Propose")
     page.get_by_label("Note").fill("Fewer <b>long</b> views")
@@ -234,7 +244,7 @@ def test_of_two_people_the_second_sees_what_the_first_did(open_page: Open) -> No
 def test_a_service_that_goes_and_comes_back_finds_the_edits(open_page: Open, site: Site) -> None:
     page = open_page(ANNA, Service())
     set_weight(page, "vtr", 0.3)
-    page.get_by_text("was 1", exact=True).wait_for()
+    page.get_by_text("was 1", exact=True).first.wait_for()
     site.down()
     try:
         page.get_by_text("Your edits are kept").wait_for()
@@ -251,17 +261,6 @@ def test_a_service_that_goes_and_comes_back_finds_the_edits(open_page: Open, sit
     page.locator("table.items tbody tr").first.wait_for()
 
 
-def test_the_browser_holds_no_token(open_page: Open) -> None:
-    page = open_page(ANNA, Service())
-    kept = page.evaluate(
-        "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])"
-    )
-    assert ANNA not in kept
-    assert ANNA not in page.content()
-    page.reload()
-    page.get_by_text("anna: activate").wait_for()
-
-
 CONNECT = """address => new Promise(done => {
     const socket = new WebSocket(address);
     socket.onopen = () => { socket.close(); done("open"); };
@@ -269,8 +268,15 @@ CONNECT = """address => new Promise(done => {
 })"""
 
 
-def test_only_the_browser_that_signed_in_is_signed_in(open_page: Open, chromium: Any, console: str) -> None:
-    page, beside = open_page(ANNA, Service()), open_page(ANNA)
+def test_only_the_browser_that_signed_in_is_signed_in_and_it_holds_no_token(
+    open_page: Open, chromium: Any, console: str
+) -> None:
+    beside, page = open_page(ANNA, Service()), open_page(ANNA)
+    kept = page.evaluate(
+        "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])"
+    )
+    assert ANNA not in kept
+    assert ANNA not in page.content()
     addresses: list[str] = []
     page.on("websocket", lambda socket: addresses.append(socket.url))
     page.reload()
@@ -348,16 +354,14 @@ def serious(page: Any, theme: str, *rules: str) -> list[Any]:
     ]
 
 
-def test_where_there_is_nothing_it_says_so(open_page: Open) -> None:
-    page = open_page(service=Service(requests=0))
-    page.get_by_text("No requests seen yet").first.wait_for()
-    page = open_page(ANNA, Service())
-    show(page, "Audit")
-    page.get_by_text("Nothing was changed yet").wait_for()
+def test_where_there_is_nothing_it_says_so(open_page: Open, site: Site) -> None:
     page = open_page(service=Service(control=False))
     page.get_by_text("start the service with --control").first.wait_for()
     show(page, "History")
     page.get_by_text("no revisions are kept here").wait_for()
+    site.service = Service(requests=0)
+    show(page, "Play")
+    page.get_by_text("No requests seen yet").first.wait_for()
 
 
 def test_a_bundle_is_activated_with_metrics_side_by_side(open_page: Open) -> None:
