@@ -68,8 +68,9 @@ def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
 
 def _replayed(found: Any) -> str:
     change, reward = found["change"], found["reward"]
+    requests = found["source"]["requests"]
     return (
-        f"over {found['source']['requests']:,} requests another item comes first in "
+        f"over {requests:,} {'request' if requests == 1 else 'requests'} another item comes first in "
         f"{_percent(change['first']['mean'])}, {_percent(change['share']['mean'])} of the first "
         f"{found['top']:d} items change; predicted reward {_signed(reward['relative'])}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -59,10 +58,7 @@ class Watch:
         self.fusion, self.problem = answer, None
         if before != self.active:
             self.changed = time.time()
-        if answer["revision"] is not None:
-            with contextlib.suppress(FulcrumError):  # the store is away: what was scheduled is shown still
-                listed = await self.service.send(control.revisions(limit=1), within_s=_PATIENCE_S)
-                self.schedule = listed["schedule"]
+        self.schedule = answer["schedule"]
 
     async def run(self) -> None:
         """For good."""

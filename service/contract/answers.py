@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from model.frozen import Strict
+from service.contract.control import ScheduleReport
 from service.contract.fields import ItemFields
 
 
@@ -129,6 +130,9 @@ class FusionReport(Strict):
     scenes: list[str]
     config: dict[str, Any] = Field(description="The parsed config, defaults filled in.")
     left_out: dict[str, list[str]] = Field(description="By scene: tasks of the bundle with weight 0.")
+    schedule: ScheduleReport | None = Field(
+        description="With a control store: the activation that is to come, as this worker last read it."
+    )
     rejected: RejectionReport | None = Field(
         description="A newer content of the file, or a newer revision, that was refused here, and why; null "
         "once a good one replaced it."

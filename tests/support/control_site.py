@@ -68,6 +68,7 @@ def app(site: Site) -> Starlette:
                     "scenes": sorted(active["config"]["scenes"]),
                     "config": active["config"],
                     "left_out": {scene: [] for scene in active["config"]["scenes"]},
+                    "schedule": service.schedule,
                     "rejected": None,
                 }
             )
@@ -142,6 +143,8 @@ def _listed(service: Service) -> dict[str, Any]:
 
 def _changed(service: Service, path: str, body: dict[str, Any], actor: str) -> Response:
     if path.endswith("/cancel"):
+        if service.schedule is None or body["if_scheduled"] != service.schedule["revision"]:
+            return _problem(409, f"another revision is scheduled than {body['if_scheduled']}")
         service._event("schedule_cancelled", actor, service.schedule, None, body["why"])
         service.schedule = None
         return JSONResponse({"schedule": None})

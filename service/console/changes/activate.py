@@ -77,7 +77,7 @@ async def cancel_dialog(session: Session, schedule: Mapping[str, Any]) -> None:
     """Ask whether to take back what was scheduled, and do it."""
 
     async def do(why: str, _: int | None) -> str:
-        await session.send(control.cancel_schedule(why))
+        await session.send(control.cancel_schedule(why, if_scheduled=schedule["revision"]))
         return "Nothing is scheduled any more"
 
     title = f"Take back revision {schedule['revision']}, scheduled for {moment(schedule['at_ms'])}"

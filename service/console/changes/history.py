@@ -201,8 +201,10 @@ class Audit:
 
 async def compare(session: Session, number: int) -> None:
     """Show what a revision has that the active one has not."""
+    unfit = None
     try:
         revision = await session.send(control.revision(number))
+        unfit = revision["unfit"]
         fusion = session.watch.fusion
         lines = differences(fusion["config"], revision["config"]) if fusion is not None else []
     except FulcrumError as error:
@@ -211,6 +213,8 @@ async def compare(session: Session, number: int) -> None:
         dialog.props["aria-label"] = f"Revision {number}"
         dialog.on("hide", dialog.delete)
         heading(f"Revision {number} against the active one")
+        if unfit is not None:
+            ui.label(f"The serving bundle could not serve with it: {unfit}").classes("bad-text note")
         html(lines_of(lines or ["nothing: the same config"], 200))
         with ui.element("div").classes("bar"):
             ui.element("div").classes("spring")

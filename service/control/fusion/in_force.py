@@ -49,7 +49,7 @@ from service.control.fusion.state import (
     Serving,
     check_fit,
 )
-from service.control.state.control import Activation, Document, Revision
+from service.control.state.control import Activation, Document, Revision, Schedule
 from service.control.state.desired import StateError
 
 UNREACHABLE = "control_store_unreachable"
@@ -90,6 +90,9 @@ class InForce:
         keep: where the revision in force is kept for a worker that starts while the store is away.
         networks: opens those of learned formulas.
 
+    Attributes:
+        schedule: the activation that is to come, when the store was last read.
+
     Raises:
         FusionError: no revision of the store can be used.
     """
@@ -105,6 +108,7 @@ class InForce:
         networks: Networks | None = None,
     ) -> None:
         self.revisions = revisions
+        self.schedule: Schedule | None = None
         self._schedules = Schedules(revisions)
         self._own = own
         self._path = file
@@ -146,6 +150,7 @@ class InForce:
                     raise StateError(self._emptied)
                 document = self._seed()  # it was away when this worker started
             self._say(None)
+            self.schedule = document.schedule
             if document.change == self._seen and time.monotonic() < self._again_at:
                 return None
             return self._judge(document)

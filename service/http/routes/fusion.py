@@ -21,7 +21,8 @@ router = APIRouter()
 async def fusion(request: Request) -> Response:
     """The fusion config in force, and what became of the file since."""
     service = active_service(request.app.state)
-    state = service.control.fusion
+    state, in_force = service.control.fusion, service.control.in_force
+    schedule = None if in_force is None else in_force.schedule
     active = state.active
     return json_answer(
         {
@@ -32,6 +33,7 @@ async def fusion(request: Request) -> Response:
             "scenes": sorted(active.config.scenes),
             "config": orjson.loads(canonical_json(active.config)),
             "left_out": _left_out(active, service.control.snapshot().active.bundle.task_names),
+            "schedule": None if schedule is None else schedule.model_dump(),
             "rejected": None if state.rejected is None else asdict(state.rejected),
         }
     )

@@ -14,6 +14,7 @@ import structlog
 import fulcrum
 from model.errors import FulcrumError
 from model.fusion import canonical_json, parse_fusion, version
+from service.commands.revision_text import evidence_lines
 from tests.support.event_log import START_MS, make_log, write_events, write_exposures, write_folder
 from training.commands.fusion_propose import bounded
 from training.events.join import join_events
@@ -119,3 +120,10 @@ def test_too_much_evidence_loses_its_largest_parts_and_says_which(capsys):
     }
     assert "without diff.larger, diff.large" in capsys.readouterr().err
     assert bounded(evidence, 2_000) == evidence
+
+
+def test_a_replay_is_said_in_a_line_of_one_request_or_more():
+    change = {"first": {"mean": 0.5}, "share": {"mean": 0.25}}
+    for requests, says in ((1, "over 1 request another"), (1200, "over 1,200 requests another")):
+        found = {"source": {"requests": requests}, "change": change, "reward": {"relative": None}, "top": 10}
+        assert says in next(evidence_lines({"diff": found}))

@@ -28,11 +28,11 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def starting(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
-    """A console that begins to start, and the browser meanwhile; it looks at the service five times a second."""
+    """A console that begins to start, as the browser does meanwhile; it looks for changes more often."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here: install it, or name one by FULCRUM_CHROMIUM")
     pytest.importorskip("playwright.sync_api")
-    command = "from service.console import watch; watch.EVERY_S = 0.2; import fulcrum; fulcrum.main()"
+    command = "from service.console import watch; watch.EVERY_S = 0.25; import fulcrum; fulcrum.main()"
     process = subprocess.Popen(
         [sys.executable, "-c", command, "console", "--url", site.url, "--port", "0"],
         cwd=Path(__file__).parents[3],

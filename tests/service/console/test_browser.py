@@ -176,6 +176,10 @@ def test_a_revision_is_scheduled_and_taken_back(open_page: Open) -> None:
     page.get_by_role("button", name="Take back").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Why").fill("no weekend")
+    service.schedule["revision"] = 1  # somebody else's
+    dialog.get_by_role("button", name="Take it back").click()
+    dialog.get_by_text("another revision is scheduled than 2").wait_for()
+    service.schedule["revision"] = 2
     dialog.get_by_role("button", name="Take it back").click()
     dialog.wait_for(state="hidden")
     assert service.schedule is None
@@ -196,8 +200,12 @@ def test_a_question_names_all_that_would_change(open_page: Open) -> None:
     service.unfit = {3: "task xyz is missing"}
     page = open_page(ANNA, service)
     show(page, "History")
-    page.get_by_role("button", name="Activate 3").click()
+    page.get_by_role("button", name="Compare 3 with the active").click()
     dialog = page.get_by_role("dialog")
+    dialog.get_by_text("could not serve with it: task xyz is missing").wait_for()
+    dialog.get_by_role("button", name="Close").click()
+    dialog.wait_for(state="hidden")
+    page.get_by_role("button", name="Activate 3").click()
     dialog.get_by_text("could not serve with it: task xyz is missing").wait_for()
     dialog.get_by_label("Why").fill("because")
     assert dialog.get_by_role("button", name="Activate 3").is_disabled()

@@ -192,6 +192,9 @@ def test_pages_of_the_history_meet_without_a_gap(site):
 def test_what_is_scheduled_comes_by_itself(site):
     active = site.get("/v1/fusion/revisions").json()["active"]
     number = propose(site, 21.0).json()["revision"]
+    at_ms = int(time.time() * 1000) + 3_600_000
+    later = activate(site, number, active, at_ms=at_ms).json()["scheduled"]
+    wait_until(lambda: site.get("/v1/fusion").json()["schedule"] == later)
     at_ms = int(time.time() * 1000) + 600
     done = activate(site, number, active, at_ms=at_ms).json()
     assert (done["active"], done["scheduled"]["revision"], done["scheduled"]["actor"]) == (
@@ -201,6 +204,7 @@ def test_what_is_scheduled_comes_by_itself(site):
     )
     assert named(site)[0] == active
     wait_until(lambda: named(site)[0] == number)
+    wait_until(lambda: site.get("/v1/fusion").json()["schedule"] is None)
     assert site.get("/v1/fusion/revisions").json()["schedule"] is None
 
 
