@@ -27,14 +27,9 @@ def service():
     return found
 
 
-def reported(path, service, address, problems=None):
+def reported(path, service, address, failed=lambda line: None):
     """As one process posts it."""
-    hooks = Webhooks(
-        path / "hooks.json",
-        address,
-        (lambda line: None) if problems is None else problems.append,
-        between_s=0.0,
-    )
+    hooks = Webhooks(path / "hooks.json", address, failed, between_s=0.0)
     hooks.report(service.document.experiments)
     hooks.wait(10.0)
     hooks.close()
