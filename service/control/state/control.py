@@ -8,11 +8,12 @@ succeed, and no history is lost between a change and its record.
     revisions   configs of the fusion by number, from 1
     networks    of learned formulas, by checksum
     events      of the audit, by number, from 1
+    looks       at experiments, by their ids: apart from the document, as they come often and decide nothing
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
@@ -176,6 +177,19 @@ class ControlStore(Protocol):
 
     def events(self, before: int | None, limit: int) -> list[AuditEvent]:
         """Audit events below `before` (None: all), the newest first, at most `limit`."""
+
+    def looks(self, experiment: str) -> bytes:
+        """What was kept of the looks at an experiment; empty where nothing was."""
+
+    def newest_looks(self, experiments: Collection[str]) -> dict[str, bytes]:
+        """The newest look at each of these that has one."""
+
+    def keep_looks(self, experiment: str, newest: bytes, all_of_them: bytes) -> None:
+        """Keep this in place of what was kept of an experiment; of two who do so at once, the last counts.
+
+        Raises:
+            StateError: it is not kept, or it is not known.
+        """
 
     def close(self) -> None:
         """Give up connections."""

@@ -4,6 +4,8 @@
     fulcrum:control:revisions   hash: number -> revision, JSON
     fulcrum:control:networks    hash: checksum -> network
     fulcrum:control:events      hash: number -> name of its change, a space, and the event, JSON
+    fulcrum:control:looks       hash: id of an experiment -> looks at it
+    fulcrum:control:newest      hash: id of an experiment -> the newest look at it
 
 One script makes a change whole, in Redis and in each replica. A change is acknowledged once one replica has
 it, or, where there is no replica, once it is in the append-only file.
@@ -20,6 +22,7 @@ What this does not protect from:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import redis
@@ -35,6 +38,9 @@ from service.control.state.records import dumped, parsed
 DOCUMENT, REVISIONS, NETWORKS, EVENTS = KEYS = tuple(
     f"fulcrum:control:{name}" for name in ("document", "revisions", "networks", "events")
 )
+
+LOOKS, NEWEST = "fulcrum:control:looks", "fulcrum:control:newest"
+"""Not of a change, and not waited for: looks come often, and a lost one decides nothing."""
 
 _TIMEOUT_S = 0.5
 _WAIT_MS = 400
@@ -172,6 +178,25 @@ class RedisControl:
         document = self.read()
         contents = self._below(EVENTS, document.events if document else 0, before, limit)
         return [parsed(AuditEvent, content.partition(b" ")[2], self.name) for content in contents]
+
+    def looks(self, experiment: str) -> bytes:
+        """What was kept of the looks at an experiment; empty where nothing was."""
+        found: bytes | None = self._ask("HGET", LOOKS, experiment)
+        return found or b""
+
+    def newest_looks(self, experiments: Collection[str]) -> dict[str, bytes]:
+        """The newest look at each of these that has one."""
+        names = list(experiments)
+        found = self._ask("HMGET", NEWEST, *names) if names else []
+        return {name: newest for name, newest in zip(names, found, strict=True) if newest}
+
+    def keep_looks(self, experiment: str, newest: bytes, all_of_them: bytes) -> None:
+        """Keep this in place of what was kept of an experiment."""
+        try:
+            self._redis.hset(LOOKS, experiment, all_of_them)
+            self._redis.hset(NEWEST, experiment, newest)
+        except (redis.RedisError, OSError) as error:
+            raise StateError(f"{self.name}: a look cannot be kept ({explained(error)})") from None
 
     def close(self) -> None:
         """Give up connections; those that are needed later are opened again."""

@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -38,6 +38,11 @@ _TABLES = (
     "CREATE TABLE networks (sha256 TEXT PRIMARY KEY, content BLOB NOT NULL)",
     "CREATE TABLE events (event INTEGER PRIMARY KEY, content BLOB NOT NULL)",
 )
+_LATER_TABLES = (
+    "CREATE TABLE IF NOT EXISTS looks (experiment TEXT PRIMARY KEY, newest BLOB NOT NULL,"
+    " content BLOB NOT NULL)",
+)
+"""Which databases of this version may lack that an earlier program has made; it lets them be."""
 _CHECKPOINT_PAGES = 1
 """Each commit moves its pages from the log into the database: changes are few, and a copy of FILE has all."""
 _NEWEST = (1 << 63) - 1
@@ -106,6 +111,8 @@ class SqliteControl:
                         writer.execute(table)
                     writer.execute(f"PRAGMA application_id = {APPLICATION}")
                     writer.execute(f"PRAGMA user_version = {VERSION}")
+                for table in _LATER_TABLES:
+                    writer.execute(table)
                 writer.execute("DELETE FROM document WHERE FALSE")  # fails where nothing may be written
                 writer.execute("COMMIT")
             finally:
@@ -117,26 +124,18 @@ class SqliteControl:
         with self._read() as reader:
             (seen,) = reader.execute("PRAGMA data_version").fetchone()
             if seen != self._seen:  # by a commit of another connection
-                row = reader.execute("SELECT content FROM document").fetchone()
-                self._document = None if row is None else parsed(Document, row[0], self.name)
+                row = reader.execute("SELECT change, content FROM document").fetchone()
+                if row is None:
+                    self._document = None
+                elif self._document is None or self._document.change != row[0]:  # else it was a look
+                    self._document = parsed(Document, row[1], self.name)
                 self._seen = seen
             return self._document
 
     def commit(self, change: Change) -> bool:
         """Make this change, durably, unless the document is no longer the expected one: then False."""
-        with _writing, self._told("cannot be written", "; nothing was changed"), self._turn():
-            try:
-                with self._read():
-                    writer = self._opened("rw")
-            except StateError as error:
-                raise StateError(f"{error}; nothing was changed") from error
-            try:
-                log_ahead(writer, _CHECKPOINT_PAGES)
-                self._check(writer)
-                return self._write(writer, change)
-            finally:
-                with contextlib.suppress(sqlite3.Error):  # what was committed stays so
-                    writer.close()
+        with self._writer() as writer:
+            return self._write(writer, change)
 
     def revision(self, number: int) -> Revision | None:
         """One revision; None where there is none."""
@@ -166,6 +165,23 @@ class SqliteControl:
         )
         return [parsed(AuditEvent, row, self.name) for row in rows]
 
+    def looks(self, experiment: str) -> bytes:
+        """What was kept of the looks at an experiment; empty where nothing was."""
+        rows = self._rows("SELECT content FROM looks WHERE experiment = ?", experiment)
+        return rows[0] if rows else b""
+
+    def newest_looks(self, experiments: Collection[str]) -> dict[str, bytes]:
+        """The newest look at each of these that has one."""
+        with self._read() as reader:  # the newest stands before all of them, which are not read
+            rows = reader.execute("SELECT experiment, newest FROM looks").fetchall()
+        return {name: newest for name, newest in rows if newest and name in experiments}
+
+    def keep_looks(self, experiment: str, newest: bytes, all_of_them: bytes) -> None:
+        """Keep this in place of what was kept of an experiment."""
+        with self._writer() as writer:
+            row = (experiment, newest, all_of_them)
+            writer.execute("INSERT OR REPLACE INTO looks VALUES (?, ?, ?)", row)
+
     def close(self) -> None:
         """Give up the connection; one that is needed later is opened again. The last to close tidies up."""
         with _reading:
@@ -188,6 +204,23 @@ class SqliteControl:
     def _rows(self, query: str, *given: object) -> list[bytes]:
         with self._read() as reader:
             return [row[0] for row in reader.execute(query, given).fetchall()]
+
+    @contextlib.contextmanager
+    def _writer(self) -> Iterator[Any]:
+        """A connection to write, for who waits their turn."""
+        with _writing, self._told("cannot be written", "; nothing was changed"), self._turn():
+            try:
+                with self._read():
+                    writer = self._opened("rw")
+            except StateError as error:
+                raise StateError(f"{error}; nothing was changed") from error
+            try:
+                log_ahead(writer, _CHECKPOINT_PAGES)
+                self._check(writer)
+                yield writer
+            finally:
+                with contextlib.suppress(sqlite3.Error):  # what was committed stays so
+                    writer.close()
 
     @contextlib.contextmanager
     def _read(self) -> Iterator[Any]:

@@ -98,6 +98,25 @@ def test_history_is_read_by_pages_and_by_number(store):
     assert [store.revision(number) for number in (0, -1, 6, 1 << 70, -1 << 70)] == [None] * 5
 
 
+def test_looks_are_kept_apart_from_the_document(store, place):
+    propose(store)
+    document = store.read()
+    assert (store.looks("one"), store.newest_looks(["one"])) == (b"", {})
+    large = bytes(range(256)) * 4096  # a MiB
+    store.keep_looks("one", b"first", b"[first]")
+    store.keep_looks("one", b"second", large)
+    store.keep_looks("two", b"", b"")
+    other = open_control(place)
+    assert other.looks("one") == large
+    assert other.newest_looks(["one", "two", "three"]) == {"one": b"second"}
+    assert other.newest_looks([]) == {}
+    assert store.read() is document  # as it was, and not read again
+    propose(other)
+    assert store.read() == other.read() != document
+    assert len(assert_whole(store)) == 2
+    other.close()
+
+
 def test_another_process_sees_a_change_at_once(store, place):
     other = open_control(place)
     for writer, reader in [(store, other), (other, store)] * 3:

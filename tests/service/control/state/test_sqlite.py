@@ -47,6 +47,15 @@ def test_a_store_that_is_there_is_opened_again(store, path):
     assert change_of(open_control(path)) == first
 
 
+def test_a_store_of_an_earlier_program_takes_looks_and_keeps_its_history(store, path):
+    first = propose(store)
+    store.close()
+    run(path, "DROP TABLE looks")
+    again = open_control(path)
+    again.keep_looks("one", b"a", b"[a]")
+    assert (again.looks("one"), assert_whole(again)) == (b"[a]", [first])
+
+
 def test_an_empty_file_becomes_a_store(path):
     path.touch()
     propose(open_control(path))
