@@ -1,8 +1,8 @@
 """Changing: what a person may do to fusion and bundle of a running service, in one place. Knows no HTTP.
 
-Joins the history (`fusion/revisions.py`), what this worker ranks by (`active.py`) and the bundles
-(`bundles/rollout.py`): a change is judged here as far as this worker can, written down, then in force here at
-once; other workers follow the store.
+Joins the history (`fusion/revisions.py`, `experiments/changes.py`), what this worker ranks by (`active.py`)
+and the bundles (`bundles/rollout.py`): a change is judged here as far as this worker can, written down, then
+in force here at once; other workers follow the store.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from model.errors import FulcrumError
+from model.experiments import Experiment
 from model.fusion import FusionConfig, FusionError
 from service.control.active import Control
 from service.control.bundles.rollout import Rollout
+from service.control.experiments.arms import Arms
+from service.control.experiments.changes import ExperimentChanges
+from service.control.experiments.deciding import Decision, Decisions
 from service.control.fusion.in_force import InForce
 from service.control.fusion.revisions import Revisions, config_of
 from service.control.fusion.schedules import Schedules
@@ -31,10 +35,15 @@ class Operator:
         revisions: of the control store.
         control: what this worker has active.
         rollout: brings other bundles into service; None where there is but one.
+
+    Attributes:
+        experiments: changes of them that no worker needs to judge.
     """
 
     def __init__(self, revisions: Revisions, control: Control, rollout: Rollout | None) -> None:
         self.revisions = revisions
+        self.experiments = ExperimentChanges(revisions)
+        self._decisions = Decisions(revisions, self.experiments)
         self._schedules = Schedules(revisions)
         self._control = control
         self._rollout = rollout
@@ -117,6 +126,58 @@ class Operator:
         self._control.converge()
         return changed
 
+    def converge(self) -> None:
+        """Have what was changed in force here at once, as it is elsewhere within a second."""
+        self._control.converge()
+
+    def waits(self, experiment: str) -> str | None:
+        """Why this worker does not serve an experiment that is to be served; None where it does."""
+        return self._arms.waits(experiment)
+
+    def create(self, actor: str, draft: Experiment, first: int | None) -> Experiment:
+        """Make an experiment. Raises as `ExperimentChanges.create`.
+
+        Raises:
+            UnknownVersionError, NoModelsError: there is no such bundle.
+            ExperimentError, FusionError: arms cannot be served beside those of all others.
+        """
+        for arm in draft.arms:
+            if arm.bundle is not None:
+                self.full_version(arm.bundle)
+        return self.experiments.create(actor, draft, first, self._arms.check)
+
+    def begin(self, actor: str, name: str, if_edition: int, why: str) -> Experiment:
+        """Start an experiment. Raises as `ExperimentChanges.start`, and as `create` does of arms."""
+        serves = None if self._rollout is None else self._control.snapshot().active.bundle.version
+        return self.experiments.start(actor, name, if_edition, why, self._arms.check, serves)
+
+    def decide(self, decision: Decision) -> Experiment:
+        """Stop an experiment and make an arm's everybody's. Raises as `Decisions.decide`, and `activate`."""
+        winner = self._decisions.winner(decision)
+        bundle, before = winner.activation.bundle, self.revisions.document().active.bundle
+        if bundle is None or bundle == before:
+            return self._decisions.decide(decision, self._judge)
+        return self._decide_with(decision, winner.revision, self.full_version(bundle))
+
+    def _decide_with(self, decision: Decision, revision: Revision | None, bundle: str) -> Experiment:
+        """With a bundle, which is tried and loaded before anything is written."""
+        self.experiments.expect(decision.experiment, decision.if_edition)
+        self.revisions.expect(decision.if_active)
+        stopped: list[Experiment] = []
+
+        def write(_: str) -> None:
+            stopped.append(self._decisions.decide(decision, judged=revision))
+
+        assert self._rollout is not None  # noqa: S101 - it has a full version
+        reserved = self._in_force.state.active if revision is None else self._in_force.judged(revision)
+        with self._in_force.reserved(bundle, reserved):
+            self._rollout.activate(bundle, write)
+        return stopped[-1]
+
+    def _judge(self, config: FusionConfig) -> None:
+        self._in_force.check_config(config)
+        self._in_force.try_networks(config, {})
+
     def _activate_both(
         self, actor: str, number: int, if_active: int, why: str, bundle: str
     ) -> tuple[int, Document]:
@@ -137,6 +198,12 @@ class Operator:
         self._in_force.fits(activation)
         if activation.together and activation.bundle is not None and self._rollout is not None:
             self._rollout.full_version(activation.bundle)  # it is still there
+
+    @property
+    def _arms(self) -> Arms:
+        arms = self._control.arms
+        assert arms is not None  # noqa: S101 - with revisions, there are some
+        return arms
 
     @property
     def _in_force(self) -> InForce:

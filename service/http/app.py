@@ -29,7 +29,17 @@ from service.http.edge import Edge
 from service.http.openapi import Examples, complete
 from service.http.problems import problem
 from service.http.replies import refused
-from service.http.routes import documentation, feedback, fusion, models, preview, ranking, revisions, status
+from service.http.routes import (
+    documentation,
+    experiments,
+    feedback,
+    fusion,
+    models,
+    preview,
+    ranking,
+    revisions,
+    status,
+)
 from service.http.traced import Traced
 from service.processes.fleet import Fleet
 from service.ranking.stopwatch import Stopwatch
@@ -80,7 +90,7 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
     app.state.service = None
     app.state.metrics = metrics
     app.state.request_log = RequestLog(settings.slow_ms)
-    for routes in (ranking, feedback, fusion, preview, revisions, status, models, documentation):
+    for routes in (ranking, feedback, fusion, preview, revisions, experiments, status, models, documentation):
         app.include_router(routes.router)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_http)

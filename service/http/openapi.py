@@ -12,6 +12,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from service.contract.answers import Problem
+from service.contract.control import ActivateRequest, CancelRequest, ProposeRequest, RollbackRequest
+from service.contract.experiments import (
+    CreateRequest,
+    DecideRequest,
+    EndRequest,
+    LayerRequest,
+    LookRequest,
+    OverrideRequest,
+    RampRequest,
+    StartRequest,
+)
 from service.contract.feedback import FeedbackRequest
 from service.contract.preview import PreviewRequest
 from service.contract.request import RankRequest
@@ -29,6 +40,19 @@ _REQUESTS: Mapping[str, tuple[type[BaseModel], str]] = {
     "/v1/rank": (RankRequest, "200"),
     "/v1/feedback": (FeedbackRequest, "202"),
     "/v1/fusion/preview": (PreviewRequest, "200"),
+    "/v1/fusion/revisions": (ProposeRequest, "201"),
+    "/v1/fusion/revisions/{number}/activate": (ActivateRequest, "200"),
+    "/v1/fusion/rollback": (RollbackRequest, "200"),
+    "/v1/fusion/schedule/cancel": (CancelRequest, "200"),
+    "/v1/layers": (LayerRequest, "201"),
+    "/v1/experiments": (CreateRequest, "201"),
+    "/v1/experiments/{name}/start": (StartRequest, "200"),
+    "/v1/experiments/{name}/ramp": (RampRequest, "200"),
+    "/v1/experiments/{name}/pause": (EndRequest, "200"),
+    "/v1/experiments/{name}/stop": (EndRequest, "200"),
+    "/v1/experiments/{name}/override": (OverrideRequest, "200"),
+    "/v1/experiments/{name}/decide": (DecideRequest, "200"),
+    "/v1/experiments/{name}/look": (LookRequest, "204"),
 }
 """By path: the body, and the status of the answer."""
 

@@ -103,7 +103,7 @@ class Revisions(Ledger):
 
         def make(document: Document) -> Change:
             base = self.get(document.active.revision if parent is None else parent)
-            revision = self._revision(document, base, config, actor, "proposed", note, evidence)
+            revision = self.made(document, base, config, actor, "proposed", note, evidence)
             if revision.version == base.version:
                 raise StaleError(f"nothing would change: revision {base.revision} has the same config")
             made.append(revision)
@@ -204,7 +204,7 @@ class Revisions(Ledger):
                 return self.recorded(
                     changed, SYSTEM, "file_edited", None, {"revision": base.revision}, source
                 )
-            revision = self._revision(changed, base, config, SYSTEM, "file", f"edit of {source}", None)
+            revision = self.made(changed, base, config, SYSTEM, "file", f"edit of {source}", None)
             active = base.origin == "file"
             after = {"revision": revision.revision, "version": edited, "active": active}
             before = {"revision": base.revision}
@@ -226,7 +226,7 @@ class Revisions(Ledger):
 
         return self.change(make)
 
-    def _revision(
+    def made(
         self,
         document: Document,
         base: Revision,
@@ -236,6 +236,7 @@ class Revisions(Ledger):
         note: str,
         evidence: dict[str, Any] | None,
     ) -> Revision:
+        """The next revision after a document, as it would be written down."""
         lines = changes(config_of(base), config)
         if len(lines) > _MOST_LINES:
             lines = [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES} more"]

@@ -10,7 +10,12 @@ import time
 
 import pytest
 
+from model.experiments import Arm, Experiment, Layer
+from model.fusion import fusion_of
 from model.redis_url import RedisUrl
+from service.control.experiments.changes import ExperimentChanges
+from service.control.experiments.deciding import Decision, Decisions
+from service.control.fusion.revisions import Revisions
 from service.control.state.control import Change, Schedule
 from service.control.state.opening import open_control
 from tests.support.control_changes import assert_whole, change_of, proposal, propose
@@ -77,6 +82,27 @@ def test_a_change_may_be_of_the_document_alone(store):
     assert store.commit(Change(None, document))
     assert store.read() == document
     assert not store.commit(Change(None, document.model_copy(update={"change": "another"})))
+
+
+def test_a_decision_is_one_change_elsewhere_too(store, place):
+    revisions = Revisions(store)
+    scenes = {"default": {"tasks": {"vtr": {"weight": 1.0}}}}
+    revisions.seed(fusion_of({"schema_version": 1, "scenes": scenes}), "bundle", "fusion.yaml", {})
+    changes = ExperimentChanges(revisions)
+    changes.create_layer("paul", Layer(name="fusion", salt="s"), "")
+    patch = {"scenes": {"default": {"tasks": {"vtr": {"weight": 2.0}}}}}
+    arms = (Arm(name="old", share=5_000), Arm(name="new", share=5_000, patch=patch))
+    draft = Experiment(id="one", layer="fusion", arms=arms, first=0, size=10, ramp=10)
+    changes.create("paul", draft, None, lambda *_: None)
+    decided = Decision("anna", "one", if_edition=1, if_active=1, arm="new", why="better")
+    Decisions(revisions, changes).decide(decided)
+    other = open_control(place)
+    document = other.read()
+    assert (document, document.active.revision) == (store.read(), 2)
+    assert document.experiments.one("one").state == "stopped"
+    assert other.revision(2).summary == ("default: vtr.weight 1 -> 2",)
+    assert [event.event for event in other.events(None, 50)] == list(range(document.events, 0, -1))
+    other.close()
 
 
 def test_history_is_read_by_pages_and_by_number(store):
