@@ -15,7 +15,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,6 +28,7 @@ from rich.table import Table
 
 from benchmarks.load import Callers, Line
 from benchmarks.rig import HOME, Broken, console, finish, requests_of, running_service
+from benchmarks.turns import add_percentiles, interval, order, turn
 from tests.support.service_process import ServiceProcess, private_bytes
 
 app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None)
@@ -35,7 +36,6 @@ app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None)
 BOUNDS = {50: 1.03, 99: 1.05}
 """By percentile: what a ranking with events may take, of one without."""
 
-RESAMPLES = 2_000
 SETTLED_S = 12.0
 """Seconds without a request after which free memory has gone back to the system."""
 
@@ -59,32 +59,22 @@ def exposures(
         services = {on: stack.enter_context(_service(on)) for on in (False, True)}
         lines = {on: stack.enter_context(Line(service.url)) for on, service in services.items()}
         for on in (False, True):
-            _turn(lines[on], body, 100)
+            turn(lines[on], body, 100)
         for number in range(pairs):
-            for on in (False, True) if number % 2 else (True, False):  # who comes first, changes
+            for on in order(number):
                 before = _cpu_s(services[on].process.pid)
-                took[on].append(_turn(lines[on], body, requests))
+                took[on].append(turn(lines[on], body, requests))
                 time.sleep(1.2)  # what is left to write is this turn's, not the next one's
                 cpu_s[on].append((_cpu_s(services[on].process.pid) - before) / requests)
     table = Table("percentile", "off, ms", "on, ms", "on over off", "95 %", title=f"{candidates} candidates")
     broken: Broken = []
-    for percentile, bound in BOUNDS.items():
-        off, on = (
-            np.array([np.percentile(turn, percentile) for turn in took[kind]]) for kind in (False, True)
-        )
-        low, high = _interval(on / off)
-        table.add_row(
-            f"p{percentile}",
-            *(f"{np.median(ms) * 1e3:.2f}" for ms in (off, on)),
-            f"{np.median(on / off):.3f}",
-            f"{low:.3f} to {high:.3f}",
-        )
-        if low > bound:
+    for percentile, low in add_percentiles(table, took, BOUNDS).items():
+        if low > (bound := BOUNDS[percentile]):
             broken.append(f"p{percentile} with events is {low:.3f} of that without at least, over {bound}")
     off, on = np.array(cpu_s[False]), np.array(cpu_s[True])
     figures = (np.median(off) * 1e3, np.median(on) * 1e3, np.median(on / off))
     table.add_row(
-        "CPU", *(f"{figure:.2f}" for figure in figures), "{:.3f} to {:.3f}".format(*_interval(on / off))
+        "CPU", *(f"{figure:.2f}" for figure in figures), "{:.3f} to {:.3f}".format(*interval(on / off))
     )
     finish(table, broken)
 
@@ -122,20 +112,20 @@ def away(
         lines = {on: stack.enter_context(Line(service.url)) for on, service in services.items()}
         body, took, rates = requests_of(200), {False: [], True: []}, []  # type: ignore[var-annotated]
         for on in (False, True):
-            _turn(lines[on], body, requests)
+            turn(lines[on], body, requests)
         sink.leave()
         stack.callback(sink.come_back)
         end, answered = time.monotonic() + minutes * 60, requests
         while time.monotonic() < end:
-            for on in (False, True) if len(rates) % 2 else (True, False):
-                took[on].append(_turn(lines[on], body, requests))
+            for on in order(len(rates)):
+                took[on].append(turn(lines[on], body, requests))
             answered += requests
             rates.append(private_bytes(services[True].process.pid) / 2**20)
         said = httpx.get(f"{services[True].url}/readyz").json()["events"]
         sink.come_back()
         for _ in range(60):
             time.sleep(0.5)
-            _turn(lines[True], body, 1)
+            turn(lines[True], body, 1)
             answered += 1
             if httpx.get(f"{services[True].url}/readyz").json()["events"] == "written":
                 break
@@ -146,17 +136,7 @@ def away(
     table = Table(
         "percentile", "off, ms", "away, ms", "away over off", "95 %", title=f"{len(rates)} pairs of turns"
     )
-    for percentile in BOUNDS:
-        off, on = (
-            np.array([np.percentile(turn, percentile) for turn in took[kind]]) for kind in (False, True)
-        )
-        low, high = _interval(on / off)
-        table.add_row(
-            f"p{percentile}",
-            *(f"{np.median(ms) * 1e3:.2f}" for ms in (off, on)),
-            f"{np.median(on / off):.3f}",
-            f"{low:.3f} to {high:.3f}",
-        )
+    add_percentiles(table, took, BOUNDS)
     console.print(
         f"away: /readyz said {said!r}; back: {state!r}; private MiB {rates[0]:.1f} to {rates[-1]:.1f}"
     )
@@ -211,24 +191,10 @@ def _service(on: bool, workers: int = 1, sink: str | None = None) -> Iterator[Se
             yield service
 
 
-def _turn(line: Line, body: Callable[[int], bytes], requests: int) -> npt.NDArray[np.float64]:
-    """Seconds of requests, one after another."""
-    replies = [line.post(body(number)) for number in range(requests)]
-    assert {reply.status for reply in replies} == {200}
-    return np.array([reply.seconds for reply in replies])
-
-
 def _cpu_s(pid: int) -> float:
     """Of all threads of a process, so far."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
-def _interval(ratios: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Of their median, by resampling the pairs."""
-    draws = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
-    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
-    return float(low), float(high)
 
 
 if __name__ == "__main__":

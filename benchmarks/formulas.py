@@ -19,9 +19,9 @@ import torch
 import typer
 from rich.table import Table
 
-from benchmarks.events import _interval
 from benchmarks.load import Line
 from benchmarks.rig import HOME, console, pinned_service, requests_of
+from benchmarks.turns import interval
 
 TASKS = ("vtr", "vcr", "shr", "cmr")
 LENGTH = {"kind": "log", "scale_s": 30.0, "weight": 0.5}
@@ -133,7 +133,7 @@ def main(
                 columns[candidates][name],
                 columns[candidates][name] / columns[candidates]["default"],
             )
-            low, high = _interval(ratios)
+            low, high = interval(ratios)
             cells += [f"{np.median(took) * 1e3:.2f}", f"{np.median(ratios):.3f} ({low:.3f} to {high:.3f})"]
         table.add_row(*cells)
     console.print(table)

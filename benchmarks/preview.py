@@ -26,9 +26,9 @@ import orjson
 import typer
 from rich.table import Table
 
-from benchmarks.events import _interval, _turn
 from benchmarks.load import Callers, Line, Reply
 from benchmarks.rig import HOME, Broken, console, finish, requests_of, running_service
+from benchmarks.turns import add_percentiles, order, turn
 from tests.support.service_process import ServiceProcess
 
 app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None)
@@ -90,25 +90,14 @@ def rankings(
         _fill(line, 300, candidates)
         _until_answered(line, _previews(service, "log_power", 300)(0))
         for number in range(pairs):
-            for on in (False, True) if number % 2 else (True, False):  # who comes first, changes
+            for on in order(number):
                 with _clients(service.url, seen, waits) if on else contextlib.nullcontext():
-                    took[on].append(_turn(line, body, requests))
+                    took[on].append(turn(line, body, requests))
                 time.sleep(0.5)
     table = Table("percentile", "without, ms", "with, ms", "with over without", "95 %")
     broken: Broken = []
-    for percentile in (50, 99):
-        off, on = (
-            np.array([np.percentile(turn, percentile) for turn in took[kind]]) for kind in (False, True)
-        )
-        low, high = _interval(on / off)
-        table.add_row(
-            f"p{percentile}",
-            *(f"{np.median(each) * 1e3:.2f}" for each in (off, on)),
-            f"{np.median(on / off):.3f}",
-            f"{low:.3f} to {high:.3f}",
-        )
-        if percentile == 99 and low > BOUND:
-            broken.append(f"p99 with previews is at least {low:.3f} of that without, over {BOUND}")
+    if (low := add_percentiles(table, took, (50, 99))[99]) > BOUND:
+        broken.append(f"p99 with previews is at least {low:.3f} of that without, over {BOUND}")
     answers = ", ".join(f"{count} with {status}" for status, count in sorted(seen.items()))
     console.print(
         f"previews answered: {answers}; p50 and p95 of 200, ms: {np.percentile(waits, [50, 95]) * 1e3}"
@@ -125,7 +114,7 @@ def clients(url: str, sample: str) -> None:
 
 
 async def _post(url: str, sample: str) -> list[Reply]:
-    config = httpx.get(f"{url}/v1/fusion").json()["config"]
+    config = _config(url)
     callers, running, number = Callers(url), [], 0
     stop = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     sys.stdout.write("ready\n")
@@ -172,7 +161,7 @@ def _fill(line: Line, requests: int, candidates: int) -> None:
     """Have the service remember this number of requests."""
     body = requests_of(candidates)
     for number in range(requests):
-        _turn(line, body, 1) if number == 0 else line.post(body(number))
+        turn(line, body, 1) if number == 0 else line.post(body(number))
         time.sleep(PACE_S)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from filelock import FileLock
+from typer.main import get_command
 
 from tests.support.properties import load_profile
 
@@ -154,6 +155,32 @@ def saved(tmp_path: Path) -> Callable[[Document], str]:
         return _save(document, tmp_path / "recipe.yaml")
 
     return save
+
+
+@pytest.fixture(scope="session")
+def command_line() -> object:
+    """The command line, built once: that takes longer than most commands."""
+    import fulcrum
+
+    return get_command(fulcrum.app)
+
+
+@pytest.fixture
+def called(
+    command_line: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[Any, str, str]]:
+    """`called(*words)`: run a command in this process: exit status, stdout, stderr."""
+    import fulcrum
+
+    def call(*words: object) -> tuple[Any, str, str]:
+        monkeypatch.setattr(fulcrum, "app", command_line)
+        monkeypatch.setattr("sys.argv", ["fulcrum", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            fulcrum.main()
+        return (stopped.value.code or 0, *capsys.readouterr())
+
+    return call
 
 
 @pytest.fixture(scope="session")

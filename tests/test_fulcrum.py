@@ -35,21 +35,12 @@ COMMANDS = [
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(called, monkeypatch, tmp_path):
     """Run a command in an empty folder: exit status, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     # Help and tables are set in this width.
     monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["fulcrum", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            fulcrum.main()
-        out, err = capsys.readouterr()
-        return stopped.value.code or 0, out, err
-
-    return call
+    return called
 
 
 def refused(answer, *parts):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -14,6 +14,9 @@ from rich.text import Text
 
 from model.terminal import LOCAL, Json, TokenFile, Url, answer, print_json
 from service.commands.revision_text import cut, first_lines, moment, plain, revision_file
+
+if TYPE_CHECKING:
+    from model.client.control import Call, Control
 
 _MOST = 80
 _PAGE = 500
@@ -41,12 +44,7 @@ def revisions(
     from model.client.signed_in import SignedIn
 
     with SignedIn(url, token_file) as service:
-        found = service.send(control.revisions(before, min(limit, _PAGE)))
-        while found["more"] and len(found["revisions"]) < limit:
-            last = found["revisions"][-1]["revision"]
-            page = service.send(control.revisions(last, min(limit - len(found["revisions"]), _PAGE)))
-            found["revisions"] += page["revisions"]
-            found["more"] = page["more"]
+        found = _listed(service, control.revisions, "revision", before, limit)
     if json:
         print_json(found)
         return
@@ -97,12 +95,7 @@ def audit(
     from model.client.signed_in import SignedIn
 
     with SignedIn(url, token_file) as service:
-        found = service.send(control.audit(limit=min(limit, _PAGE)))
-        while found["more"] and len(found["events"]) < limit:
-            last = found["events"][-1]["event"]
-            page = service.send(control.audit(last, min(limit - len(found["events"]), _PAGE)))
-            found["events"] += page["events"]
-            found["more"] = page["more"]
+        found = _listed(service, control.audit, "event", None, limit)
     if json:
         print_json(found)
         return
@@ -136,6 +129,19 @@ def scheduled_text(schedule: Mapping[str, Any]) -> str:
 def narrow() -> Console:
     """The terminal, at most 80 columns wide."""
     return Console(width=min(_MOST, answer.width))
+
+
+def _listed(
+    service: Control, ask: Callable[[int | None, int], Call], kind: str, before: int | None, limit: int
+) -> dict[str, Any]:
+    """The service's list, whose pages are put together."""
+    found: dict[str, Any] = service.send(ask(before, min(limit, _PAGE)))
+    listed = found[f"{kind}s"]
+    while found["more"] and len(listed) < limit:
+        page = service.send(ask(listed[-1][kind], min(limit - len(listed), _PAGE)))
+        listed += page[f"{kind}s"]
+        found["more"] = page["more"]
+    return found
 
 
 def _table(*headers: str) -> Table:

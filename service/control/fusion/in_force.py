@@ -35,7 +35,7 @@ from model.fusion import (
     check_tasks,
     version,
 )
-from model.fusion.network_file import read_network
+from model.fusion.network_file import read_networks
 from service.control.fusion.file import FusionFile
 from service.control.fusion.networks import Networks, TrialError
 from service.control.fusion.revisions import Revisions, config_of
@@ -339,7 +339,7 @@ class InForce:
     def _seed(self) -> Document:
         path, config = self._path or self._own, self._own_config().config
         origin: Literal["file", "bundle"] = "file" if self._path else "bundle"
-        return self.revisions.seed(config, origin, str(path), _networks_beside(config, path))
+        return self.revisions.seed(config, origin, str(path), read_networks(config, path.parent))
 
     def _record_file(self) -> None:
         """Have an edit of the fusion file become a revision."""
@@ -357,7 +357,7 @@ class InForce:
         edited = state.active
         if state.rejected is not None or edited.version == self._recorded:
             return
-        beside = _networks_beside(edited.config, self._path)
+        beside = read_networks(edited.config, self._path.parent)
         self.revisions.record_file(edited.config, str(self._path), beside)
         self._recorded = edited.version
 
@@ -415,12 +415,6 @@ class _Kept:
 
     def write(self, content: bytes) -> None:
         """The store keeps what is good."""
-
-
-def _networks_beside(config: FusionConfig, path: Path) -> dict[str, bytes]:
-    """Of a config in a file: its networks, by checksum."""
-    learned = (scene for scene in config.scenes.values() if isinstance(scene, LearnedFormula))
-    return {scene.sha256: read_network(scene, path.parent) for scene in learned}
 
 
 def _rejection(error: Exception) -> RejectedFusion:

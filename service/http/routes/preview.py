@@ -8,43 +8,27 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope
 
-from service.contract.errors import NotFoundError, ServiceError
+from service.contract.errors import NotFoundError
 from service.contract.preview import PreviewItems, PreviewPicture, read_preview
 from service.http.access import actor_of
-from service.http.bodies import JSON, refuse_other_than_json, whole_body
+from service.http.bodies import refuse_other_than_json, whole_body
 from service.http.openapi import BEARER, problems
-from service.http.replies import active_service, refused
+from service.http.replies import active_service
+from service.http.routes.straight import SMALL_BYTES, Answer, StraightRoute
 
 router = APIRouter()
 
-_SMALL_BYTES = 64 * 1024
-"""Bodies that are read on the event loop."""
 
-
-class PreviewRoute:
+class PreviewRoute(StraightRoute):
     """Answers previews, and passes on all else."""
 
     path = "/v1/fusion/preview"
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection."""
-        if scope["type"] != "http" or scope["path"] != self.path or scope["method"] != "POST":
-            await self.app(scope, receive, send)
-            return
-        scope["route"] = self
-        try:
-            answer = await _previewed(scope, receive)
-        except ServiceError as error:
-            await refused(error, scope["app"].state)(scope, receive, send)
-            return
-        headers = [(b"content-length", str(len(answer)).encode()), (b"content-type", JSON)]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
+    async def answer(self, scope: Scope, receive: Receive) -> Answer:
+        """The picture, or the items."""
+        return await _previewed(scope, receive), None
 
 
 @router.post(
@@ -73,7 +57,7 @@ async def _previewed(scope: Scope, receive: Receive) -> bytes:
     service.preview.check_room()
     refuse_other_than_json(scope["headers"])
     body = await whole_body(receive)
-    if len(body) <= _SMALL_BYTES:
+    if len(body) <= SMALL_BYTES:
         asked = read_preview(body)
     else:
         asked = await service.execution.aside(read_preview, body)

@@ -7,18 +7,19 @@ that HTTP takes: so it is asked only for what is not answered here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 from starlette.background import BackgroundTask
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from service.contract.answers import RankResponse
-from service.contract.errors import ServiceError
 from service.contract.query import Query, quick_query, read_query, strict_query
-from service.http.bodies import JSON, refuse_other_than_json, whole_body
+from service.http.bodies import refuse_other_than_json, whole_body
 from service.http.openapi import problems
-from service.http.replies import active_service, refused
+from service.http.replies import active_service
+from service.http.routes.straight import SMALL_BYTES, Answer, StraightRoute
 from service.ranking.ranker import Ranking
 from service.ranking.stopwatch import Stopwatch
 from service.startup import Service
@@ -26,38 +27,20 @@ from service.telemetry.scope import ARRIVED_AT, WATCH
 
 router = APIRouter()
 
-_SMALL_BYTES = 64 * 1024
-"""Bodies that are looked at on the event loop: some 5,000 ids, some 1,000 candidates with features."""
 
-
-class RankRoute:
+class RankRoute(StraightRoute):
     """Answers rankings, and passes on all else."""
 
     path = "/v1/rank"
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection."""
-        if scope["type"] != "http" or scope["path"] != self.path or scope["method"] != "POST":
-            await self.app(scope, receive, send)
-            return
-        scope["route"] = self
-        try:
-            ranking = await ranked(scope, receive)
-        except ServiceError as error:
-            await refused(error, scope["app"].state)(scope, receive, send)
-            return
-        length = str(len(ranking.body)).encode()
-        headers = [(b"content-length", length), (b"content-type", JSON)]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": ranking.body})
-        keep(scope, ranking)
+    async def answer(self, scope: Scope, receive: Receive) -> Answer:
+        """The ranking, whose record is written once it is on its way."""
+        ranking = await ranked(scope, receive)
+        return ranking.body, partial(keep, scope, ranking)
 
 
 @router.post(
-    "/v1/rank",
+    RankRoute.path,
     response_model=RankResponse,
     responses=problems(
         HTTPStatus.REQUEST_TIMEOUT,
@@ -109,7 +92,7 @@ async def _read(service: Service, body: bytes, watch: Stopwatch) -> Query:
     """What the body asks; what takes less time than to hand it over is done at once."""
     most = service.settings.max_candidates
     read = read_query
-    if len(body) <= _SMALL_BYTES:
+    if len(body) <= SMALL_BYTES:
         query = quick_query(body, most)
         watch.lap("parse")
         if query is not None:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import logging
 import re
-import sys
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -14,9 +13,7 @@ import orjson
 import pytest
 import structlog
 import yaml
-from typer.main import get_command
 
-import fulcrum
 from model.fusion import load_fusion, version
 
 TOKEN = "a-token"
@@ -34,26 +31,15 @@ def site(serve, tmp_path_factory):
     structlog.configure(**said)
 
 
-@pytest.fixture(scope="module")
-def app():
-    """The command line, built once: that takes longer than most commands."""
-    return get_command(fulcrum.app)
-
-
 @pytest.fixture
-def run(site, app, monkeypatch, capsys, tmp_path):
+def run(site, called, monkeypatch, tmp_path):
     """Run a command in an empty folder, as admin: exit status, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FULCRUM_TOKEN", TOKEN)
-    monkeypatch.setattr(fulcrum, "app", app)
 
     def call(name, *words, url=None):
-        where = ("--url", url or str(site.http.base_url))
-        monkeypatch.setattr(sys, "argv", ["fulcrum", "fusion", name, *map(str, words), *where])
-        with pytest.raises(SystemExit) as stopped:
-            fulcrum.main()
-        out, err = capsys.readouterr()
-        return SimpleNamespace(status=stopped.value.code or 0, out=out, err=err)
+        status, out, err = called("fusion", name, *words, "--url", url or site.http.base_url)
+        return SimpleNamespace(status=status, out=out, err=err)
 
     return call
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import sys
 from types import SimpleNamespace
 
 import orjson
 import pytest
 import structlog
 
-import fulcrum
 from model.errors import FulcrumError
 from model.fusion import canonical_json, parse_fusion, version
 from service.commands.revision_text import evidence_lines
@@ -43,7 +41,7 @@ def out(tmp_path_factory):
 
 
 @pytest.fixture
-def run(serve, monkeypatch, capsys, tmp_path):
+def run(serve, called, monkeypatch, tmp_path):
     """Run a command against a service that ranks as the log's did: exit status, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FULCRUM_TOKEN", TOKEN)
@@ -51,15 +49,7 @@ def run(serve, monkeypatch, capsys, tmp_path):
     said = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with serve(LOGGED, control=tmp_path / "control.sqlite", admin_token=TOKEN) as served:
-
-        def call(name, *words):
-            where = ("--url", str(served.http.base_url))
-            monkeypatch.setattr(sys, "argv", ["fulcrum", "fusion", name, *map(str, words), *where])
-            with pytest.raises(SystemExit) as stopped:
-                fulcrum.main()
-            return (stopped.value.code or 0, *capsys.readouterr())
-
-        yield call
+        yield lambda *words: called("fusion", *words, "--url", served.http.base_url)
     structlog.configure(**said)
 
 

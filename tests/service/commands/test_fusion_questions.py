@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from types import SimpleNamespace
 
 import orjson
 import pytest
-from typer.main import get_command
 
-import fulcrum
 from model.client.control import RefusedError
 
 CONFIG = {"schema_version": 1, "scenes": {"default": {"tasks": {"vtr": {"weight": 1.0}}}}}
@@ -22,12 +19,6 @@ SCHEDULE = {
     "why": "a\x1b[2Jcampaign",
 }
 SCHEDULED = "revision 30 at 2030-03-17 17:46 UTC, by ben, if 29 is active then: a\\u001b[2Jcampaign"
-
-
-@pytest.fixture(scope="module")
-def app():
-    """The command line, built once."""
-    return get_command(fulcrum.app)
 
 
 @pytest.fixture
@@ -59,19 +50,15 @@ def service(monkeypatch):
 
 
 @pytest.fixture
-def run(service, app, monkeypatch, capsys):
+def run(service, called, monkeypatch):
     """Run a command on a terminal where a person says yes: exit status, stdout, stderr, questions."""
-    monkeypatch.setattr(fulcrum, "app", app)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
 
     def call(*words):
         asked = []
         monkeypatch.setattr("typer.confirm", lambda question, err: asked.append(question) or True)
-        monkeypatch.setattr(sys, "argv", ["fulcrum", "fusion", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            fulcrum.main()
-        out, err = capsys.readouterr()
-        return SimpleNamespace(status=stopped.value.code or 0, out=out, err=err, asked=asked)
+        status, out, err = called("fusion", *words)
+        return SimpleNamespace(status=status, out=out, err=err, asked=asked)
 
     return call
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from types import SimpleNamespace
-
 import numpy as np
 import orjson
 import pytest
 
-import fulcrum
 from model.fusion import canonical_json
-from tests.support.world_logs import TASKS, WorldRequests, by_truth
+from tests.support.world_logs import WorldRequests, by_truth
 from tests.support.written_logs import write_joined
 from tests.training.tuning.test_estimating import OTHER, SUM
 from tests.training.tuning.test_exposure import CONFIG, exploring
-from training.recipe import load_recipe
 from training.simulation import World, WorldConfig
 from training.tuning.estimating import difference
 
@@ -30,29 +25,15 @@ def out(tmp_path_factory):
 
 
 @pytest.fixture
-def estimate(out, monkeypatch, capsys, tmp_path):
+def estimate(out, demo_bundle, called, monkeypatch, tmp_path):
     """Run the command on that log with configs: exit status, stdout, stderr."""
-    bundle = SimpleNamespace(
-        schema=load_recipe("demo").data_schema,
-        version="sha256:bundle",
-        task_names=list(TASKS),
-        path=tmp_path / "bundle",
-    )
-    monkeypatch.setattr("model.bundle.load_bundle", lambda path: bundle)
     monkeypatch.setitem(difference.__kwdefaults__, "draws", 12)
     monkeypatch.chdir(tmp_path)
     configs = {"other": OTHER, "sum": CONFIG.model_copy(update={"scenes": {"default": SUM}})}
     for name, config in configs.items():
         (tmp_path / f"{name}.yaml").write_bytes(canonical_json(config))
 
-    def call(*words):
-        words = ("estimate", *words, "--log", str(out), "--bundle", "bundle")
-        monkeypatch.setattr(sys, "argv", ["fulcrum", *words])
-        with pytest.raises(SystemExit) as stopped:
-            fulcrum.main()
-        return (stopped.value.code or 0, *capsys.readouterr())
-
-    return call
+    return lambda *words: called("estimate", *words, "--log", out, "--bundle", "bundle")
 
 
 def test_an_estimate_is_a_fraction_with_its_interval(estimate):

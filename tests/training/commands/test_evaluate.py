@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 
 import orjson
 import pytest
-
-import fulcrum
 
 FUSION = """
 schema_version: 1
@@ -16,19 +14,12 @@ scenes: {default: {tasks: {vtr: {weight: 1.0}, shr: {weight: 0.2}}, video_len: {
 
 
 @pytest.fixture
-def evaluate(monkeypatch, capsys, tmp_path, trained):
+def evaluate(called, monkeypatch, tmp_path, trained):
     """Run the command on the trained bundle in an empty folder: exit status, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fusion.yaml").write_text(FUSION)
 
-    def call(*words):
-        command = ["fulcrum", "evaluate", trained.bundle, "--data", trained.data, *words]
-        monkeypatch.setattr(sys, "argv", [str(word) for word in command])
-        with pytest.raises(SystemExit) as stopped:
-            fulcrum.main()
-        return (stopped.value.code or 0, *capsys.readouterr())
-
-    return call
+    return partial(called, "evaluate", trained.bundle, "--data", trained.data)
 
 
 def test_the_short_answer_is_one_table(evaluate):

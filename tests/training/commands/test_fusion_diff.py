@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-import sys
+from functools import partial
 
 import orjson
 import pytest
 
-import fulcrum
 from model.fusion import canonical_json, parse_fusion, version
 from tests.support.event_log import START_MS, make_log, write_events, write_exposures, write_folder
 from tests.support.learned_networks import Graph
@@ -45,19 +44,13 @@ def out(tmp_path_factory):
 
 
 @pytest.fixture
-def diff(monkeypatch, capsys, tmp_path):
+def diff(called, monkeypatch, tmp_path):
     """Run the command in a folder with configs: exit status, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     for name, text in {"other": OTHER, "sum": SUM}.items():
         (tmp_path / f"{name}.yaml").write_text(f"schema_version: 1\n{text}")
 
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["fulcrum", "fusion", "diff", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            fulcrum.main()
-        return (stopped.value.code or 0, *capsys.readouterr())
-
-    return call
+    return partial(called, "fusion", "diff")
 
 
 def test_the_text_fits_80_columns(diff, out, monkeypatch):

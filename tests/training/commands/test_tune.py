@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
-from types import SimpleNamespace
 
 import numpy as np
 import orjson
 import pytest
 
-import fulcrum
 from model.fusion import load_fusion, version
 from tests.support.world_logs import TASKS, WorldRequests, by_truth
 from tests.support.written_logs import write_joined
 from tests.training.tuning.test_exposure import CONFIG, exploring
-from training.recipe import load_recipe
 from training.simulation import World, WorldConfig
 
 SHORT = ("--method", "least_squares", "--examination", "0.95")
@@ -32,25 +28,11 @@ def out(tmp_path_factory):
 
 
 @pytest.fixture
-def tune(out, monkeypatch, capsys, tmp_path):
+def tune(out, demo_bundle, called, monkeypatch, tmp_path):
     """Run the command on that log: exit status, stdout, stderr."""
-    bundle = SimpleNamespace(
-        schema=load_recipe("demo").data_schema,
-        version="sha256:bundle",
-        task_names=list(TASKS),
-        path=tmp_path / "bundle",
-    )
-    monkeypatch.setattr("model.bundle.load_bundle", lambda path: bundle)
     monkeypatch.chdir(tmp_path)
 
-    def call(*words):
-        words = ("tune", "bundle", "--log", str(out), "--out", "new/fusion.yaml", *words)
-        monkeypatch.setattr(sys, "argv", ["fulcrum", *words])
-        with pytest.raises(SystemExit) as stopped:
-            fulcrum.main()
-        return (stopped.value.code or 0, *capsys.readouterr())
-
-    return call
+    return lambda *words: called("tune", "bundle", "--log", out, "--out", "new/fusion.yaml", *words)
 
 
 def test_a_better_config_is_written_with_its_forecast_and_its_page(tune, tmp_path):

@@ -10,7 +10,6 @@ import orjson
 import polars as pl
 import pytest
 
-import fulcrum
 from model.errors import FulcrumError
 from training.datasets import read_source
 from training.datasets.alibaba import ALI_CCP, ALIEXPRESS
@@ -132,17 +131,13 @@ def test_the_raw_form_of_ali_ccp_is_named_and_the_option_of_another_reader_too(t
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def command(called, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Run a command that is expected to succeed: its standard output."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str | Path) -> str:
-        monkeypatch.setattr("sys.argv", ["fulcrum", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            fulcrum.main()
-        out, err = capsys.readouterr()
-        assert not stopped.value.code, err
+        status, out, err = called(*words)
+        assert not status, err
         return out
 
     return run

@@ -7,7 +7,6 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-import fulcrum
 from model.bundle import load_bundle
 from model.errors import FulcrumError
 from training.metrics.comparison import Difference
@@ -137,21 +136,9 @@ def test_a_bundle_that_reads_other_rows_is_no_yardstick(trained, tmp_path):
         )
 
 
-def test_the_command_line_says_one_line_and_fails(trained, tmp_path, monkeypatch, capsys):
+def test_the_command_line_says_one_line_and_fails(trained, tmp_path, called):
     flags = [word for setting in BAD for word in ("--set", setting)]
-    words = [
-        "--recipe",
-        trained.recipe,
-        "--data",
-        trained.data,
-        "--out",
-        tmp_path / "bundle",
-        "--run",
-        tmp_path / "run",
-    ]
-    words = [*words, "--gate", trained.bundle]
-    monkeypatch.setattr("sys.argv", ["fulcrum", "train", *map(str, words), *flags])
-    with pytest.raises(SystemExit) as ended:
-        fulcrum.main()
-    assert ended.value.code == 1
-    assert "No bundle was written; the weights are in" in capsys.readouterr().err
+    words = ["--recipe", trained.recipe, "--data", trained.data, "--gate", trained.bundle]
+    status, _, err = called("train", *words, "--out", tmp_path / "bundle", "--run", tmp_path / "run", *flags)
+    assert status == 1
+    assert "No bundle was written; the weights are in" in err

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from model.files import replace_file
 from training.report.findings.findings import DASH
+from training.report.page.templates import template
 from training.report.page.whiskers import Whiskers, signed, whiskers
 
 
@@ -23,18 +22,9 @@ def write_diff_page(found: Mapping[str, Any], path: Path) -> None:
 
 def render(found: Mapping[str, Any]) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=PackageLoader("training.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(share=_share, signed=signed, figure=_figure, decimal=_decimal)
     most = max((max(one["before"], one["after"]) for one in found["lengths"]), default=1.0)
-    return environment.get_template("diff.html.j2").render(
-        found=found, picture=picture(found), most=most or 1.0
-    )
+    page = template("diff", share=_share, signed=signed, figure=_figure, decimal=_decimal)
+    return page.render(found=found, picture=picture(found), most=most or 1.0)
 
 
 def picture(found: Mapping[str, Any]) -> Whiskers:

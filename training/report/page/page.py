@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from model.files import replace_file
 from training.report.findings.findings import DASH, seesaw, signed
+from training.report.page.templates import template
 from training.report.pictures.gains import gain_picture
 from training.report.pictures.picture import Grid, interval_text, metric_name
 from training.report.pictures.seesaw import seesaw_pictures
@@ -29,18 +29,11 @@ def write_page(report: Mapping[str, Any], path: Path) -> None:
 
 def render(report: Mapping[str, Any]) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=PackageLoader("training.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["drawing"] = Markup  # ours, of matplotlib, whose texts are escaped
+    page = template("report", drawing=Markup)  # ours, of matplotlib, whose texts are escaped
     gains = [
         picture for key in ("gains", "against_own") if (picture := gain_picture(report, key)) is not None
     ]
-    return environment.get_template("report.html.j2").render(
+    return page.render(
         report=report,
         task_list=", ".join(f"{task['name']} ({metric_name(task)})" for task in report["tasks"]),
         gains=gains,

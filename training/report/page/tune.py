@@ -12,12 +12,12 @@ from typing import Any
 
 import orjson
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from model.files import replace_file
 from training.report.findings.findings import DASH
 from training.report.page.charts import Chart, Series, chart, ticks
 from training.report.page.diff import write_diff_page
+from training.report.page.templates import template
 from training.report.page.whiskers import signed, tick, whiskers
 
 PAGE, DIFF, FIGURES = "index.html", "diff.html", "tune.json"
@@ -39,14 +39,7 @@ def write_tune_page(said: Mapping[str, Any], diff: Mapping[str, Any], folder: Pa
 
 def render(said: Mapping[str, Any], diff: Mapping[str, Any]) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=PackageLoader("training.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(signed=signed, share=_share, decimal=_decimal)
+    page = template("tune", signed=signed, share=_share, decimal=_decimal)
     of = said["details"]
     candidates = [
         (f"{one['method']}, {one['formula']}", one["gain"], one["interval"]) for one in said["candidates"]
@@ -55,7 +48,7 @@ def render(said: Mapping[str, Any], diff: Mapping[str, Any]) -> str:
     segments = [
         (f"{one['feature']} {one['value']}", one["difference"], one["interval"]) for one in of["segments"]
     ]
-    return environment.get_template("tune.html.j2").render(
+    return page.render(
         said=said,
         of=of,
         diff=diff,
