@@ -16,6 +16,9 @@ READY := $(VENV)/.ready
 
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
+# Whatever the shell says: else each process that a test starts compiles all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help setup demo test test-fast check format bench faults serve clean
 
 help:  ## this list

@@ -153,13 +153,13 @@ def test_the_installed_program_fails_without_a_traceback(tmp_path):
     """The real process, once: exit status, an empty stdout and one line."""
     program = Path(fulcrum.__file__)
     done = subprocess.run(
-        [sys.executable, program, "evaluate", "absent"],
+        [sys.executable, program, "fusion", "validate", "absent"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=300,
     )
-    refused((done.returncode, done.stdout, done.stderr), "absent is not a bundle")
+    refused((done.returncode, done.stdout, done.stderr), "absent: fusion config: ")
 
 
 def test_schema_check_prints_counts_rates_and_warnings(run, trained):
@@ -218,7 +218,7 @@ def test_publish_says_how_many_rows_lie_where(run, trained):
     assert "published 41 users and 60 items to store" in out
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("graphs_from_stock")
 def test_train_prints_the_bundle_and_its_version(run, trained, tmp_path):
     code, out, err = run(
         "train",

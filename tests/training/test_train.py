@@ -137,6 +137,7 @@ def test_data_that_nothing_can_be_learned_from_is_refused_and_nothing_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("graphs_from_stock")
 def test_a_task_that_validation_cannot_judge_is_warned_of(trained, tmp_path):
     heard = []
     recipe = load_recipe(trained.recipe, ["tasks.shr.where='time < 960'", "training.epochs=1"])
@@ -216,6 +217,7 @@ def test_lists_shared_tables_and_the_past_learn_what_only_they_tell(document, sa
     assert bundle.manifest.metrics["vtr"]["auc"] > 0.9
 
 
+@pytest.mark.usefixtures("graphs_from_stock")
 def test_an_observer_hears_the_stations_in_their_order(trained, tmp_path):
     heard = []
     plan = TrainingPlan(load_recipe(trained.recipe), tmp_path / "bundle", trained.data, tmp_path / "run")

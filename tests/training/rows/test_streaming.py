@@ -119,7 +119,7 @@ def test_numbers_are_standardised_by_a_sample_once_there_are_many_rows(
         assert ours["std"] == pytest.approx(theirs["std"], rel=0.2)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("graphs_from_stock")
 def test_a_streamed_training_learns_what_one_in_memory_learns(recipe, parquet, tmp_path):
     made = train_bundle(TrainingPlan(recipe(STREAM), tmp_path / "bundle", parquet, tmp_path / "run"))
     metrics = load_bundle(tmp_path / "bundle").manifest.metrics

@@ -14,6 +14,8 @@ from training.recipe import load_recipe
 from training.runs.regression_gate import RegressionGate
 from training.train import TrainingPlan, train_bundle
 
+pytestmark = pytest.mark.usefixtures("graphs_from_stock")
+
 NAN = float("nan")
 BAD = ["training.epochs=1", "training.learning_rate=1e-6"]
 

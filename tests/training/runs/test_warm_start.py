@@ -116,6 +116,7 @@ def test_new_features_start_neutral_wherever_they_stand_and_the_order_is_free(tr
     )
 
 
+@pytest.mark.usefixtures("graphs_from_stock")
 def test_attention_goes_on_as_it_was(recipe, document, trained, tmp_path):
     document["data"]["histories"] = [{"name": "seen", "by": "user_id", "of": "video_id", "last": 5}]
     document["features"].append(
@@ -192,6 +193,7 @@ def test_a_bundle_without_weights_is_refused(trained, tmp_path):
         open_bundle(bundle, recipe.data_schema, recipe.network)
 
 
+@pytest.mark.usefixtures("graphs_from_stock")
 def test_a_day_later_the_training_goes_on_from_the_bundle(trained, tmp_path):
     """One epoch from yesterday's weights is ahead of one epoch from none, and repeats to the bit."""
     late = "data.split={train: 'time >= 700 and time < 960', validation: 'time >= 960'}"

@@ -92,6 +92,7 @@ def test_a_value_of_the_recipe_lies_in_the_space_however_it_is_spelt(trained, tm
     assert events == []
 
 
+@pytest.mark.usefixtures("graphs_from_stock")
 def test_a_trial_gives_what_training_gives(trained, tmp_path):
     one = search(Search(trained.recipe, space(seeds=[3])), trained.data, tmp_path / "s", 1)[0]
     recipe = load_recipe(trained.recipe, ["training.epochs=1"])

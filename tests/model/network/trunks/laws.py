@@ -1,11 +1,8 @@
 """What holds of every trunk: checks that each network's tests ask for by one call."""
 
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -55,35 +52,3 @@ def a_row_alone_gives_what_it_gives_in_a_batch(trunk: Trunk, inputs: int) -> Non
     together = torch.cat(trunk(x), dim=1)
     alone = torch.cat([torch.cat(trunk(row), dim=1) for row in x.split(1)])
     torch.testing.assert_close(alone, together, rtol=1e-12, atol=1e-12)
-
-
-def exported_it_gives_the_same(trunk: Trunk, inputs: int, folder: Path) -> None:
-    """As `training.export.export` exports: for any number of rows, to 1e-5."""
-    trunk = trunk.float().eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            _Joined(trunk),
-            (torch.randn(3, inputs),),
-            str(folder / "trunk.onnx"),
-            dynamo=True,
-            opset_version=20,
-            input_names=["x"],
-            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-            verbose=False,
-        )
-    session = onnxruntime.InferenceSession(folder / "trunk.onnx", providers=["CPUExecutionProvider"])
-    for rows in (1, 7, 500):
-        x = torch.randn(rows, inputs)
-        (found,) = session.run(None, {"x": x.numpy()})
-        with torch.inference_mode():
-            np.testing.assert_allclose(found, torch.cat(trunk(x), dim=1).numpy(), atol=1e-5)
-
-
-class _Joined(nn.Module):
-    def __init__(self, trunk: Trunk) -> None:
-        super().__init__()
-        self.trunk = trunk
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(self.trunk(x), dim=1)

@@ -2,7 +2,6 @@
 
 import math
 import random
-from pathlib import Path
 
 import pytest
 import torch
@@ -175,12 +174,6 @@ def test_it_finds_the_conditional_rate_and_the_entrys() -> None:
     served = predictions(tasks, outputs)[0].tolist()
     assert served == pytest.approx([1 / 3, 0.5], abs=1e-2)
     assert torch.sigmoid(outputs[0, 2]).item() == pytest.approx(3 / 4, abs=1e-2)
-
-
-@pytest.mark.slow
-def test_exported_it_gives_the_same(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    laws.exported_it_gives_the_same(esmm(), 10, tmp_path)
 
 
 def test_entries_stand_behind_the_tasks_and_are_not_served() -> None:

@@ -1,7 +1,6 @@
 """ML-MMoE against a second one that reads its description literally, one row at a time."""
 
 import random
-from pathlib import Path
 
 import pytest
 import torch
@@ -60,13 +59,6 @@ def test_every_parameter_receives_a_gradient(levels: int) -> None:
 @pytest.mark.parametrize("levels", [1, 3])
 def test_a_row_alone_gives_what_it_gives_in_a_batch(levels: int) -> None:
     laws.a_row_alone_gives_what_it_gives_in_a_batch(*random_ml_mmoe(1, levels))
-
-
-@pytest.mark.slow
-def test_exported_it_gives_the_same(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    config = MLMMoEConfig(experts=3, expert=(16, 8), tower=(8,))
-    laws.exported_it_gives_the_same(MLMMoE(config, fields=(4, 6), tasks=heads("a", "b")), 10, tmp_path)
 
 
 def test_with_one_level_it_is_mmoe() -> None:

@@ -1,7 +1,6 @@
 """MMoE against a second one that reads the paper's section 4.2 literally, one row at a time."""
 
 import random
-from pathlib import Path
 
 import pytest
 import torch
@@ -44,12 +43,6 @@ def test_it_equals_the_paper_read_literally(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_experts_side_by_side_learn_what_they_learn_one_by_one(seed: int) -> None:
     laws.learns_in_training_what_it_learns_in_evaluation(*random_mmoe(seed))
-
-
-@pytest.mark.slow
-def test_exported_it_gives_the_same(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    laws.exported_it_gives_the_same(MMoE(SMALL, fields=(4, 6), tasks=heads("a", "b")), 10, tmp_path)
 
 
 def test_a_task_weighs_every_expert_by_a_gate_of_its_own() -> None:

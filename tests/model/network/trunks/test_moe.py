@@ -1,7 +1,6 @@
 """MoE against a second one that reads the mixture literally, one row at a time."""
 
 import random
-from pathlib import Path
 
 import pytest
 import torch
@@ -45,12 +44,6 @@ def test_it_equals_a_mixture_read_literally(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_experts_side_by_side_learn_what_they_learn_one_by_one(seed: int) -> None:
     laws.learns_in_training_what_it_learns_in_evaluation(*random_moe(seed))
-
-
-@pytest.mark.slow
-def test_exported_it_gives_the_same(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    laws.exported_it_gives_the_same(MoE(SMALL, fields=(4, 6), tasks=heads("a", "b")), 10, tmp_path)
 
 
 def test_one_gate_weighs_every_expert_for_all_tasks() -> None:

@@ -2,7 +2,6 @@
 
 import math
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,12 +86,6 @@ def test_it_equals_its_equations_read_literally(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_it_learns_in_training_what_it_learns_in_evaluation(seed: int) -> None:
     laws.learns_in_training_what_it_learns_in_evaluation(*random_mran(seed))
-
-
-@pytest.mark.slow
-def test_exported_it_gives_the_same(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    laws.exported_it_gives_the_same(MRAN(SMALL, fields=(1, 4, 5), tasks=heads("a", "b")), 10, tmp_path)
 
 
 def test_a_feature_with_weights_of_zero_moves_nothing_and_learns() -> None:
