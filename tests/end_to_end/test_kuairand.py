@@ -34,6 +34,13 @@ def home(fulcrum: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_labels_and_masks_are_those_of_the_data_set() -> None:
     schema = load_recipe("kuairand").data_schema
+    # What the features look back at takes ten times as long, and labels do not.
+    schema = schema.model_copy(
+        update={
+            "features": [spec for spec in schema.features if spec.name in ("user_id", "video_id")],
+            "data": schema.data.model_copy(update={"priors": []}),
+        }
+    )
     log = prepare_log(schema, read_source(schema, KUAIRAND))
     labels, masks = log.labels[log.validation], log.masks[log.validation]
     vtr, vcr, shr, cmr = (schema.task_names.index(name) for name in ("vtr", "vcr", "shr", "cmr"))
