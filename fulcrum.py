@@ -20,6 +20,7 @@ from training.commands import (
     estimate,
     evaluate,
     events,
+    experiment,
     fusion_diff,
     fusion_propose,
     publish,
@@ -47,6 +48,7 @@ fusion.app.command("diff")(fusion_diff.diff)
 fusion.for_a_service("propose")(fusion_propose.propose)
 app.add_typer(schema.app, name="schema")
 app.add_typer(fusion.app, name="fusion")
+app.add_typer(experiment.app, name="experiment")
 app.add_typer(events.app, name="events")
 for command in (
     train.train,

@@ -46,8 +46,9 @@ class SignedIn(Control):
         except UnreachableError as error:
             if call.body is None or isinstance(error.__cause__, httpx.ConnectError):
                 raise
+            of = "experiment" if call.path.startswith(("/v1/experiments", "/v1/layers")) else "fusion"
             raise UnreachableError(
-                f"{error} It may have been done: see `fulcrum fusion list` before you try again"
+                f"{error} It may have been done: see `fulcrum {of} list` before you try again"
             ) from None
 
 

@@ -12,7 +12,8 @@ Compose = dict[str, Any]
 
 
 def test_there_is_a_service_for_each_part(compose: Compose) -> None:
-    assert set(compose["services"]) == {"redis", "bundle", "service", "console", "prometheus", "grafana"}
+    ours = {"bundle", "service", "watch", "console"}
+    assert set(compose["services"]) == {"redis", "prometheus", "grafana", *ours}
 
 
 def test_nothing_runs_with_more_rights_than_it_needs(compose: Compose) -> None:
@@ -75,6 +76,9 @@ def test_what_must_outlive_a_container_lies_in_a_volume(compose: Compose) -> Non
         ("service", "models", "/models"),
         ("bundle", "events", "/events"),
         ("service", "events", "/events"),
+        ("watch", "models", "/models"),
+        ("watch", "events", "/events"),
+        ("watch", "watch", "/watch"),
         ("prometheus", "prometheus", "/prometheus"),
         ("grafana", "grafana", "/var/lib/grafana"),
     }

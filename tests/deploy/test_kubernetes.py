@@ -87,7 +87,7 @@ def test_every_file_is_applied(folder: Path, kustomization: Document) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", [".", "redis"])
+@pytest.mark.parametrize("part", [".", "redis", "watch"])
 def test_kustomize_builds_it(folder: Path, part: str) -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("no kubectl here")
