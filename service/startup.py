@@ -191,6 +191,7 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
         records,
         settings.events_salt.get_secret_value(),
         None if recorder is None else recorder.offer,
+        metrics.arms.failed,
     )
     preview = None
     if revisions is not None and recorder is not None:

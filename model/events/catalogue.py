@@ -18,6 +18,7 @@ ROW_COLUMNS = (
     "item_id",
     "position",
     "user_id",
+    "session_id",
     "unit_hash",
     "scene",
     "time_ms",

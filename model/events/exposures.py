@@ -71,7 +71,7 @@ class Exposure:
     Attributes:
         exposure_id: the answer's; feedback names it.
         request_id: the caller's, if it gave one.
-        time_ms: when it was answered, by the service's clock, milliseconds since 1970.
+        time_ms: when the answer was begun, by the service's clock, milliseconds since 1970.
         user: the id, or its keyed hash.
         unit_hash: 64 bits of salt, layer and unit.
         scene: that was applied.
@@ -87,6 +87,7 @@ class Exposure:
         items: ids in the order of the answer [K].
         item_len_s: seconds, float64 [K]; NaN where unknown.
         candidates: all of them, on a share of requests.
+        session: its id, or its keyed hash; None where the request named none.
     """
 
     exposure_id: str
@@ -107,6 +108,7 @@ class Exposure:
     items: Sequence[str]
     item_len_s: npt.NDArray[np.float64]
     candidates: Candidates | None
+    session: str | None = None
 
 
 def unit_hash(salt: str, layer: str, unit: str) -> int:
@@ -125,6 +127,7 @@ def layout(tasks: Sequence[str], precision: Precision = "float32") -> pa.Schema:
         ("request_id", text),
         ("time_ms", pa.int64()),
         ("user_id", text),
+        ("session_id", text),
         ("unit_hash", pa.uint64()),
         ("scene", text),
         ("context", text),
@@ -162,6 +165,7 @@ def batch(exposures: Sequence[Exposure], schema: pa.Schema) -> pa.RecordBatch:
         "request_id": [one.request_id for one in exposures],
         "time_ms": [one.time_ms for one in exposures],
         "user_id": [one.user for one in exposures],
+        "session_id": [one.session for one in exposures],
         "unit_hash": [one.unit_hash for one in exposures],
         "scene": [one.scene for one in exposures],
         "context": [orjson.dumps(one.context).decode() for one in exposures],

@@ -38,11 +38,13 @@ _PLAIN = (
     "items",
 )
 """Keys whose values are JSON already."""
+_LATER = ("session",)
+"""Such keys that messages of older services lack."""
 
 
 def exposure_message(exposure: Exposure) -> bytes:
     """An exposure as JSON: its attributes by name; null where a length or a prediction is missing."""
-    document = {name: getattr(exposure, name) for name in _PLAIN}
+    document = {name: getattr(exposure, name) for name in (*_PLAIN, *_LATER)}
     document["item_len_s"] = np.ascontiguousarray(exposure.item_len_s)
     document["candidates"] = None if exposure.candidates is None else _candidates(exposure.candidates)
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -57,10 +59,11 @@ def read_exposure(message: bytes) -> Exposure:
     try:
         document = orjson.loads(message)
         plain = {name: document[name] for name in _PLAIN}
+        plain |= {name: document.get(name) for name in _LATER}
         found = document["candidates"]
         candidates = None if found is None else _read_candidates(found)
         exposure = Exposure(**plain, item_len_s=_numbers(document["item_len_s"]), candidates=candidates)
-        texts = (exposure.exposure_id, exposure.user, exposure.scene, *exposure.items)
+        texts = (exposure.exposure_id, exposure.user, exposure.session or "", exposure.scene, *exposure.items)
         if not (isinstance(exposure.time_ms, int) and all(isinstance(text, str) for text in texts)):
             raise ValueError("expected texts and a whole number of milliseconds")
     except (KeyError, TypeError, ValueError) as error:

@@ -32,7 +32,8 @@ class FusionName(Strict):
         description="Its segment whose weights were applied; null for the scene's own."
     )
     experiments: list[str] = Field(
-        description="`explore/SCENE` where the weights were drawn from its noise law."
+        description="Labels of the request's arms, `layer/experiment:arm` or `layer/holdout`, a tester's "
+        "with `@override`; and `explore/SCENE` where the weights were drawn from its noise law."
     )
 
 
@@ -174,6 +175,12 @@ class Readiness(Strict):
         description="Whether the answering worker follows the control store: followed, off, or `failing: ` "
         "and why; it ranks by the revision that it has."
     )
+    arm_bundles: dict[str, int] = Field(
+        description="By version: ready workers that hold it beside, for arms of experiments."
+    )
+    waiting: dict[str, str] = Field(
+        description="By experiment: why some worker cannot serve it, and keeps all of it out."
+    )
     events: str = Field(
         description="Whether the answering worker writes what was shown: written, off, or `failing: ` and "
         "why; it ranks all the same."
@@ -192,6 +199,11 @@ class ModelReport(Strict):
     tasks: list[str]
     metrics: dict[str, Any] = Field(description="Validation metrics, from the manifest.")
     workers: int = Field(description="Workers that serve it now.")
+    arm_workers: int = Field(description="Workers that hold it beside, for arms of experiments.")
+    arm_bytes: int = Field(
+        description="Bytes by which a worker grew while it loaded it for them, the largest such number; "
+        "pages that workers share count in each."
+    )
 
 
 class ModelsReport(Strict):

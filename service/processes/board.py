@@ -16,7 +16,7 @@ import zlib
 _PAGE = 4096
 _REPORT_BYTES = 512 << 10
 _FUSION_BYTES = 2 * ((1 << 20) + _PAGE)
-_COUNTS_BYTES = 1 << 20
+_COUNTS_BYTES = 4 << 20
 _PLACE_BYTES = _PAGE + _REPORT_BYTES + _FUSION_BYTES + _COUNTS_BYTES
 _HEADER = struct.Struct("<II")
 _NUMBER = struct.Struct("<d")

@@ -53,6 +53,7 @@ class Answered:
         snapshot: what answered.
         exposure_id: the answer's.
         law: that scored it.
+        arms: labels of its arms in experiments.
         degraded: what went wrong.
         items: ids in the order of the answer [K].
         best: places of those with a score among the candidates, in the same order.
@@ -67,6 +68,7 @@ class Answered:
     snapshot: Snapshot
     exposure_id: str
     law: Law
+    arms: Sequence[str]
     degraded: Sequence[str]
     items: Sequence[str]
     best: npt.NDArray[np.int64]
@@ -82,7 +84,7 @@ class Exposures:
 
     Args:
         sampling: which hold all candidates.
-        user_key: under which users are hashed; None keeps their ids.
+        user_key: under which users and sessions are hashed; None keeps their ids.
     """
 
     def __init__(self, sampling: Sampling, user_key: str | None = None) -> None:
@@ -103,7 +105,8 @@ class Exposures:
             exposure_id=answered.exposure_id,
             request_id=query.request_id,
             time_ms=time_ms_of(answered.exposure_id),
-            user=pseudonym(query.user_id, self._user_key) if self._user_key else query.user_id,
+            user=self._kept(query.user_id),
+            session=None if query.session_id is None else self._kept(query.session_id),
             unit_hash=law.unit_hash,
             scene=law.name,
             context=_context(query, None if events is None else events.context, snapshot.fusion.conditions),
@@ -111,7 +114,7 @@ class Exposures:
             variant=snapshot.active.engine.variant,
             fusion_version=snapshot.fusion.version,
             revision=snapshot.fusion.revision,
-            arms=(),
+            arms=answered.arms,
             weights={**weights, VIDEO_LEN: law.scene.video_len.weight},
             explored=law.explored,
             degraded=answered.degraded,
@@ -120,6 +123,9 @@ class Exposures:
             candidates=_candidates(answered, with_rows) if with_candidates else None,
         )
         return Shown(exposure, self._origin(snapshot))
+
+    def _kept(self, name: str) -> str:
+        return pseudonym(name, self._user_key) if self._user_key else name
 
     def _origin(self, snapshot: Snapshot) -> Origin:
         last = self._last

@@ -1,6 +1,7 @@
 """Ranker: the life of a request, top to bottom. Knows no HTTP; read this first.
 
-    admission -> snapshot -> stored features -> the request's own -> network -> fusion -> the best k -> answer
+    admission -> snapshot, by its arms -> stored features -> the request's own -> network -> fusion
+    -> the best k -> answer
 
 Everything of one request is computed from one bundle and one fusion config, taken at its beginning, and each
 candidate's numbers from the user, the context and itself alone. A request's time is a budget: the store may
@@ -13,7 +14,7 @@ Shapes: N candidates, S of them scored, k in the answer.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -30,8 +31,8 @@ from service.control.snapshot import Snapshot, Snapshots
 from service.features.store import LookUp
 from service.inference.engine import CHUNK
 from service.ranking.admission import Admission, Ticket
+from service.ranking.assigning import Assigned, assigned
 from service.ranking.execution import Execution
-from service.ranking.exposure_id import new_exposure_id
 from service.ranking.exposures import Answered, Exposures
 from service.ranking.fusing import Ordered, fuse, law_of
 from service.ranking.items import add_terms, scored_items, unscored_items
@@ -67,6 +68,7 @@ class Ranking:
         default_features: candidates scored without stored features of the user or of themselves.
         cache_hits: candidates whose features this process remembered.
         cache_misses: candidates for which it had to ask a store beyond it.
+        arms: labels of the request's arms in experiments.
         shown: its record, where records are kept.
     """
 
@@ -79,6 +81,7 @@ class Ranking:
     default_features: int
     cache_hits: int
     cache_misses: int
+    arms: Sequence[str] = ()
     shown: Shown | None = None
 
 
@@ -91,7 +94,9 @@ class Ranker:
         admission: says which requests are taken on.
         exposures: makes records of answers; None where nobody keeps them.
         salt: of the hash of units that explored weights depend on.
-        on_predicted: called with the predictions of each answer; None where nobody wants them.
+        on_predicted: called with the predictions of each answer by the active bundle; None where nobody wants
+            them.
+        on_failed: called with the arms of a request that gets no answer.
     """
 
     def __init__(
@@ -102,6 +107,7 @@ class Ranker:
         exposures: Exposures | None = None,
         salt: str = "",
         on_predicted: OnPredicted | None = None,
+        on_failed: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
         self._control = control
         self._execution = execution
@@ -109,6 +115,7 @@ class Ranker:
         self._exposures = exposures
         self._salt = salt
         self._on_predicted = on_predicted
+        self._on_failed = on_failed
 
     async def rank(self, query: Query, watch: Stopwatch) -> Ranking:
         """Answer one query.
@@ -119,11 +126,15 @@ class Ranker:
         """
         budget = _Budget(watch, query.timeout_ms)
         with self._admission.admit(len(query.ids), budget.left_s) as ticket:
-            snapshot = self._control.snapshot()
-            looked_up = await _look_up(query, snapshot, budget)
-            watch.lap("features")
-            steps = self._compute(query, snapshot, looked_up, budget, ticket)
-            ranking, busy_s = await self._execution.run(steps, budget.deadline)
+            given = assigned(query, self._control.snapshot())
+            try:
+                looked_up = await _look_up(query, given.snapshot, budget)
+                watch.lap("features")
+                steps = self._compute(query, given, looked_up, budget, ticket)
+                ranking, busy_s = await self._execution.run(steps, budget.deadline)
+            except Exception:
+                self._on_failed(given.arms)
+                raise
         self._admission.cost.learn(ticket.rows_done, ticket.network_s, busy_s - ticket.network_s)
         return ranking
 
@@ -145,17 +156,16 @@ class Ranker:
         return _without_inputs(query, snapshot, features, scored)
 
     def _compute(
-        self, query: Query, snapshot: Snapshot, stored: LookUp, budget: _Budget, ticket: Ticket
+        self, query: Query, given: Assigned, stored: LookUp, budget: _Budget, ticket: Ticket
     ) -> _Steps[Ranking]:
-        watch = budget.watch
+        watch, snapshot = budget.watch, given.snapshot
         features, scored = yield from _predicted(query, snapshot, stored, budget, ticket)
-        exposure_id = new_exposure_id()
-        law = law_of(query, snapshot.fusion.config, exposure_id, self._salt)
+        law = law_of(query, snapshot.fusion.config, given.exposure_id, self._salt)
         lengths = features.video_len_s[scored.rows]
         fused = fuse(query, law, snapshot.fusion, scored.tasks, lengths, budget.allows)
         watch.lap("fusion")
-        ranking = _answer(query, snapshot, features, scored, fused, watch, self._exposures, exposure_id)
-        if self._on_predicted is not None:
+        ranking = _answer(query, given, features, scored, fused, watch, self._exposures)
+        if self._on_predicted is not None and not given.beside:
             self._on_predicted(_without_inputs(query, snapshot, features, scored))
         return ranking
 
@@ -299,16 +309,16 @@ def _without_damage(scored: _Scored) -> _Scored:
 
 def _answer(
     query: Query,
-    snapshot: Snapshot,
+    given: Assigned,
     features: _Features,
     scored: _Scored,
     fused: Ordered,
     watch: Stopwatch,
     exposures: Exposures | None,
-    exposure_id: str,
 ) -> Ranking:
     """The contract's answer: the best k, then as many without a score as top_k leaves room for."""
-    bundle, stored = snapshot.active.bundle, features.stored
+    snapshot, exposure_id, stored = given.snapshot, given.exposure_id, features.stored
+    bundle = snapshot.active.bundle
     rows = scored.rows[fused.best]
     scores = fused.scores.score[fused.best].tolist()
     predictions = {task: p[fused.best] for task, p in scored.tasks.items()}
@@ -333,7 +343,7 @@ def _answer(
             "version": snapshot.fusion.version,
             "scene": law.name,
             "segment": law.segment,
-            "experiments": law.experiments,
+            "experiments": [*given.arms, *law.experiments],
         },
         "degraded": degraded,
         "scored": len(scored.rows),
@@ -347,6 +357,7 @@ def _answer(
                 snapshot,
                 exposure_id,
                 law,
+                given.arms,
                 degraded,
                 [item["id"] for item in items],
                 rows,
@@ -367,5 +378,6 @@ def _answer(
         default_features=int(np.count_nonzero(features.default[scored.rows])),
         cache_hits=stored.cache_hits,
         cache_misses=stored.cache_misses,
+        arms=given.arms,
         shown=shown,
     )

@@ -29,6 +29,7 @@ from service.processes.fleet import Fleet
 from service.ranking.admission import Shed
 from service.ranking.ranker import Ranking
 from service.ranking.stopwatch import Stopwatch
+from service.telemetry.arm_metrics import ArmMetrics
 from service.telemetry.exposure_metrics import ExposureMetrics
 from service.telemetry.feedback_metrics import FeedbackMetrics
 from service.telemetry.shared_values import SharedValues, value_class
@@ -67,6 +68,7 @@ class Metrics:
     Attributes:
         feedback: those of feedback.
         exposures: those of exposures.
+        arms: those by arm of an experiment.
     """
 
     content_type = CONTENT_TYPE_LATEST
@@ -156,6 +158,7 @@ class Metrics:
         )
         self.feedback = FeedbackMetrics(registry)
         self.exposures = ExposureMetrics(registry)
+        self.arms = ArmMetrics(registry, _SECONDS)
         for counter, labels in (
             (self._reloads, ("loaded", "rejected")),
             (self._bundles, ("activated", "refused")),
@@ -200,6 +203,7 @@ class Metrics:
             self._degraded.labels(reason).inc()
         if ranking.best_score is not None:
             self._score.observe(ranking.best_score)
+        self.arms.ranked(ranking.arms, bool(ranking.degraded), watch.elapsed)
 
     def reloaded(self, outcome: Reload) -> None:
         """The fusion file changed and was judged."""
@@ -254,4 +258,16 @@ class _OfFleet(Collector):
         refused = {folder for worker in ready for folder in worker.refused}
         yield GaugeMetricFamily(
             "fulcrum_bundles_refused", "Bundles of the models folder that cannot serve.", len(refused)
+        )
+        loaded = GaugeMetricFamily(
+            "fulcrum_arm_bundles", "Workers that hold a bundle for arms of experiments.", labels=["version"]
+        )
+        for version, number in sorted(Tally(one for worker in ready for one in worker.arm_bundles).items()):
+            loaded.add_metric([version], number)
+        yield loaded
+        waiting = {experiment for worker in ready for experiment in worker.waiting}
+        yield GaugeMetricFamily(
+            "fulcrum_experiments_waiting",
+            "Experiments that some worker cannot serve, and keeps out.",
+            len(waiting),
         )

@@ -84,6 +84,7 @@ def make_log(
                 ids[:items],
                 np.array(shown[:items]),
                 candidates if number % 4 == 0 else None,
+                f"s{number % 9}" if number % 3 else None,
             )
         )
     for number in range(int(exposures * items * 0.4)):
@@ -172,6 +173,7 @@ def naive_join(log: EventLog, as_of_ms: int, catalogue: EventCatalogue = CATALOG
                 "item_id": item,
                 "position": place + 1,
                 "user_id": one.user,
+                "session_id": one.session,
                 "unit_hash": one.unit_hash,
                 "scene": one.scene,
                 "time_ms": one.time_ms,

@@ -62,6 +62,7 @@ class Columns:
             "item_id": text,
             "position": pl.Int32(),
             "user_id": text,
+            "session_id": text,
             "unit_hash": pl.UInt64(),
             "scene": text,
             "time_ms": integer,
@@ -101,6 +102,8 @@ class Columns:
         rows = layout(self.tasks).empty_table() if rows is None else rows
         tasks = [task for task in self.tasks if f"p_{task}" in rows.column_names]
         weights = [f"w_{term}" for term in self.terms if f"w_{term}" in rows.column_names]
+        if "session_id" not in rows.column_names:  # of an older service
+            rows = rows.append_column("session_id", pa.nulls(rows.num_rows, pa.string()))
         logged = [name for name in _LOGGED if name != "context_json"]
         frame = pl.DataFrame(pl.from_arrow(rows.select([*logged, *weights])))
         predictions = {task: _predictions(rows[f"p_{task}"]) for task in tasks}
@@ -139,6 +142,7 @@ _LOGGED = (
     "exposure_id",
     "request_id",
     "user_id",
+    "session_id",
     "unit_hash",
     "scene",
     "bundle_version",

@@ -99,6 +99,8 @@ def _report(service: Service) -> dict[str, Any]:
             "tasks": [task.name for task in manifest.tasks] if manifest else [],
             "metrics": manifest.metrics if manifest else {},
             "workers": sum(worker.bundle == version and worker.ready for worker in workers),
+            "arm_workers": sum(version in worker.arm_bundles and worker.ready for worker in workers),
+            "arm_bytes": max((worker.arm_bundles.get(version or "", 0) for worker in workers), default=0),
         }
 
     return {

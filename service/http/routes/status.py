@@ -42,6 +42,8 @@ async def readyz(request: Request) -> Response:
             "features": "reachable" if service.stores.healthy and service.fleet.own.generation else "away",
             "feedback": service.feedback.store.state if service.feedback and kinds else "off",
             "control": _followed(service),
+            "arm_bundles": Tally(version for report in ready for version in report.arm_bundles),
+            "waiting": {name: why for report in ready for name, why in report.waiting.items()},
             "events": service.exposures.state if service.exposures is not None else "off",
         }
     )

@@ -36,6 +36,7 @@ EXPOSURE = Exposure(
     items=["v3", "v1"],
     item_len_s=np.array([31.5, np.nan]),
     candidates=CANDIDATES,
+    session="s1",
 )
 
 
@@ -64,6 +65,12 @@ def test_an_exposure_reads_back_to_the_bit() -> None:
     ):
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_message_of_an_older_service_has_no_session() -> None:
+    document = orjson.loads(exposure_message(EXPOSURE))
+    del document["session"]
+    assert read_exposure(orjson.dumps(document)).session is None
 
 
 def test_predictions_of_all_magnitudes_read_back_to_the_bit() -> None:

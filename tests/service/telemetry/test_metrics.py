@@ -68,6 +68,23 @@ def test_a_ranking_without_a_score_has_no_best_one(metrics):
     assert Scraped(metrics)("fulcrum_rank_best_score_count") == 0
 
 
+def test_answers_and_failures_are_counted_by_arm_those_of_testers_by_none(metrics):
+    watch = Stopwatch()
+    metrics.ranked(ranking(arms=["l/x:new", "m/holdout"]), watch)
+    metrics.ranked(ranking(arms=["l/x:new"], degraded=[]), watch)
+    metrics.ranked(ranking(arms=["l/x:new@override"]), watch)
+    metrics.arms.failed(["l/x:new", "l/y:a@override"])
+    found = Scraped(metrics)
+    answers = [
+        found("fulcrum_arm_answers_total", arm="l/x:new", outcome=outcome)
+        for outcome in ("ok", "degraded", "failed")
+    ]
+    assert answers == [1, 1, 1]
+    assert found("fulcrum_arm_seconds_count", arm="l/x:new") == 2
+    assert found("fulcrum_arm_seconds_count", arm="m/holdout") == 1
+    assert "override" not in metrics.scrape().decode()
+
+
 def test_requests_inside_are_counted_while_they_are_even_if_they_fail(metrics):
     def failing():
         with metrics.inside():

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from pyarrow import ipc
 
 import training.events.parquet
 from model.errors import FulcrumError
@@ -19,6 +22,7 @@ from tests.support.event_log import (
     CONFIG,
     START_MS,
     TASKS,
+    EventLog,
     candidates,
     impressions,
     make_log,
@@ -35,7 +39,8 @@ from training.events.sources import index
 HOUR_MS = 3_600_000
 LATE_MS = START_MS + 30 * 86_400_000
 FIRST_COLUMNS = [
-    *("exposure_id", "request_id", "item_id", "position", "user_id", "unit_hash", "scene", "time_ms"),
+    *("exposure_id", "request_id", "item_id", "position", "user_id", "session_id", "unit_hash", "scene"),
+    "time_ms",
     *(
         "video_len_s",
         "bundle_version",
@@ -82,6 +87,27 @@ def test_the_rows_are_those_of_a_naive_join_on_ten_thousand_impressions(tmp_path
     assert (counts["impressions"], counts["candidates"]) == (10_000, candidates(out).height)
     assert (out / "configs" / f"{'ab' * 32}.json").read_bytes() == b"{}"
     assert (out / "catalogue.json").read_bytes() == folder.catalogue.read_bytes()
+
+
+def test_exposures_of_an_older_service_have_no_session(tmp_path):
+    log = make_log(60, hours=1.0)
+    folder = write_folder(tmp_path / "events")
+    (path,) = write_exposures(folder, log.exposures[:30])
+    with pa.OSFile(str(path)) as file:
+        rows = ipc.open_stream(file).read_all().drop_columns("session_id")
+    with ipc.new_stream(str(path), rows.schema) as older:
+        older.write_table(rows)
+    write_exposures(folder, log.exposures[30:])
+    write_events(folder, log.events)
+    expected = EventLog(
+        [replace(one, session=None) for one in log.exposures[:30]] + log.exposures[30:], log.events
+    )
+    for _ in range(2):
+        join_events(folder.path, tmp_path / "out", LATE_MS)
+        found = impressions(tmp_path / "out")
+        assert_frame_equal(found, rows_of(expected, LATE_MS, found))
+        assert found["session_id"].drop_nulls().len() > 0
+        seal(folder.path, LATE_MS)
 
 
 def test_candidates_are_in_the_order_of_the_request(tmp_path):

@@ -29,6 +29,8 @@ def test_live_and_ready(served, world):
         "features": "reachable",
         "feedback": "off",
         "control": "off",
+        "arm_bundles": {},
+        "waiting": {},
         "events": "off",
     }
     (name,) = report["generations"]
