@@ -131,6 +131,7 @@ class ActivationReport(Strict):
     active: int
     before: int
     scheduled: ScheduleReport | None
+    paused: list[str] = Field(description="Experiments that ran, and were paused by this.")
 
 
 class AuditEntry(Strict):

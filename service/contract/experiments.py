@@ -214,6 +214,12 @@ class ExperimentWithLooks(ExperimentReport):
     looks: list[LookReport] = Field(description="The oldest first.")
 
 
+class DecisionReport(ExperimentReport):
+    """An experiment that was decided."""
+
+    paused: list[str] = Field(description="Other experiments that ran, and were paused by this.")
+
+
 class ExperimentList(Strict):
     """Experiments, the newest first, and their layers."""
 

@@ -22,6 +22,7 @@ from service.control.fusion.in_force import InForce
 from service.control.fusion.revisions import Revisions, config_of
 from service.control.fusion.schedules import Schedules
 from service.control.state.control import Activation, Document, Revision, Schedule
+from service.control.state.desired import StateError
 
 
 class NoModelsError(FulcrumError):
@@ -130,6 +131,13 @@ class Operator:
         """Have what was changed in force here at once, as it is elsewhere within a second."""
         self._control.converge()
 
+    def paused(self, document: Document) -> list[str]:
+        """Experiments that the change which made this document paused; none where the store is away."""
+        try:
+            return self.revisions.paused(document)
+        except StateError:  # what was changed is changed
+            return []
+
     def waits(self, experiment: str) -> str | None:
         """Why this worker does not serve an experiment that is to be served; None where it does."""
         return self._arms.waits(experiment)
@@ -151,28 +159,28 @@ class Operator:
         serves = None if self._rollout is None else self._control.snapshot().active.bundle.version
         return self.experiments.start(actor, name, if_edition, why, self._arms.check, serves)
 
-    def decide(self, decision: Decision) -> Experiment:
-        """Stop an experiment and make an arm's everybody's. Raises as `Decisions.decide`, and `activate`."""
+    def decide(self, decision: Decision) -> Document:
+        """Stop an experiment, and give everybody what an arm has. Raises as `Decisions.decide`."""
         winner = self._decisions.winner(decision)
         bundle, before = winner.activation.bundle, self.revisions.document().active.bundle
         if bundle is None or bundle == before:
             return self._decisions.decide(decision, self._judge)
         return self._decide_with(decision, winner.revision, self.full_version(bundle))
 
-    def _decide_with(self, decision: Decision, revision: Revision | None, bundle: str) -> Experiment:
+    def _decide_with(self, decision: Decision, revision: Revision | None, bundle: str) -> Document:
         """With a bundle, which is tried and loaded before anything is written."""
         self.experiments.expect(decision.experiment, decision.if_edition)
         self.revisions.expect(decision.if_active)
-        stopped: list[Experiment] = []
+        decided: list[Document] = []
 
         def write(_: str) -> None:
-            stopped.append(self._decisions.decide(decision, judged=revision))
+            decided.append(self._decisions.decide(decision, judged=revision))
 
         assert self._rollout is not None  # noqa: S101 - it has a full version
         reserved = self._in_force.state.active if revision is None else self._in_force.judged(revision)
         with self._in_force.reserved(bundle, reserved):
             self._rollout.activate(bundle, write)
-        return stopped[-1]
+        return decided[-1]
 
     def _judge(self, config: FusionConfig) -> None:
         self._in_force.check_config(config)

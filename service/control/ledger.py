@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 from uuid import uuid4
 
@@ -97,6 +98,12 @@ class Ledger:
             if self.store.commit(change):
                 return change.document
         raise StateError(f"{self.store.name}: others changed it {_TRIES} times meanwhile; try again")
+
+    def paused(self, document: Document) -> list[str]:
+        """Experiments that were paused by the change that made this document, as it made something active."""
+        newest_first = self.store.events(document.events + 1, len(document.experiments.experiments) + 1)
+        paused = takewhile(lambda event: event.action == "experiment_paused", newest_first)
+        return sorted(str((event.after or {}).get("id")) for event in paused)
 
     def recorded(
         self,

@@ -143,8 +143,9 @@ def _listed(service: Service) -> dict[str, Any]:
 
 def _changed(service: Service, path: str, body: dict[str, Any], actor: str) -> Response:
     if path.endswith("/cancel"):
-        if service.schedule is None or body["if_scheduled"] != service.schedule["revision"]:
-            return _problem(409, f"another revision is scheduled than {body['if_scheduled']}")
+        wanted = body.get("if_scheduled")
+        if service.schedule is None or wanted not in (None, service.schedule["revision"]):
+            return _problem(409, f"another revision is scheduled than {wanted}")
         service._event("schedule_cancelled", actor, service.schedule, None, body["why"])
         service.schedule = None
         return JSONResponse({"schedule": None})
@@ -159,7 +160,7 @@ def _changed(service: Service, path: str, body: dict[str, Any], actor: str) -> R
         service._event(
             "revision_rolled_back", actor, {"revision": before}, {"revision": service.trail[-1]}, body["why"]
         )
-        return JSONResponse({"active": service.trail[-1], "before": before, "scheduled": None})
+        return JSONResponse({"active": service.trail[-1], "before": before, "scheduled": None, "paused": []})
     number = int(path.split("/")[4])
     if body.get("at_ms"):
         service.schedule = {
@@ -174,7 +175,7 @@ def _changed(service: Service, path: str, body: dict[str, Any], actor: str) -> R
         return JSONResponse({"active": before, "before": before, "scheduled": service.schedule})
     service.schedule = None
     service.activate(number, actor, body["why"])
-    return JSONResponse({"active": number, "before": before, "scheduled": None})
+    return JSONResponse({"active": number, "before": before, "scheduled": None, "paused": []})
 
 
 def _ready(service: Service, fusion: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ its audit events. Knows no HTTP; whether arms can be served is asked of `Check`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,10 @@ from service.control.state.control import MOST_REMEMBERED, Activation, Change, D
 
 MOST_STOPPED = 100
 """Experiments that are stopped and that the document keeps; the audit has all."""
+MAX_STOPPED_BYTES = 256 * 1024
+"""Of all these as JSON: each worker reads them at each change."""
+MAX_OPEN_BYTES = 512 * 1024
+"""Of all others."""
 MOST_LAYERS = 100
 MOST_TESTERS = 100
 """Overrides of an experiment."""
@@ -110,6 +114,12 @@ class ExperimentChanges:
                 }
             )
             changed = experiments.with_(made)
+            open_ones = [one for one in changed.experiments if one.state != "stopped"]
+            if _size(open_ones) > MAX_OPEN_BYTES:
+                raise TakenError(
+                    f"experiments that are not stopped would have more than {MAX_OPEN_BYTES} bytes as JSON; "
+                    "stop one of them, or propose what its arms have as revisions"
+                )
             check(changed, made.id)
             after = made.model_dump(mode="json", exclude_none=True)
             return self._ledger.recorded(
@@ -199,7 +209,7 @@ class ExperimentChanges:
             changed = one.changed(state="stopped", **self.outcome(one, outcome, actor, why))
             return self.recorded(document, one, changed, actor, "experiment_stopped", why)
 
-        return self.stopping(name, make)
+        return self.stopping(name, make).experiments.one(name)
 
     def override(
         self, actor: str, name: str, if_edition: int, unit: str, arm: str | None, why: str
@@ -242,24 +252,26 @@ class ExperimentChanges:
 
         return self._ledger.change(make).experiments.one(name)
 
-    def stopping(self, name: str, make: Callable[[Document], Change]) -> Experiment:
-        """A change that stops an experiment: the oldest of too many stopped ones go with it."""
-        dropped: list[str] = []
+    def stopping(self, name: str, make: Callable[[Document], Change]) -> Document:
+        """Make a change that stops an experiment: of too many stopped ones, the oldest go with it."""
+        dropped: set[str] = set()
 
         def trimmed(document: Document) -> Change:
             change = make(document)
             experiments = change.document.experiments
-            last = experiments.one(name)
             others = [one for one in experiments.experiments if one.id != name]
-            stopped = [one.id for one in others if one.state == "stopped"]
-            dropped[:] = stopped[: max(0, len(stopped) + 1 - MOST_STOPPED)]
-            kept = (*(one for one in others if one.id not in dropped), last)
+            # In the order in which they were stopped.
+            stopped = [*(one for one in others if one.state == "stopped"), experiments.one(name)]
+            dropped.clear()
+            while len(stopped) > MOST_STOPPED or (len(stopped) > 1 and _size(stopped) > MAX_STOPPED_BYTES):
+                dropped.add(stopped.pop(0).id)
+            kept = (*(one for one in others if one.state != "stopped"), *stopped)
             changed = Experiments(layers=experiments.layers, experiments=kept)
             return replace(change, document=with_experiments(change.document, changed))
 
-        found = self._ledger.change(trimmed).experiments.one(name)
+        document = self._ledger.change(trimmed)
         self.looks.forget(dropped)
-        return found
+        return document
 
     def recorded(
         self,
@@ -302,6 +314,11 @@ class ExperimentChanges:
             arm_of(one, outcome.arm)
         said = {"why": why, "actor": actor, "time_ms": self._ledger.now_ms()}
         return {"outcome": outcome.model_copy(update=said)}
+
+
+def _size(experiments: Iterable[Experiment]) -> int:
+    """Bytes as JSON."""
+    return sum(len(one.model_dump_json(exclude_none=True)) for one in experiments)
 
 
 def with_experiments(document: Document, experiments: Experiments) -> Document:

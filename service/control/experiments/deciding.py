@@ -65,7 +65,7 @@ class Decisions:
 
     def decide(
         self, decision: Decision, judge: Judge = lambda _: None, judged: Revision | None = None
-    ) -> Experiment:
+    ) -> Document:
         """Stop an experiment, and make active what an arm has; of the control, the first arm, just stop it.
 
         A patch becomes a new revision, as if it had been proposed and activated.
@@ -74,6 +74,9 @@ class Decisions:
             decision: what is decided.
             judge: asked of another config before anything is written.
             judged: the revision that was judged ahead; another one is stale.
+
+        Returns:
+            What is wanted then.
 
         Raises:
             UnknownExperimentError, StaleError: as for other changes; another revision is active.

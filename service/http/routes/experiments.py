@@ -18,6 +18,7 @@ from service.contract.errors import FieldProblem, InvalidRequestError
 from service.contract.experiments import (
     CreateRequest,
     DecideRequest,
+    DecisionReport,
     EndRequest,
     ExperimentList,
     ExperimentReport,
@@ -199,7 +200,7 @@ async def override(request: Request, name: str) -> Response:
 
 @router.post(
     "/v1/experiments/{name}/decide",
-    response_model=ExperimentReport,
+    response_model=DecisionReport,
     responses=CHANGE,
     openapi_extra=SECURED,
 )
@@ -207,13 +208,25 @@ async def decide(request: Request, name: str) -> Response:
     """Stop it, and give everybody what an arm has, in one write; of the control, just stop it. A patch
     becomes a new revision. Other experiments that run are paused."""
 
-    def change(operator: Operator, actor: str, body: DecideRequest) -> Experiment:
-        said = _outcome(body.outcome)
-        decision = Decision(actor, name, body.if_edition, body.if_active, body.arm, body.why, said)
-        with as_problem_of("arm"):
-            return operator.decide(decision)
+    operator, actor = operator_of(request), _actor(request, "activate")
+    asked = parse_strictly(DecideRequest, await document_of(request))
+    decision = Decision(
+        str(actor.name),
+        name,
+        asked.if_edition,
+        asked.if_active,
+        asked.arm,
+        asked.why,
+        _outcome(asked.outcome),
+    )
 
-    return await _changed(request, DecideRequest, change)
+    def change() -> dict[str, Any]:
+        with as_problem_of("arm"):
+            document = operator.decide(decision)
+        report = _report(operator, document.experiments.one(name), actor)
+        return {**report, "paused": operator.paused(document)}
+
+    return json_answer(await done(change))
 
 
 @router.post(

@@ -141,9 +141,9 @@ async def activate(request: Request, number: int) -> Response:
                     actor=who,
                     why=asked.why,
                 )
-                return _activation(operator.schedule(schedule), asked.if_active)
+                return _activation(operator, operator.schedule(schedule), asked.if_active)
             before, document = operator.activate(who, number, asked.if_active, asked.why, asked.bundle)
-            return _activation(document, before)
+            return _activation(operator, document, before)
 
     return json_answer(await done(change))
 
@@ -158,7 +158,7 @@ async def rollback(request: Request) -> Response:
     def change() -> dict[str, Any]:
         with as_problem_of("revision"):
             before, document = operator.rollback(who, asked.if_active, asked.why)
-            return _activation(document, before)
+            return _activation(operator, document, before)
 
     return json_answer(await done(change))
 
@@ -174,7 +174,7 @@ async def cancel(request: Request) -> Response:
 
     def change() -> dict[str, Any]:
         document = operator.cancel(who, asked.why, asked.if_scheduled)
-        return _activation(document, document.active.revision)
+        return _activation(operator, document, document.active.revision)
 
     return json_answer(await done(change))
 
@@ -227,5 +227,6 @@ def _schedule(document: Document) -> dict[str, Any] | None:
     return None if document.schedule is None else document.schedule.model_dump()
 
 
-def _activation(document: Document, before: int) -> dict[str, Any]:
-    return {"active": document.active.revision, "before": before, "scheduled": _schedule(document)}
+def _activation(operator: Operator, document: Document, before: int) -> dict[str, Any]:
+    active, paused = document.active.revision, operator.paused(document)
+    return {"active": active, "before": before, "scheduled": _schedule(document), "paused": paused}

@@ -82,7 +82,7 @@ def test_a_weight_is_proposed_looked_at_activated_and_rolled_back(run, site, pro
     assert re.search(rf"^ \* +{number} +admin .* more \[red\]views\[/red\]", listed.out, re.MULTILINE)
     back = run("rollback", "--why", "it was worse", "--json")
     assert f"revision {number} is active; {before} would be\n  default: vtr.weight 0.71 -> 1\n" in back.err
-    assert orjson.loads(back.out) == {"active": before, "before": number, "scheduled": None}
+    assert orjson.loads(back.out) == {"active": before, "before": number, "scheduled": None, "paused": []}
     told = run("audit", "--limit", 3)
     assert "revision rolled back" in told.out
     assert f"{number} -> {before}" in told.out

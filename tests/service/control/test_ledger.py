@@ -39,6 +39,7 @@ def test_what_becomes_active_pauses_what_runs_and_says_so(running, clock):  # no
         "experiment_paused",
         {"id": "one"},
     )
+    assert running.paused(document) == ["one"]
     assert paused.why == f"event {activated.event} changed what is active"
 
 

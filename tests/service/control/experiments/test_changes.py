@@ -308,12 +308,15 @@ def test_a_patch_that_is_decided_is_a_revision_and_active_in_one_write(changes, 
     commit = revisions.store.commit
     revisions.store.commit = lambda change: seen.append(change) or commit(change)
     judged = []
-    stopped = Decisions(revisions, changes).decide(
+    decided = Decisions(revisions, changes).decide(
         decision(one, outcome=Outcome(verdict="better", arm="new")), judged.append
     )
     assert len(seen) == 1
+    stopped = decided.experiments.one("one")
     assert (stopped.state, stopped.outcome.verdict, stopped.outcome.actor) == ("stopped", "better", "anna")
     document = revisions.document()
+    assert document == decided
+    assert revisions.paused(document) == ["other_one"]
     assert (document.active.revision, document.before) == (2, 1)
     assert document.experiments.one("other_one").state == "paused"
     made = revisions.get(2)
@@ -358,8 +361,9 @@ def test_what_is_active_already_is_not_activated_again(changes, revisions, arm, 
     started(changes, "other_one")
     one = started(changes, arms=patched_arms(patch))
     trail = revisions.document().trail
-    assert Decisions(revisions, changes).decide(decision(one, arm=arm)).state == "stopped"
-    assert revisions.document().trail == trail
+    document = Decisions(revisions, changes).decide(decision(one, arm=arm))
+    assert document.experiments.one("one").state == "stopped"
+    assert (document.trail, revisions.paused(document)) == (trail, [])
     assert revisions.document().experiments.one("other_one").state == "running"
     assert actions(revisions)[-1] == "experiment_decided"
 
@@ -396,6 +400,19 @@ def test_the_oldest_of_many_stopped_ones_go_with_their_looks(changes, revisions,
     assert [len(changes.looks.all(name)) for name in ("a", "b", "c", "d")] == [1, 0, 1, 0]
     created(changes, "d")
     assert changes.looks.all("d") == []
+
+
+def test_what_every_worker_reads_is_bounded(changes, revisions, monkeypatch):
+    monkeypatch.setattr(module, "MAX_OPEN_BYTES", 1_500)
+    monkeypatch.setattr(module, "MAX_STOPPED_BYTES", 1_500)
+    created(changes, "a", note="n" * 700)
+    with pytest.raises(TakenError, match="more than 1500 bytes as JSON; stop one"):
+        created(changes, "b", note="n" * 700)
+    for name in ("a", "b", "c"):
+        if name != "a":
+            created(changes, name, note="n" * 700)
+        changes.stop("anna", name, 1, "")
+    assert [one.id for one in revisions.document().experiments.experiments] == ["c"]
 
 
 def look(time_ms, words=""):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from service.contract.control import AuditReport
 from service.contract.experiments import (
+    DecisionReport,
     ExperimentList,
     ExperimentReport,
     ExperimentWithLooks,
@@ -124,7 +125,8 @@ def test_what_is_decided_ranks_at_once_and_pauses_the_others(site):
     done = change(
         site, one, "decide", arm="new", if_active=active, outcome={"verdict": "better", "arm": "new"}
     )
-    assert (done.status_code, done.json()["state"]) == (200, "stopped"), done.text
+    DecisionReport.model_validate_json(done.content)
+    assert (done.json()["state"], done.json()["paused"]) == ("stopped", [other["id"]])
     now = site.get("/v1/fusion").json()
     assert now["revision"] == active + 1
     assert now["config"]["scenes"]["default"]["tasks"]["vtr"]["weight"] == 3.0

@@ -89,7 +89,7 @@ def test_a_revision_is_proposed_activated_and_rolled_back_and_answers_name_it(si
     assert named(site)[0] == active
     done = activate(site, revision.revision, active)
     ActivationReport.model_validate(done.json())
-    assert done.json() == {"active": revision.revision, "before": active, "scheduled": None}
+    assert done.json() == {"active": revision.revision, "before": active, "scheduled": None, "paused": []}
     assert named(site) == (revision.revision, revision.version)
     report = site.get("/v1/fusion").json()
     FusionReport.model_validate(report)
