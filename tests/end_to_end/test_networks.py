@@ -32,7 +32,7 @@ from training.runs.warm_start import open_bundle
 from training.train import TrainingPlan, train_bundle
 
 TASKS = ("vtr", "vcr", "shr")
-OFTEN = {"esmm", "ml-mmoe", "ple"}
+OFTEN = {"esmm", "ple"}
 """Networks that `make test` takes all the way; `make faults` takes all of them."""
 NETWORKS = [
     pytest.param(name, marks=() if name in OFTEN else pytest.mark.long) for name in sorted(Trunk.known)

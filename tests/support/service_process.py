@@ -101,7 +101,7 @@ def wait_until(what: Callable[[], _T], within_s: float = 60.0) -> _T:
         if found:
             return found
         assert time.monotonic() < deadline, f"not within {within_s} s"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def private_bytes(pid: int) -> int:

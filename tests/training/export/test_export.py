@@ -72,11 +72,26 @@ def parts(*kinds):
     return {"name": "s-ple", "network": network, "encoder": encoder, "rows": rows, "provenance": PROVENANCE}
 
 
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    """A network and its bundle, exported once for all tests that ask nothing else of an export."""
+    folder, made = tmp_path_factory.mktemp("usual") / "bundle", parts("user numeric", "item categorical")
+    write_bundle(folder, **made)
+    return made, folder
+
+
+@pytest.fixture
+def exported(usual, monkeypatch):
+    """Have `write_bundle` take that graph: the network's parts."""
+    made, folder = usual
+    monkeypatch.setattr(export, "export_graph", lambda _, path: shutil.copy(folder / "network.onnx", path))
+    return made
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kinds", "inputs"),
     [
-        (["user numeric", "item categorical"], ["user_numeric", "item_ids", "row_to_user"]),
         (["user numeric", "item numeric"], ["user_numeric", "item_numeric", "row_to_user"]),
         (["context categorical"], ["user_ids", "row_to_user"]),
         (["item categorical"], ["item_ids", "row_to_user"]),
@@ -103,11 +118,10 @@ def test_an_input_without_columns_is_left_out_of_the_graph(tmp_path, kinds, inpu
 
 
 @pytest.mark.slow
-def test_the_graph_does_not_know_where_it_was_made(tmp_path):
+def test_the_graph_does_not_know_where_it_was_made(usual):
     """Or its hash, the bundle's version, would depend on the checkout's path."""
-    write_bundle(tmp_path / "bundle", **parts("user numeric", "item categorical"))
     checkout = str(Path(export.__file__).parents[2]).encode()
-    for file in (tmp_path / "bundle").iterdir():
+    for file in usual[1].iterdir():
         assert checkout not in file.read_bytes(), file.name
 
 
@@ -155,36 +169,31 @@ def _wrong_in_large_batches(monkeypatch):
 
 
 def test_a_network_that_onnxruntime_runs_otherwise_leaves_the_old_bundle_serving(
-    tmp_path, trained, monkeypatch
+    tmp_path, trained, exported, monkeypatch
 ):
     old = load_bundle(shutil.copytree(trained.bundle, tmp_path / "bundle")).version
-    made = parts("user numeric", "item categorical")
-    exported = tmp_path / "exported.onnx"
-    export.export_graph(made["network"], exported)
-    monkeypatch.setattr(export, "export_graph", lambda _, path: shutil.copy(exported, path))
     before = sorted(tmp_path.rglob("*"))
     for break_ in (_too_strict, _not_a_number, _wrong_in_large_batches):
         with monkeypatch.context() as broken:
             break_(broken)
             for folder in ("bundle", "new"):
                 with pytest.raises(FulcrumError, match="export stopped: torch and onnxruntime differ by"):
-                    write_bundle(tmp_path / folder, **made)
+                    write_bundle(tmp_path / folder, **exported)
         assert sorted(tmp_path.rglob("*")) == before
         assert load_bundle(tmp_path / "bundle").version == old
     # Mended, it takes the old one's place and leaves nothing else behind.
-    manifest = write_bundle(tmp_path / "bundle", **made)
+    manifest = write_bundle(tmp_path / "bundle", **exported)
     assert load_bundle(tmp_path / "bundle").version == manifest.version != old
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "exported.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
 
 
 @pytest.mark.slow
-def test_what_a_crash_left_behind_is_no_obstacle(tmp_path, monkeypatch):
-    made = parts("user numeric", "item categorical")
+def test_what_a_crash_left_behind_is_no_obstacle(tmp_path, exported):
     for leftover in (".bundle.unfinished", ".bundle.previous"):
         (tmp_path / leftover).mkdir()
         (tmp_path / leftover / "network.onnx").write_bytes(b"half")
     (tmp_path / "bundle").mkdir()
-    write_bundle(tmp_path / "bundle", **made)
+    write_bundle(tmp_path / "bundle", **exported)
     load_bundle(tmp_path / "bundle")
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
