@@ -12,6 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.client import experiments as calls
+from model.client.control import Control, RefusedError, fusion
 from service.contract.control import AuditReport
 from service.contract.experiments import (
     DecisionReport,
@@ -23,7 +25,7 @@ from service.contract.experiments import (
 )
 from tests.support.properties import examples
 
-TOKEN = "correct horse"
+TOKEN = "correct-horse"
 ADMIN = {"authorization": f"Bearer {TOKEN}"}
 PATCH = {"scenes": {"default": {"tasks": {"vtr": {"weight": 3.0}}}}}
 ARMS = [{"name": "old", "share": 5_000}, {"name": "new", "share": 5_000, "patch": PATCH}]
@@ -283,6 +285,35 @@ def test_looks_are_kept_and_the_newest_is_shown(site):
         {"verdicts": {"new": {"verdict": "ok"}}},
     ):
         assert refused(post(site, f"{path}/look", look={**LOOK, **bad}))[0] == 422
+
+
+def test_the_client_says_all_of_it(site):
+    body = {"id": next(_names), "layer": "client", "arms": ARMS, "size": 100, "ramp": 10}
+    name, seen = body["id"], {"if_edition": 1, "why": "a test"}
+    with Control(str(site.base_url), TOKEN) as caller:
+        made = caller.send(calls.create_layer("client", unit="request", holdout=5, salt="s", why="a test"))
+        assert made == {"name": "client", "unit": "request", "holdout": 5, "salt": "s", "free": 9_995}
+        assert made in caller.send(calls.layers())["layers"]
+        one = caller.send(calls.create(body))
+        assert one in caller.send(calls.experiments())["experiments"]
+        outcome = {"verdict": "inconclusive", "arm": None}
+        for call in (
+            calls.start(name, **seen),
+            calls.ramp(name, to=20, **seen | {"if_edition": 2}),
+            calls.override(name, unit="r1", arm="new", **seen | {"if_edition": 3}),
+            calls.override(name, unit="r1", arm=None, **seen | {"if_edition": 4}),
+            calls.pause(name, outcome=outcome, **seen | {"if_edition": 5}),
+        ):
+            one = caller.send(call)
+        assert (one["state"], one["ramp"], one["outcome"]["verdict"]) == ("paused", 20, "inconclusive")
+        assert caller.send(calls.look(name, LOOK)) == b""
+        assert caller.send(calls.experiment(name))["looks"] == [LOOK]
+        with pytest.raises(RefusedError, match="is of edition 6") as stale:
+            caller.send(calls.stop(name, **seen))
+        assert stale.value.status == 409
+        active = caller.send(fusion())["revision"]
+        decided = calls.decide(name, if_active=active, arm="old", **seen | {"if_edition": 6})
+        assert caller.send(decided)["state"] == "stopped"
 
 
 def test_without_a_control_store_there_are_no_experiments(serve):
