@@ -40,6 +40,7 @@ class Traffic:
     catalogue: EventCatalogue = CATALOGUE
     late_ms: int = 1_000
     seed: int = 0
+    seconds: Callable[[str], float] = lambda item: 10.0
     exposures: int = 0
     by_arm: dict[str, int] = field(default_factory=dict)
 
@@ -59,7 +60,7 @@ class Traffic:
             for one in arms:
                 self.by_arm[one.label] = self.by_arm.get(one.label, 0) + 1
             shown = self.did(user, arm, self._chance)
-            made.append(_exposure(identity, time_ms, user, [one.label for one in arms], shown))
+            made.append(self._exposure(identity, time_ms, user, [one.label for one in arms], shown))
             for item, values in shown:
                 for kind, value in values.items():
                     if value:
@@ -77,9 +78,10 @@ class Traffic:
         write_events(self._folder, [one for one in self._waiting if one.received_ms <= now_ms])
         self._waiting = [one for one in self._waiting if one.received_ms > now_ms]
 
-
-def _exposure(identity: str, time_ms: int, user: str, arms: Sequence[str], shown: Did) -> Exposure:
-    return Exposure(
-        identity, None, time_ms, user, 0, "feed", {}, "sha256:bundle", "fp32", "", None, arms,
-        {"video_len": 0.0}, False, [], [item for item, _ in shown], np.full(len(shown), 10.0), None,
-    )  # fmt: skip
+    def _exposure(self, identity: str, time_ms: int, user: str, arms: Sequence[str], shown: Did) -> Exposure:
+        items = [item for item, _ in shown]
+        seconds = np.array([self.seconds(item) for item in items])
+        return Exposure(
+            identity, None, time_ms, user, 0, "feed", {}, "sha256:bundle", "fp32", "", None, arms,
+            {"video_len": 0.0}, False, [], items, seconds, None,
+        )  # fmt: skip

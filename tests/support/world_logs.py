@@ -270,8 +270,13 @@ def by_truth(noise: float = 0.0, seed: int = 0) -> Predictor:
     return predict
 
 
-def by_bundle(bundle: Bundle) -> Predictor:
-    """What the bundle's network says, as it is published and served."""
+def by_bundle(bundle: Bundle, mixed_up: str | None = None) -> Predictor:
+    """What the bundle's network says, as it is published and served.
+
+    Args:
+        bundle: it.
+        mixed_up: a numeric feature of videos that comes from other videos, as after a join by a wrong key.
+    """
 
     def predict(rows: Impressions, sizes: Ints, truth: Truth | None) -> Predictions:
         del truth
@@ -279,6 +284,10 @@ def by_bundle(bundle: Bundle) -> Predictor:
         for name, keys, records in packed_tables(bundle, read_source(bundle.schema, None)):
             order = np.argsort([int(key[1:]) for key in keys])  # u12, v345: by index
             tables[name] = EncodedRows(records["ids"][order], records["numeric"][order])
+        if mixed_up is not None:
+            place = bundle.encoder.sides["item"].numeric_place[mixed_up]
+            numbers = tables["items"].numeric
+            numbers[:, place] = numbers[np.random.default_rng(7).permutation(len(numbers)), place]
         start, step = _starts(sizes), 64
         session, parts = NetworkSession(bundle.network_path, threads=1), []
         for low in range(0, len(sizes), step):

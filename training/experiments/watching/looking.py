@@ -85,8 +85,9 @@ def _look(experiment: Experiment, terms: Terms, seen: Seen, answers: Mapping[str
     columns = [name for name in seen.rows.columns if name.startswith(("so_far ", "mature "))]
     rows = seen.rows.group_by("unit", "arm").agg(pl.col(columns).sum())
     if seen.before is not None:
-        rows = rows.join(seen.before, on="unit", how="left").fill_null(0.0)
-        columns += [name for name in seen.before.columns if name.startswith("before ")]
+        known = [name for name in seen.before.columns if name.startswith("before ")]
+        rows = rows.join(seen.before, on="unit", how="left").with_columns(pl.col(known).fill_null(0.0))
+        columns += known
     units = Units.none(arms, columns).add(
         rows["unit"].to_numpy(), rows["arm"].to_numpy(), {name: rows[name].to_numpy() for name in columns}
     )

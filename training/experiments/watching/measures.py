@@ -78,9 +78,13 @@ class Measures:
             frame = frame.with_columns(**length_as_declared(self.schema, frame.columns))
             labels = labels_of(self.schema, frame, named)
         lengths = frame["video_len_s"].fill_null(np.nan).to_numpy()
-        return {
-            name: np.nan_to_num(worth_of(text, frame, labels, lengths)) for name, text in expressions.items()
-        }
+        found = {}
+        for name, text in expressions.items():
+            try:
+                found[name] = np.nan_to_num(worth_of(text, frame, labels, lengths))
+            except FulcrumError as error:
+                raise FulcrumError(f"metric {name!r}: {error}") from error
+        return found
 
     def _labelled(self) -> Schema:
         assert self.schema is not None  # noqa: S101 - the caller has seen to it

@@ -235,3 +235,24 @@ def test_a_new_process_for_each_look_sees_and_does_the_same(tmp_path):
         looks.append(site.service.looks["test"])
     assert histories[0] == histories[1]
     assert looks[0] == looks[1]
+
+
+def test_what_users_did_before_takes_noise_out_and_days_that_an_arm_may_have_touched_are_left_out(tmp_path):
+    widths = {}
+    for days in (0.0, 1.0):
+        site = Site(tmp_path / str(days), terms=TERMS.model_copy(update={"before_days": days}))
+        users = [f"u{number}" for number in range(600)]
+        keen = {user: number % 2 for number, user in enumerate(users)}
+        site.did = lambda user, arm, chance, keen=keen: [("v1", {"is_click": 1, "is_share": keen[user]})]
+        site.traffic.did = site.did
+        for hour in range(2):
+            site.traffic.serve(users, START_MS + hour * HOUR_MS, START_MS + (hour + 1) * HOUR_MS)
+        site.clock.now_ms += 3 * HOUR_MS  # the window of what was shown last closes before the start
+        site.service.start()
+        site.traffic.serve(users, site.clock.now_ms, site.clock.now_ms + HOUR_MS)
+        site.clock.now_ms += 2 * HOUR_MS
+        site.traffic.serve(users[:1], site.clock.now_ms, site.clock.now_ms + HOUR_MS // 2)
+        site.clock.now_ms += HOUR_MS
+        of = site.controller.look().looks["test"]["metrics"]["reward"]["treated"]
+        widths[days] = of["high"] - of["low"]
+    assert widths[1.0] < 0.1 * widths[0.0]
