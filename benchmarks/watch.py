@@ -88,7 +88,7 @@ def canary(faults: Faults, what: str, seed: int, hours: int = HOURS) -> Ended:
     order = np.random.default_rng([seed, 9]).permutation(len(users)).tolist()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        catalogue = faults.bundle.schema.events
+        catalogue = faults.bundle.manifest.events
         assert isinstance(catalogue, EventCatalogue)
         traffic = Traffic(path / "events", service, did, catalogue, seed=seed, seconds=run.seconds)
         controller = Controller(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model.client.control import Call, RefusedError
-from model.experiments import Assigner, Experiment, ExperimentError, Experiments, Layer
+from model.experiments import Assigner, Experiment, ExperimentError, Experiments, Layer, LookReport
 
 HOUR_MS = 3_600_000
 
@@ -85,7 +85,9 @@ class ExperimentService:
                 return {"layers": layers, "experiments": reports}
             case ["v1", "experiments", name, "look"]:
                 assert call.body is not None
-                self.looks.setdefault(name, []).append(call.body["look"])
+                look = call.body["look"]
+                assert LookReport.model_validate(look).model_dump(mode="json") == look
+                self.looks.setdefault(name, []).append(look)
                 return b""
             case ["v1", "experiments", name, what]:
                 return self._changed(name, what, dict(call.body or {}))

@@ -23,9 +23,9 @@ class Action:
     """A change of an experiment.
 
     Attributes:
-        what: the last part of its path over HTTP.
+        what: as `model.client.experiments` names it.
         why: for the audit.
-        body: what else is asked: `ramp`, `arm`, `outcome`.
+        body: what else it takes there: `to`, `arm`, `outcome`.
     """
 
     what: Literal["stop", "pause", "decide", "ramp"]
@@ -52,7 +52,7 @@ def action(one: Looked) -> Action | None:
     step = next_step(experiment)
     if step is not None and not _lacks(one, step):
         why = f"as planned: {step.hours:g} hours and {step.units:,} units an arm without an alarm"
-        return Action("ramp", why, {"ramp": step.to})
+        return Action("ramp", why, {"to": step.to})
     return None
 
 
@@ -90,7 +90,7 @@ def says(one: Looked) -> str:
     """What happens next, and when, in a sentence or two."""
     does = action(one)
     if does is not None:
-        to = f" to {does.body['ramp']:,} buckets" if does.what == "ramp" else ""
+        to = f" to {does.body['to']:,} buckets" if does.what == "ramp" else ""
         return f"{does.what}{to}: {does.why}"
     terms, step = one.experiment.terms, next_step(one.experiment)
     parts = []

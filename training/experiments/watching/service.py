@@ -4,10 +4,11 @@ change, each change with what it has seen before, so that of two one is refused.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from model.client import control
+from model.client import control, experiments
 from model.client.control import Call, RefusedError
 from model.errors import FulcrumError, checked
 from model.experiments import Experiment, Unit
@@ -15,6 +16,14 @@ from training.experiments.watching.answers import counted
 from training.experiments.watching.deciding import Action
 
 STALE = 409
+MOST_LETTERS = 1_000
+"""Of a reason."""
+_CALLS: dict[str, Callable[..., Call]] = {
+    "stop": experiments.stop,
+    "pause": experiments.pause,
+    "decide": experiments.decide,
+    "ramp": experiments.ramp,
+}
 
 
 class Sender(Protocol):
@@ -60,7 +69,7 @@ class Experiments:
 
     def all(self) -> list[Reported]:
         """Every experiment that the service knows, the newest first."""
-        document = self._sender.send(Call("/v1/experiments"))
+        document = self._sender.send(experiments.experiments())
         units = {layer["name"]: layer["unit"] for layer in document["layers"]}
         return [_reported(report, units) for report in document["experiments"]]
 
@@ -79,7 +88,7 @@ class Experiments:
 
     def publish(self, name: str, look: dict[str, Any]) -> None:
         """Keep a look beside the experiment."""
-        self._sender.send(Call(f"/v1/experiments/{name}/look", {"look": look}))
+        self._sender.send(experiments.look(name, look))
 
     def act(self, experiment: Experiment, action: Action, if_active: int) -> None:
         """Do it, if the experiment is still the one that was seen.
@@ -92,11 +101,11 @@ class Experiments:
         Raises:
             StaleError: it is another one now, or something else is active.
         """
-        body = {"if_edition": experiment.edition, "why": action.why, **action.body}
+        given = {"if_edition": experiment.edition, "why": action.why[:MOST_LETTERS], **action.body}
         if action.what == "decide":
-            body["if_active"] = if_active
+            given["if_active"] = if_active
         try:
-            self._sender.send(Call(f"/v1/experiments/{experiment.id}/{action.what}", body))
+            self._sender.send(_CALLS[action.what](experiment.id, **given))
         except RefusedError as error:
             if error.status != STALE:
                 raise
