@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from socket import gethostname
 from typing import Literal, get_args
 
 from prometheus_client import (
@@ -232,6 +233,11 @@ class _OfFleet(Collector):
         """As of now."""
         workers, headcount = self._fleet.workers(), self._fleet.headcount()
         ready = [worker for worker in workers if worker.ready]
+        host = GaugeMetricFamily(
+            "fulcrum_host", "The host that counts: of several, who asks meets one.", labels=["host"]
+        )
+        host.add_metric([gethostname()], 1)
+        yield host
         yield GaugeMetricFamily("fulcrum_workers", "Workers there should be.", headcount.workers)
         yield GaugeMetricFamily("fulcrum_workers_ready", "Workers that answer.", len(ready))
         yield CounterMetricFamily("fulcrum_workers_replaced", "Workers that died.", headcount.replaced)

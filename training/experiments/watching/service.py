@@ -12,7 +12,7 @@ from model.client import control, experiments
 from model.client.control import Call, RefusedError
 from model.errors import FulcrumError, checked
 from model.experiments import Experiment, Unit
-from training.experiments.watching.answers import counted
+from training.experiments.watching.answers import Counted, counted
 from training.experiments.watching.deciding import Action
 
 STALE = 409
@@ -81,10 +81,10 @@ class Experiments:
         """The revision that is active."""
         return int(self._sender.send(control.revisions(limit=1))["active"])
 
-    def answers(self) -> dict[str, Any]:
-        """Answers of arms, as counted since the service was started: see `answers.counted`."""
+    def answers(self) -> Counted:
+        """Answers of arms, as the host that is met has counted them since it was started."""
         content = self._sender.send(control.metrics())
-        return dict(counted(content.decode() if isinstance(content, bytes) else str(content)))
+        return counted(content.decode() if isinstance(content, bytes) else str(content))
 
     def publish(self, name: str, look: dict[str, Any]) -> None:
         """Keep a look beside the experiment."""

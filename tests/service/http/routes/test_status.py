@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from socket import gethostname
 
 import httpx
 import pytest
@@ -161,6 +162,7 @@ def test_metrics_tell_of_requests_stages_and_what_is_active(serve, world):
         'fulcrum_feature_cache_total{outcome="hit"} 0.0',
         "fulcrum_rank_best_score_count 1.0",
         "fulcrum_rank_inside 0.0",
+        f'fulcrum_host{{host="{gethostname()}"}} 1.0',
         "fulcrum_workers 1.0",
         "fulcrum_workers_ready 1.0",
         f'fulcrum_active_bundle{{version="{world.load().version}"}} 1.0',
