@@ -19,6 +19,7 @@ from service.control.bundles.rollout import Rollout
 from service.control.bundles.trial import Trials
 from service.control.bundles.wanted import WantedBundle
 from service.control.changing import Operator
+from service.control.experiments.watched import Watched
 from service.control.fusion.revisions import Revisions
 from service.control.snapshot import ActiveBundle
 from service.control.state.desired import StateStore
@@ -63,6 +64,7 @@ class Service:
         operator: changes fusion and bundle; None without a control store.
         actors: who may do so.
         preview: says what another fusion config would do; None where nobody may ask.
+        watched: tells metrics of experiments; None without a control store.
     """
 
     settings: Settings
@@ -80,6 +82,7 @@ class Service:
     feedback: FeedbackIntake | None = None
     exposures: ExposureWriter | None = None
     preview: Preview | None = None
+    watched: Watched | None = None
 
     def start(self) -> None:
         """Begin to watch what may change."""
@@ -90,11 +93,15 @@ class Service:
             self.exposures.start()
         if self.preview is not None:
             self.preview.start()
+        if self.watched is not None:
+            self.watched.start()
         self.fleet.report(ready=True)
 
     async def stop(self) -> None:
         """End threads and connections."""
         self.fleet.report(ready=False)
+        if self.watched is not None:
+            self.watched.stop()
         if self.preview is not None:
             self.preview.stop()
         if self.rollout is not None:
@@ -196,6 +203,8 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
     preview = None
     if revisions is not None and recorder is not None:
         preview = Preview(control, ranker, recorder, fleet, revisions, settings.max_candidates)
+    watched = None if revisions is None else Watched(revisions.store)
+    metrics.experiments.watched = watched
     return Service(
         settings,
         fleet,
@@ -212,6 +221,7 @@ def load_service(settings: Settings, metrics: Metrics, fleet: Fleet) -> Service:
         exposures=exposures,
         feedback=feedback,
         preview=preview,
+        watched=watched,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from model.errors import FulcrumError
+from model.errors import FulcrumError, listed
 from model.terminal import LOCAL, Json, TokenFile, Url, answer, print_json, progress
 from service.commands.fusion_revisions import scheduled_text
 from service.commands.revision_text import cut, evidence_lines, moment, plain
@@ -84,6 +84,7 @@ def activate(
         _told(f"  {line}" for line in _differences(service, active, wanted))
         if wanted["unfit"] and bundle is None:
             _told([f"it does not fit the bundle that serves: {plain(wanted['unfit'])}"])
+        _told(_pauses(service) if at_ms is None else [])
         _asked(f"Activate revision {number}{when}{_and_drops(schedule, at_ms is None)}?", yes)
         call = control.activate(
             number, if_active=active if if_active is None else if_active, why=why, at_ms=at_ms, bundle=bundle
@@ -120,6 +121,7 @@ def rollback(
         _told(f"  {line}" for line in _differences(service, active, service.send(control.revision(before))))
         back = _bundle_back(found)
         _told([f"  {back}"] if back else [])
+        _told(_pauses(service))
         question = f"Roll back to revision {before}{f', {back}' if back else ''}"
         _asked(f"{question}{_and_drops(schedule)}?", yes)
         call = control.rollback(if_active=active if if_active is None else if_active, why=why)
@@ -171,6 +173,19 @@ def _bundle_back(found: Mapping[str, Any]) -> str:
         return f"bundle {now[:19]} goes back, too, if it came with revision {found['active']}"
     names = [one[:19] if one else "the newest" for one in (now, back)]
     return "" if now == back else f"bundle {' -> '.join(names)}"
+
+
+def _pauses(service: Control) -> Iterable[str]:
+    """Experiments that run, which compare with what is active."""
+    from model.client import experiments
+    from model.client.control import RefusedError
+
+    try:
+        found = service.send(experiments.experiments()).get("experiments", ())
+    except RefusedError:  # an older service has none
+        return
+    if running := [one["id"] for one in found if one["state"] == "running"]:
+        yield f"experiments would be paused, as what they compare with changes: {listed(running)}"
 
 
 def _and_drops(schedule: Mapping[str, Any] | None, at_once: bool = True) -> str:
@@ -269,6 +284,8 @@ def _printed(
         ]
     else:
         lines = [f"revision {done['active']} is active; before, it was {done['before']}"]
+        if paused := done.get("paused"):  # an older service leaves it out
+            lines.append(f"paused: {listed(paused)}; `fulcrum experiment start` goes on")
         if scheduled := done["scheduled"]:
             lines.append(f"still scheduled: {scheduled_text(scheduled)}")
         elif earlier:

@@ -152,11 +152,15 @@ def _table(*headers: str) -> Table:
 
 
 def _change(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:
-    """Of an event: `17 -> 18`, with the bundle where one came along."""
+    """Of an event: `17 -> 18`, with the bundle where one came along; of an experiment `id: 100 -> 500`."""
+    of = (after or before or {}).get("id") or (after or {}).get("name", "")
 
     def named(side: Mapping[str, Any] | None) -> str:
-        bundle = (side or {}).get("bundle")
-        number = (side or {}).get("revision", "")
-        return plain(f"{number}{f' with {bundle[:19]}' if bundle else ''}")
+        side = side or {}
+        if of:
+            return plain(str(side.get("state", side.get("ramp", ""))))
+        bundle = side.get("bundle")
+        return plain(f"{side.get('revision', '')}{f' with {bundle[:19]}' if bundle else ''}")
 
-    return " -> ".join(filter(None, (named(before), named(after))))
+    line = " -> ".join(filter(None, (named(before), named(after))))
+    return ": ".join(filter(None, (plain(str(of)), line)))

@@ -31,6 +31,7 @@ from service.ranking.admission import Shed
 from service.ranking.ranker import Ranking
 from service.ranking.stopwatch import Stopwatch
 from service.telemetry.arm_metrics import ArmMetrics
+from service.telemetry.experiment_metrics import ExperimentMetrics
 from service.telemetry.exposure_metrics import ExposureMetrics
 from service.telemetry.feedback_metrics import FeedbackMetrics
 from service.telemetry.shared_values import SharedValues, value_class
@@ -70,6 +71,7 @@ class Metrics:
         feedback: those of feedback.
         exposures: those of exposures.
         arms: those by arm of an experiment.
+        experiments: those of experiments.
     """
 
     content_type = CONTENT_TYPE_LATEST
@@ -77,6 +79,8 @@ class Metrics:
     def __init__(self, fleet: Fleet) -> None:
         self._scraped = registry = CollectorRegistry()
         registry.register(_OfFleet(fleet))
+        self.experiments = ExperimentMetrics()
+        registry.register(self.experiments)
         if fleet.board is not None and fleet.place is not None:
             registry = CollectorRegistry()
             counting.ValueClass = value_class(fleet.place.counts)

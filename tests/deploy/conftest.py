@@ -74,8 +74,12 @@ def series() -> dict[str, Series]:
         default_features=0,
         cache_hits=1,
         cache_misses=0,
+        arms=("fusion/one:more",),
     )
     metrics.ranked(ranking, watch)
+    metrics.experiments.watched = SimpleNamespace(
+        live=lambda: {"fusion/one": 100}, ages=lambda: {"fusion/one": 60.0}
+    )
     return _series(metrics.scrape().decode())
 
 

@@ -49,6 +49,7 @@ def check(expression: str, series: dict[str, Any]) -> None:
     assert names or expression.startswith("up{"), expression
     assert names <= set(series), f"{names - set(series)} in {expression}"
     labels = set().union(*(series[name].labels for name in names)) | _ADDED
+    labels |= set(re.findall(r'"(\w+)", "\$1"', expression))  # made by label_replace
     for selected in re.findall(r"\{([^}]*)\}", expression):
         assert set(re.findall(r"(\w+)\s*[=!]", selected)) <= labels, expression
     for grouped in re.findall(r"\b(?:by|ignoring) \(([^)]*)\)", expression):
@@ -103,9 +104,13 @@ def test_panels_ask_for_what_there_is(dashboard: Document, series: dict[str, Any
         "fulcrum_feature_cache_total",
         "fulcrum_active_bundle",
         "fulcrum_active_fusion",
+        "fulcrum_arm_answers_total",
+        "fulcrum_arm_seconds_bucket",
+        "fulcrum_experiment_live_buckets",
+        "fulcrum_experiment_look_age_seconds",
     ],
 )
-def test_traffic_latency_degradation_scores_and_versions_are_on_the_dashboard(
+def test_traffic_latency_degradation_scores_versions_and_experiments_are_on_the_dashboard(
     dashboard: Document, metric: str
 ) -> None:
     assert any(re.search(rf"\b{metric}\b", expression) for expression in expressions(dashboard))

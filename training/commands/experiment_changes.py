@@ -214,6 +214,8 @@ def decide(
         print_json(done)
         return
     answer.print(f"{name} is stopped; revision {active} is active", **PLAIN)
+    if done["paused"]:
+        answer.print(f"paused: {listed(done['paused'])}; `fulcrum experiment start` goes on", **PLAIN)
 
 
 def override(

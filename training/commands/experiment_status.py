@@ -110,6 +110,8 @@ def _print(found: Mapping[str, Any]) -> None:
         console.print(f"\n{looked(found)}", highlight=False, markup=False)
         if rows := list(metric_rows(found)):
             print_table(console, ("metric", "arm", "value", "difference", "95 %, at any look"), rows, 2)
+        else:
+            console.print("no metric is known yet: they wait for complete feedback", highlight=False)
         if rows := list(guardrail_rows(found)):
             print_table(console, ("guardrail", "arm", "by the control", "e-value", "says"), rows, 2)
         _print_picture(found, console)
@@ -127,7 +129,6 @@ def _print_picture(found: Mapping[str, Any], console: Console) -> None:
             if arm != control:
                 for line in intervals(found["looks"], metric, arm):
                     console.print(line, highlight=False, markup=False)
-                console.print()
 
 
 def _standing(one: Mapping[str, Any]) -> str:

@@ -125,8 +125,10 @@ def ends(low: float | None, high: float | None) -> str:
 
 
 def metric_rows(one: Report) -> Iterator[tuple[str, ...]]:
-    """By metric and arm: value, difference and interval, the primary first."""
+    """By metric and arm: value, difference and interval, the primary first; nothing of unknown metrics."""
     for name, arms in ordered(one):
+        if all(found.get("value") is None for found in arms.values()):
+            continue
         for arm, found in arms.items():
             value = DASH if found.get("value") is None else f"{found['value']:.4g}"
             yield (

@@ -7,6 +7,7 @@ Reads no log and changes nothing. Shapes: A arms.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -118,6 +119,8 @@ def _verdict(
         return "inconclusive", f"{ratio.scene}: arms have {counts} units; expected {expected}"
     what, low, high = primary
     said = f"{terms.primary} {what:+.2%} [{low:+.2%}, {high:+.2%}]"
+    if math.isnan(what):
+        said = f"{terms.primary}: not known yet"
     if low > 0.0 or high < 0.0:
         return ("better" if low > 0.0 else "worse"), said
     if look.days >= terms.days:

@@ -92,6 +92,38 @@ def test_a_schedule_names_the_one_that_it_replaces(run, service):
     assert service.sent[-1].body["at_ms"] == SCHEDULE["at_ms"]
 
 
+def test_a_change_at_once_names_the_experiments_that_it_pauses(run, service):
+    service.listed["experiments"] = [{"id": "night", "state": "running"}, {"id": "old", "state": "stopped"}]
+    service.answer["paused"] = ["night"]
+    told = "experiments would be paused, as what they compare with changes: night\n"
+    for words in (("activate", 28), ("rollback",)):
+        done = run(*words, "--why", "x")
+        assert told in done.err
+        assert done.out.endswith("\npaused: night; `fulcrum experiment start` goes on\n")
+    service.answer["scheduled"] = SCHEDULE
+    later = run("activate", 27, "--why", "x", "--at", "2030-03-17T18:46:40+01:00")
+    assert told not in later.err
+
+
+def test_the_audit_names_experiments_and_what_became_of_them(run, service):
+    sides = [
+        {"before": {"id": "night", "ramp": 100}, "after": {"id": "night", "ramp": 500}},
+        {"before": {"id": "night", "state": "running"}, "after": {"id": "night", "state": "stopped"}},
+        {"before": None, "after": {"name": "fusion", "unit": "user"}},
+        {"before": {"revision": 1}, "after": {"revision": 2}},
+    ]
+    service.listed = {
+        "more": False,
+        "events": [
+            {"event": at, **dict.fromkeys(("actor", "action", "why"), "x"), "time_ms": 1, **sides_of}
+            for at, sides_of in enumerate(sides)
+        ],
+    }
+    out = run("audit").out
+    for line in ("night: 100 -> 500", "night: running -> stopped", " fusion ", "1 -> 2"):
+        assert line in out
+
+
 def test_a_cancel_names_what_it_cancels_and_cancels_nothing_else(run, service):
     service.listed["schedule"] = SCHEDULE
     service.answer = {"active": 29, "before": 29, "scheduled": None}

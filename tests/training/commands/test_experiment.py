@@ -38,7 +38,7 @@ def service(monkeypatch):
                 raise RefusedError(*told.refusal)
             if call.path == "/v1/layers":
                 return {"free": 9_800, "salt": "x", **call.body}
-            return {**told.one, "edition": told.one["edition"] + 1}
+            return {**told.one, "edition": told.one["edition"] + 1, "paused": ["other"]}
         match call.path:
             case "/v1/layers":
                 return {"layers": LAYERS}
@@ -165,7 +165,9 @@ def test_a_decision_names_what_all_get_and_what_it_pauses(run, service):
     (call,) = service.sent
     assert call.path == "/v1/experiments/more_shares/decide"
     assert call.body == {"if_edition": 4, "if_active": 17, "arm": "more", "why": "x"}
-    assert done.out == "more_shares is stopped; revision 17 is active\n"
+    assert done.out == (
+        "more_shares is stopped; revision 17 is active\npaused: other; `fulcrum experiment start` goes on\n"
+    )
 
 
 def test_a_decision_for_the_control_just_stops(run, service):
@@ -220,6 +222,17 @@ def test_a_picture_of_many_looks_stays_small_and_keeps_the_first_and_the_last():
 def test_status_of_a_draft_says_that_nobody_has_looked(run, service):
     service.one = report(0, state="draft", since_ms=None)
     assert "nobody has looked yet: `fulcrum watch` does" in run("status", "more_shares").out
+
+
+def test_metrics_that_nobody_knows_yet_are_left_out(run, service):
+    for arms in service.one["look"]["metrics"].values():
+        for of in arms.values():
+            of.update(value=None, difference=None, low=None, high=None)
+    service.one["looks"] = [service.one["look"]] * 2
+    out = run("status", "more_shares").out
+    assert "no metric is known yet: they wait for complete feedback" in out
+    assert "95 %, at any look" not in out
+    assert "0.31 of 200  quiet" in out  # guardrails on answers are
 
 
 def test_status_writes_its_page(run, tmp_path):

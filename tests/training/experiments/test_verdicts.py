@@ -85,3 +85,10 @@ def test_more_arms_have_wider_intervals():
     two, three = judge(TERMS, look()), judge(TERMS, look(third=True))
     assert set(three) == {"treated", "third"}
     assert three["treated"].differences["reward"][1] < two["treated"].differences["reward"][1]
+
+
+def test_what_is_not_known_yet_is_said_to_be_so():
+    few = {name: ArmSums(np.ones(50), np.ones(50)) for name in ("control", "treated")}
+    metrics = {**look().metrics, "reward": few}
+    assert verdict(metrics=metrics) == (None, "reward: not known yet")
+    assert verdict(metrics=metrics, days=14.0)[0] == "inconclusive"
