@@ -76,7 +76,8 @@ class Ledger:
             (
                 f", by {event.actor}"
                 for event in self.store.events(None, 50)
-                if (event.after or {}).get("revision") == found and event.action != "revision_proposed"
+                if (event.after or {}).get("revision") == found != (event.before or {}).get("revision")
+                and event.action != "revision_proposed"
             ),
             "",
         )

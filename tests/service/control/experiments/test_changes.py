@@ -295,6 +295,15 @@ def test_a_start_keeps_to_the_bundle_that_serves(changes, revisions):
     assert [one.state for one in revisions.document().experiments.experiments] == ["running", "running"]
 
 
+def test_who_keeps_to_a_bundle_is_not_taken_for_who_activated_the_revision(changes, revisions):
+    (two,) = proposed(revisions, 2.0)
+    revisions.activate("ben", two, 1, "")
+    created(changes)
+    changes.start("anna", "one", 1, "", fine, BUNDLE)
+    with pytest.raises(StaleError, match="revision 2 is active, by ben, not 1"):
+        revisions.expect(1)
+
+
 def test_one_that_is_over_does_not_start(changes):
     created(changes, stop_ms=900_000)
     with pytest.raises(StaleError, match="ended at its stop_ms, 1970-01-01T00:15:00Z"):

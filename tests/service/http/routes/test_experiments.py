@@ -357,6 +357,7 @@ VALID = {
     "override": {"if_edition": 1, "why": "x", "unit": "u", "arm": "new"},
     "decide": {"if_edition": 1, "why": "x", "if_active": 1, "arm": "new"},
     "look": {"look": LOOK},
+    "layer": {"name": "fusion", "unit": "user", "holdout": 5, "salt": "s", "why": ""},
 }
 
 
@@ -384,7 +385,8 @@ def bodies(draw):
 def test_no_body_is_a_fault_of_the_service(site, asked, name):
     site.post("/v1/experiments", json={**VALID["create"], "id": "fuzzed", "terms": None}, headers=ADMIN)
     verb, body = asked
-    path = "/v1/experiments" if verb == "create" else f"/v1/experiments/{name}/{verb}"
+    paths = {"create": "/v1/experiments", "layer": "/v1/layers"}
+    path = paths.get(verb, f"/v1/experiments/{name}/{verb}")
     answer = site.post(path, json=body, headers=ADMIN)
     assert answer.status_code in (200, 201, 204, 404, 409, 422), answer.text
     assert site.get("/v1/experiments").status_code == 200
