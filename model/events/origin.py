@@ -15,7 +15,7 @@ class Origin:
 
     Attributes:
         tasks: names of the bundle's predictions.
-        events: the bundle's catalogue; None where it declares none.
+        events: the bundle's catalogue; None where it declares none, or another bundle's holds.
         fusion_version: of the fusion config.
         fusion: gives the config as canonical JSON; takes a millisecond.
     """

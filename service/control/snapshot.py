@@ -27,7 +27,7 @@ class ActiveBundle:
         return Serving(self.bundle.version, self.bundle.task_names, self.bundle.request_features)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """One bundle and one fusion config that fit each other; replaced whole, never changed.
 

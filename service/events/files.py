@@ -29,7 +29,8 @@ SEGMENT_BYTES = 128 * 1024 * 1024
 _SLICE = 32
 """Exposures made columns at once: the interpreter is held for about a millisecond."""
 
-_Key = tuple[str, tuple[str, ...]]
+_Tasks = tuple[str, ...]
+_Key = tuple[str, _Tasks]
 """Hour and tasks, which all of a segment share."""
 
 
@@ -88,8 +89,8 @@ class FileSink:
         self._precision = precision
         self._clock = clock
         self._segment_bytes = segment_bytes
-        self._segment: Segment | None = None
-        self._key: _Key = ("", ())
+        # Bundles that serve beside each other, for experiments, may have other tasks.
+        self._segments: dict[_Tasks, tuple[str, Segment]] = {}
         self._described: set[str] = set()
         self._catalogue: tuple[tuple[str, ...], EventCatalogue] | None = None
         # Arrow's own allocator keeps what was free once; malloc's is trimmed by the service.
@@ -116,16 +117,17 @@ class FileSink:
             raise
 
     def rest(self) -> None:
-        """Close the segment of an hour that is over."""
-        if self._segment is not None and self._key[0] < hour_name(self._clock()):
+        """Close the segments of an hour that is over."""
+        hour = hour_name(self._clock())
+        if any(of < hour for of, _ in self._segments.values()):
             self.close()
 
     def close(self) -> None:
-        """Close the segment; the next batch begins another, and describes everything again."""
+        """Close all segments; the next batch begins others, and describes everything again."""
         self._described.clear()
         self._catalogue = None
-        segment, self._segment = self._segment, None
-        if segment is not None:
+        segments, self._segments = self._segments, {}
+        for _, segment in segments.values():
             segment.close()
 
     def _append(self, key: _Key, group: Sequence[Shown]) -> int:
@@ -138,15 +140,17 @@ class FileSink:
         return written
 
     def _segment_for(self, key: _Key) -> Segment:
-        if self._segment is not None and (key != self._key or not self._segment.is_there):
+        hour, tasks = key
+        found = self._segments.get(tasks)
+        if found is not None and found[0] == hour and found[1].is_there:
+            return found[1]
+        if found is not None:
             self.close()
-        if self._segment is None:
-            if not self._folder.path.is_dir():
-                raise FileNotFoundError(errno.ENOENT, "the folder of events is gone", str(self._folder.path))
-            hour, tasks = key
-            schema = layout(tasks, self._precision)
-            self._segment, self._key = Segment(self._folder.exposures / hour, self._clock(), schema), key
-        return self._segment
+        if not self._folder.path.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the folder of events is gone", str(self._folder.path))
+        segment = Segment(self._folder.exposures / hour, self._clock(), layout(tasks, self._precision))
+        self._segments[tasks] = hour, segment
+        return segment
 
     def _describe(self, origin: Origin) -> None:
         if origin.events is not None and (origin.tasks, origin.events) != self._catalogue:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +63,7 @@ class Answered:
         predictions: by task [S].
         rows: of user and candidates, as the network took them.
         generation: of the store that gave them.
+        beside: whether its bundle is another than the active one.
     """
 
     query: Query
@@ -77,6 +79,7 @@ class Answered:
     predictions: Mapping[str, npt.NDArray[np.float32]]
     rows: LookUp
     generation: str | None
+    beside: bool = False
 
 
 class Exposures:
@@ -90,7 +93,7 @@ class Exposures:
     def __init__(self, sampling: Sampling, user_key: str | None = None) -> None:
         self._sampling = sampling
         self._user_key = user_key
-        self._last: tuple[Snapshot, Origin] | None = None
+        self._origins: WeakKeyDictionary[Snapshot, Origin] = WeakKeyDictionary()
 
     def shown(self, answered: Answered) -> Shown:
         """The record of an answer."""
@@ -122,19 +125,21 @@ class Exposures:
             item_len_s=answered.video_len_s[_places(answered)],
             candidates=_candidates(answered, with_rows) if with_candidates else None,
         )
-        return Shown(exposure, self._origin(snapshot))
+        return Shown(exposure, self._origin(snapshot, answered.beside))
 
     def _kept(self, name: str) -> str:
         return pseudonym(name, self._user_key) if self._user_key else name
 
-    def _origin(self, snapshot: Snapshot) -> Origin:
-        last = self._last
-        if last is None or last[0] is not snapshot:
+    def _origin(self, snapshot: Snapshot, beside: bool) -> Origin:
+        origin = self._origins.get(snapshot)
+        if origin is None:
             bundle, fusion = snapshot.active.bundle, snapshot.fusion
+            # Feedback is taken by the active bundle's kinds, whichever bundle answered.
+            events = None if beside else bundle.manifest.events
             give = partial(canonical_json, fusion.config)
-            origin = Origin(tuple(bundle.task_names), bundle.manifest.events, fusion.version, give)
-            self._last = last = snapshot, origin
-        return last[1]
+            origin = Origin(tuple(bundle.task_names), events, fusion.version, give)
+            self._origins[snapshot] = origin
+        return origin
 
 
 def _context(query: Query, wanted: Sequence[str] | None, conditions: frozenset[str]) -> dict[str, Any]:

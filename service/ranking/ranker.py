@@ -366,6 +366,7 @@ def _answer(
                 scored.tasks,
                 stored,
                 features.generation,
+                given.beside,
             )
         )
     return Ranking(

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from model.events import EventFolder
 from model.events.pseudonym import pseudonym
 from model.experiments import Experiment, Experiments, Layer
 from service.contract.answers import ModelsReport, RankResponse, Readiness
@@ -16,7 +17,7 @@ from service.control.fusion.revisions import Revisions
 from service.control.state.opening import open_control
 from service.preview.recording import record_of
 from service.preview.sample import Record
-from tests.support.bundle_variants import write_variant
+from tests.support.bundle_variants import write_edited, write_variant
 from tests.support.exposures import exposure_rows
 from tests.support.service_process import serving, wait_until
 
@@ -53,7 +54,10 @@ class Bundles:
     def __init__(self, folder, world, serve) -> None:
         self.models, self._serve, self._alone = folder / "models", serve, {}
         self.first = write_variant(world.bundle, self.models / "first", 1, "2026-03-01T00:00:00Z")
-        self.second = write_variant(world.bundle, self.models / "second", 2, "2026-02-01T00:00:00Z")
+        events = world.load().manifest.events.model_dump(mode="json")
+        more = {**events, "kinds": [*events["kinds"], {"kind": "saved"}]}
+        write_edited(world.bundle, folder / "edited", lambda _: None, events=more)
+        self.second = write_variant(folder / "edited", self.models / "second", 2, "2026-02-01T00:00:00Z")
 
     def alone(self, name: str, fusion: dict[str, Any] | None, user: str) -> list[dict[str, Any]]:
         """Items that a service with one bundle and one config answers with."""
@@ -132,6 +136,8 @@ def test_each_answer_is_its_arms_bundle_and_config_alone_to_the_bit(running, bun
         assert row["arms"] == seen[row["exposure_id"]]
         assert (row["bundle_version"] == bundles.second) == ("l/canary:new" in row["arms"])
         assert row["session_id"] in {pseudonym(f"s{n}", KEY) for n in range(5)}
+    kinds = [kind.kind for kind in EventFolder(events).read_catalogue().events.kinds]
+    assert kinds == ["is_click", "play_ms", "rating"], "feedback is the active bundle's"
     text = http.get("/metrics").text
     for arm in ("l/canary:old", "l/canary:new"):
         assert f'fulcrum_arm_answers_total{{arm="{arm}",outcome="ok"}}' in text
