@@ -11,14 +11,13 @@ import pytest
 
 from model.events import EventFolder
 from model.events.pseudonym import pseudonym
-from model.experiments import Experiment, Experiments, Layer
 from service.contract.answers import ModelsReport, RankResponse, Readiness
-from service.control.fusion.revisions import Revisions
 from service.control.state.opening import open_control
 from service.preview.recording import record_of
 from service.preview.sample import Record
 from tests.support.bundle_variants import write_edited, write_variant
 from tests.support.exposures import exposure_rows
+from tests.support.running_experiments import halves, set_experiments
 from tests.support.service_process import serving, wait_until
 
 pytestmark = pytest.mark.slow
@@ -32,20 +31,12 @@ class Store:
     """The control store of a service, changed as a colleague would."""
 
     def __init__(self, path) -> None:
-        self.store = open_control(path)
+        self._store = open_control(path)
 
     def set(self, *experiments: dict[str, Any], **layers: str) -> None:
         """Have these experiments, of layers by name and unit."""
-        given = tuple(Layer(name=name, salt=name, unit=unit) for name, unit in layers.items())
-        default = {"layer": "l", "first": 0, "size": 10_000, "ramp": 10_000, "state": "running"}
-        ones = tuple(Experiment(**(default | one)) for one in experiments)
-        revisions = Revisions(self.store)
-        revisions.change(
-            lambda document: revisions.recorded(
-                document.model_copy(update={"experiments": Experiments(layers=given, experiments=ones)}),
-                *("anna", "experiment_created", None, None, ""),
-            )
-        )
+        made = [{"name": name, "unit": unit} for name, unit in layers.items()]
+        set_experiments(self._store, *experiments, layers=made)
 
 
 class Bundles:
@@ -95,10 +86,6 @@ def labels(http: httpx.Client, users=range(16), **more: Any) -> set[str]:
     return {
         label for n in users for label in items(http, f"u{n}", **more)[1]["fusion"]["experiments"] or [""]
     }
-
-
-def halves(**arm: Any) -> list[dict[str, Any]]:
-    return [{"name": "old", "share": 5000}, {"name": "new", "share": 5000, **arm}]
 
 
 def patched(fusion: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from model.experiments import Experiment, Experiments, Layer
 from service.control.active import Control
 from service.control.bundles.beside import BundlesBeside
 from service.control.bundles.catalog import Catalog
@@ -18,6 +17,7 @@ from service.features.embedded import EmbeddedStore
 from service.inference.engine import Engine, EngineOptions
 from service.processes.fleet import Fleet
 from tests.support.rollout_site import Site
+from tests.support.running_experiments import set_experiments
 
 
 class Worker:
@@ -39,17 +39,8 @@ class Worker:
 
     def experiments(self, *experiments: dict[str, Any], layers: int = 2, **layer: Any) -> None:
         """Have these and no others, running unless they say otherwise, of as many layers."""
-        given = [Layer(name=f"l{n}", salt=f"salt {n}", **layer) for n in range(1, layers + 1)]
-        ones = [Experiment(**(_DEFAULT | one)) for one in experiments]
-        self.change(experiments=Experiments(layers=tuple(given), experiments=tuple(ones)))
-
-    def change(self, **update: Any) -> None:
-        """Replace parts of the document."""
-        self.revisions.change(
-            lambda document: self.revisions.recorded(
-                document.model_copy(update=update), "anna", "experiment_created", None, None, ""
-            )
-        )
+        given = [{"name": f"l{n}", **layer} for n in range(1, layers + 1)]
+        set_experiments(self.revisions.store, *({"layer": "l1", **one} for one in experiments), layers=given)
 
     def settle(self) -> None:
         """Do what the threads do by themselves."""
@@ -65,9 +56,6 @@ class Worker:
             return snapshot, []
         found, labels = snapshot.arms.to({"user": unit, "request": unit}, scene, {}, 1)
         return found or snapshot, labels
-
-
-_DEFAULT = {"layer": "l1", "first": 0, "size": 10_000, "ramp": 10_000, "state": "running"}
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from model.errors import FulcrumError
 from model.experiments import Experiment, ExperimentError, Experiments, Layer
 from model.fusion import FusionError
 from service.control.bundles.rollout import UnknownVersionError
+from tests.support.running_experiments import change_document
 
 USERS = [f"u{n}" for n in range(60)]
 LIFT = {"scenes": {"default": {"tasks": {"vtr": {"weight": 3.0}}}}}
@@ -156,9 +157,8 @@ def test_an_activation_drops_the_arms_with_what_was_active(worker):
 def test_a_worker_that_is_not_where_the_document_is_compares_nothing(worker):
     worker.experiments({"id": "x", "arms": HALVES})
     worker.settle()
-    worker.change(
-        trail=(worker.revisions.document().active.model_copy(update={"bundle": "sha256:" + "0" * 64}),)
-    )
+    elsewhere = worker.revisions.document().active.model_copy(update={"bundle": "sha256:" + "0" * 64})
+    change_document(worker.revisions.store, trail=(elsewhere,))
     worker.settle()
     assert set(by_label(worker)) == {()}
     assert "this worker serves" in worker.arms.waits("x")
