@@ -12,7 +12,7 @@ from model.frozen import Frozen, Name
 MAX_LOOK_BYTES = 64 * 1024
 """Of a look, as JSON."""
 MOST_LOOKS = 400
-"""Of an experiment that are kept; the oldest go first."""
+"""Of an experiment that are kept; of more, those whose neighbours are closest go."""
 
 TimeMs = Annotated[int, Field(ge=0, le=1 << 53)]
 """Unix time, milliseconds."""

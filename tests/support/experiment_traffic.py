@@ -48,13 +48,13 @@ class Traffic:
         self._folder = write_folder(self.path, (), self.catalogue)
         self._chance, self._waiting = random.Random(self.seed), list[Feedback]()
 
-    def serve(self, users: Sequence[str], start_ms: int, stop_ms: int, tester: str = "") -> None:
+    def serve(self, users: Sequence[str], start_ms: int, stop_ms: int) -> None:
         """A request of each of these users, one after the other between two times."""
         assigner, made = self.service.assigner(), []
         for number, user in enumerate(users):
             time_ms = start_ms + (stop_ms - start_ms) * number // len(users)
             identity = exposure_id(time_ms, self._chance)
-            units: Any = {"user": user, "session": user, "request": identity}
+            units: Any = {"user": user, "session": f"session of {user}", "request": identity}
             arms = assigner.of(units, "feed", {}, time_ms)
             arm = next((one.arm.name for one in arms if one.arm is not None), CONTROL)
             for one in arms:
@@ -83,5 +83,5 @@ class Traffic:
         seconds = np.array([self.seconds(item) for item in items])
         return Exposure(
             identity, None, time_ms, user, 0, "feed", {}, "sha256:bundle", "fp32", "", None, arms,
-            {"video_len": 0.0}, False, [], items, seconds, None,
+            {"video_len": 0.0}, False, [], items, seconds, None, session=f"session of {user}",
         )  # fmt: skip

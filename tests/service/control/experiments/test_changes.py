@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import pytest
 
@@ -428,11 +429,15 @@ def look(time_ms, words=""):
     return LookReport(time_ms=time_ms, days=1.0, mature_until_ms=None, units={"old": 1}, next=words)
 
 
-def test_the_newest_looks_are_kept(changes):
-    for at in range(403):
+def test_looks_of_all_the_time_are_kept_and_the_newest(changes, revisions):
+    many = b"\n".join(look(at).model_dump_json().encode() for at in range(850))
+    revisions.store.keep_looks("one", b"", many)
+    for at in range(850, 853):
         changes.looks.keep("one", look(at))
     kept = changes.looks.all("one")
-    assert [kept[0]["time_ms"], kept[-1]["time_ms"], len(kept)] == [3, 402, 400]
+    times = [one["time_ms"] for one in kept]
+    assert [times[0], times[-1], len(times)] == [0, 852, 400]
+    assert max(after - before for before, after in pairwise(times)) <= 4
     assert changes.looks.newest(["one", "two"]) == {"one": kept[-1]}
 
 

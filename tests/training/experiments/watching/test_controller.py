@@ -114,6 +114,28 @@ def test_answers_are_judged_even_where_events_cannot_be_read(site, tmp_path):
     assert site.done[-1] == ("stop", "worse")
 
 
+@pytest.mark.parametrize(("unit", "units"), [("user", 30), ("session", 30), ("request", 60)])
+def test_units_are_what_the_layer_deals(unit, units, tmp_path):
+    site = Site(tmp_path)
+    layer = site.service.document.layers[0].model_copy(update={"unit": unit})
+    site.service.document = site.service.document.model_copy(update={"layers": (layer,)})
+    site.service.start()
+    site.traffic.serve([f"u{number % 30}" for number in range(60)], START_MS, START_MS + HOUR_MS)
+    site.clock.now_ms += HOUR_MS
+    look = site.controller.look().looks["test"]
+    assert (sum(look["units"].values()), look["crossed"]) == (units, 0)
+
+
+def test_an_experiment_whose_time_is_over_ends_when_its_feedback_is_complete(tmp_path):
+    site = Site(tmp_path, stop_ms=START_MS + 2 * HOUR_MS)
+    site.service.start()
+    site.hours(3)
+    assert site.done == [("start", None)]
+    site.hours(1)
+    assert site.done == [("start", None), ("pause", "inconclusive")]
+    assert "when its time was over" in site.service.one().outcome.why
+
+
 def test_testers_count_nowhere(tmp_path):
     testers = {f"t{number}": "treated" for number in range(50)}
     site = Site(tmp_path, overrides=testers)
