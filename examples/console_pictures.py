@@ -22,7 +22,7 @@ import httpx
 from playwright.sync_api import Page, sync_playwright
 
 from examples.demo import BUNDLE, CONFIG, STORE, command
-from model.client import control
+from model.client import control, experiments
 from training.simulation import WorldConfig, simulate
 
 DOCS = Path("docs")
@@ -39,7 +39,7 @@ def main() -> None:
         fill(url, REQUESTS, CANDIDATES)
         change(url)
         with looking(url) as page:
-            take(page)
+            take(page, url)
 
 
 @contextmanager
@@ -111,7 +111,44 @@ def change(url: str) -> None:
             caller.send(control.activate(made["revision"], if_active=made["parent"], why=note))
 
 
-def take(page: Page) -> None:
+def compare(url: str) -> None:
+    """Two experiments of one layer; looks at one, whose numbers are made up: nobody waits for days here."""
+    layer, half = "ranking", {"share": 5000}
+    less = {"scenes": {"default": {"tasks": {"shr": {"weight": 0.2}}}}}
+    arms = [{"name": "control", **half}, {"name": "fewer_shares", **half, "patch": less}]
+    terms = {"primary": "reward", "days": 7, "planned_error": 0.01}
+    terms["guardrails"] = [{"metric": "slow", "harm": "rises"}]
+    ramps = [{"to": 1000, "hours": 24}, {"to": 2000, "hours": 48, "units": 5000}]
+    body = {"id": "shares", "layer": layer, "arms": arms, "size": 2000, "ramp": 1000, "ramps": ramps}
+    with control.Control(url, TOKEN) as caller:
+        caller.send(experiments.create_layer(layer, holdout=500))
+        draft = [{"name": "control", **half}, {"name": "older", **half, "revision": 1}]
+        caller.send(
+            experiments.create({"id": "the_first_weights", "layer": layer, "arms": draft, "size": 1500})
+        )
+        made = caller.send(experiments.create({**body, "terms": terms, "note": "Do shares count too much?"}))
+        one = caller.send(experiments.start("shares", if_edition=made["edition"], why="a week of it"))
+        for look in range(1, 25):
+            caller.send(experiments.look("shares", _look(one["since_ms"], 2.0 * look)))
+
+
+def _look(since_ms: int, hours: float) -> dict[str, Any]:
+    difference, half = 0.012 + 0.02 / hours, 0.17 / hours**0.5
+    ends = {"low": difference - half, "high": difference + half}
+    reward = {"value": 1.31 * (1 + difference), "difference": difference, **ends}
+    return {
+        "time_ms": since_ms + int(3_600_000 * hours),
+        "days": hours / 24,
+        "mature_until_ms": since_ms + int(3_600_000 * (hours - 1)),
+        "units": {"control": int(211 * hours), "fewer_shares": int(208 * hours)},
+        "metrics": {"reward": {"control": {"value": 1.31}, "fewer_shares": reward}},
+        "guardrails": {"slow": {"fewer_shares": {"ratio": 1.02, "e_value": 0.41}}},
+        "verdicts": {"fewer_shares": {"verdict": None, "why": "reward +1.24% [-1.21%, +3.70%]"}},
+        "next": "Ramps to 2,000 buckets 48 h after the last ramp, once each arm has had 5,000 units.",
+    }
+
+
+def take(page: Page, url: str) -> None:
     """Sign in, and go through the parts."""
     page.get_by_role("button", name="Sign in").click()
     page.get_by_label("Token").fill(TOKEN)
@@ -135,6 +172,12 @@ def take(page: Page) -> None:
     page.get_by_role("button", name="Roll back from 4 to 3").wait_for()
     page.wait_for_timeout(6000)  # what was said goes away
     write(page, "history", height=420)
+    compare(url)
+    page.get_by_role("tab", name="Experiments").click()
+    page.locator("svg.looks .band").first.wait_for()
+    page.set_viewport_size({"width": WIDTH, "height": 1130})
+    page.wait_for_timeout(500)
+    write(page, "experiments")
     page.get_by_role("tab", name="State").click()
     page.emulate_media(color_scheme="dark")
     page.get_by_text("ready").first.wait_for()

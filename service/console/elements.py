@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -50,6 +50,19 @@ def line(label: str, value: str = "", **props: Any) -> ui.input:
 def soon(work: Callable[[], Coroutine[Any, Any, None]]) -> Listener:
     """A call that has the work begun, and waits for nothing."""
     return lambda: background_tasks.create(work())
+
+
+def every(seconds: float, work: Callable[[], object]) -> None:
+    """Work, or have it begun, again and again while the page is open: it is kept for a while after that."""
+    client = ui.context.client
+
+    async def turn() -> None:
+        if client.has_socket_connection:
+            found = work()
+            if isinstance(found, Awaitable):
+                await found
+
+    ui.timer(seconds, turn)
 
 
 class Gate:

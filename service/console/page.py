@@ -11,7 +11,8 @@ from model.client.control import RefusedError
 from model.errors import FulcrumError
 from service.console.changes.history import Audit, History
 from service.console.changes.propose import Propose
-from service.console.elements import button, heading, html
+from service.console.elements import button, every, heading, html
+from service.console.experiments.page import Experiments
 from service.console.kept import Browser
 from service.console.play.page import Play
 from service.console.session import Session
@@ -19,7 +20,7 @@ from service.console.state.page import State
 from service.console.watch import Watch
 from service.console.words import isolated, moment, span, version
 
-_PARTS = ("Play", "Propose", "History", "Audit", "State")
+_PARTS = ("Play", "Propose", "Experiments", "History", "Audit", "State")
 _THEMES: tuple[tuple[bool | None, str], ...] = ((None, "as the system"), (False, "light"), (True, "dark"))
 
 
@@ -41,7 +42,7 @@ class Page:
         """Make the page, and keep it up to date."""
         self._header()
         self._banners = ui.element("div").props('role="status" aria-live="polite"')
-        self._client = client = ui.context.client
+        client = ui.context.client
         await client.connected()
         sign_out = self.session.sign_out
         self._browser.on_sign_out.append(sign_out)
@@ -52,7 +53,7 @@ class Page:
             self.session.take_base()
         self._parts()
         self._said: object = None
-        ui.timer(0.25, self._look)
+        every(0.25, self._look)
         self.session.on_actor.append(self._say_who)
         self._say_who()
         client.on_delete(self.play.previews.close)
@@ -79,6 +80,8 @@ class Page:
                 self.play = Play(self.session)
             with ui.tab_panel("Propose"):
                 propose = Propose(self.session)
+            with ui.tab_panel("Experiments"):
+                experiments = Experiments(self.session)
             with ui.tab_panel("History"):
                 history = History(self.session)
             with ui.tab_panel("Audit"):
@@ -86,11 +89,17 @@ class Page:
             with ui.tab_panel("State"):
                 state = State(self.session)
 
-        loads = {"History": history.load, "Audit": audit.load, "State": state.load}
+        loads = {
+            "Experiments": experiments.load,
+            "History": history.load,
+            "Audit": audit.load,
+            "State": state.load,
+        }
 
         async def turned(name: str) -> None:
             app.storage.tab["part"] = name
             state.show(name == "State")
+            experiments.show(name == "Experiments")
             propose.show(name == "Propose")
             if name in loads:
                 await loads[name]()
@@ -100,9 +109,7 @@ class Page:
             ui.timer(0.0, lambda: turned(first), once=True)
 
     def _look(self) -> None:
-        """What is in force, and whether something is to be said of it; once somebody sees the page again."""
-        if not self._client.has_socket_connection:
-            return
+        """What is in force, and whether something is to be said of it."""
         watch, session = self._watch, self.session
         mine = watch.fusion is not None and watch.fusion["config"] == session.config
         if session.base is None or (session.stale and (mine or not session.edited)):

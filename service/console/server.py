@@ -68,6 +68,8 @@ def run(url: str, host: str = "127.0.0.1", port: int = 8080) -> None:
     pages.storage.max_tab_storage_age = _KEPT_S
     pages.config.quasar_config["loadingBar"] = {"skipHijack": True}  # it has no name, and says nothing here
     ui.add_css(_CSS.read_text(), shared=True)
+    for element in (ui.dialog, ui.select):
+        element.default_props("transition-duration=0")  # who is asked, and who chooses, waits for no picture
     pages.add_middleware(OwnConnections)
     ui.run_with(
         app,

@@ -38,6 +38,11 @@ def config(tasks: int = 4, scenes: int = 1, formula: str = "log_power") -> dict[
     )
 
 
+def parsed(config: Mapping[str, Any]) -> FusionConfig:
+    """A config of its document, without the way by text."""
+    return checked(FusionConfig, resolved(dict(config)))
+
+
 @dataclass
 class Service:
     """What it knows; tests change it as they like.
@@ -63,6 +68,9 @@ class Service:
         self.schedule: dict[str, Any] | None = None
         self.chosen: str | None = None
         self.unfit: dict[int, str] = {}
+        self.layers: list[dict[str, Any]] = []
+        self.experiments: list[dict[str, Any]] = []
+        self.looks: dict[str, list[dict[str, Any]]] = {}
         self.bundle = "sha256:" + "b" * 64
         self.trail = [1]
         self._add(self.first, None, "fulcrum", "in force when the store was empty", "file")
@@ -141,8 +149,7 @@ class Service:
             nothing = {"changed_first": None, "changed_top": None, "kendall_tau": None, "movers": []}
             return head | nothing | {"sample_id": None, "exposure": None, "rates": None}
         before, after = (
-            self._explained(checked(FusionConfig, resolved(dict(one))).scene(scene)[0], rows)
-            for one in (active["config"], other)
+            self._explained(parsed(one).scene(scene)[0], rows) for one in (active["config"], other)
         )
         scores = [np.asarray(one.fused.order).reshape(rows, self.candidates) for one in (before, after)]
         compared = compare_orders(scores[0], scores[1], top=top)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from model.fusion import FusionError
-from tests.support.control_service import Service
+from model.fusion import FusionError, canonical_json, patched
+from tests.support.control_service import Service, parsed
+from tests.support.experiments_in_memory import changed
 
 TOKENS = {
     "token-of-lea": ("lea", ["read"]),
@@ -86,6 +87,8 @@ def app(site: Site) -> Starlette:
             return _problem(404, "no revisions are kept here; start the service with --control")
         if path == "/v1/actor":
             return JSONResponse({"actor": name, "scopes": scopes})
+        if path.startswith("/v1/experiments"):
+            return _experiments(service, path.split("/")[3:], body, needs, str(name))
         if path == "/v1/audit":
             return needs("read") or JSONResponse({"events": service.events[::-1], "more": False})
         if path == "/v1/fusion/preview":
@@ -110,6 +113,35 @@ def app(site: Site) -> Starlette:
         return needs("activate") or _changed(service, path, body, str(name))
 
     return Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])
+
+
+def _experiments(
+    service: Service,
+    path: list[str],
+    body: dict[str, Any] | None,
+    needs: Callable[[str], Response | None],
+    actor: str,
+) -> Response:
+    if not path:
+        return JSONResponse({"layers": service.layers, "experiments": service.experiments})
+    if body is None:
+        one = next(each for each in service.experiments if each["id"] == path[0])
+        return JSONResponse({**one, "looks": service.looks.get(path[0], [])})
+    if (refused := needs("activate")) is not None:
+        return refused
+    one, says = changed(service.experiments, path[0], path[1], body)
+    if one is None:
+        return _problem(409, says)
+    if path[1] == "decide":
+        if body["if_active"] != service.trail[-1]:
+            return _problem(409, "another revision is active")
+        arm = next(each for each in one["arms"] if each["name"] == body["arm"])
+        if arm["patch"] is not None:
+            active = parsed(service.revisions[service.trail[-1] - 1]["config"])
+            config = orjson.loads(canonical_json(patched(active, arm["patch"])))
+            service.activate(service.propose(config, f"arm {arm['name']}", actor), actor, body["why"])
+    service._event(says, actor, None, {"id": path[0]}, body["why"])
+    return JSONResponse(one)
 
 
 async def _previewed(service: Service, body: dict[str, Any], ids: bool) -> Response:

@@ -8,12 +8,12 @@ from typing import Any
 from markupsafe import Markup
 from nicegui import ui
 
-from model.client import control
+from model.client import control, experiments
 from model.client.control import RefusedError
 from model.errors import FulcrumError
 from service.console.changes.confirm import confirm
 from service.console.session import Session
-from service.console.words import moment, version
+from service.console.words import count, moment, version
 
 
 async def activate_dialog(session: Session, number: int) -> None:
@@ -35,7 +35,14 @@ async def activate_dialog(session: Session, number: int) -> None:
 
     title = f"Activate revision {number} in place of {active}"
     await confirm(
-        session, title, f"Activate {number}", do, revision=revision, drops=listed["schedule"], later=True
+        session,
+        title,
+        f"Activate {number}",
+        do,
+        revision=revision,
+        also=await said_to_pause(session),
+        drops=listed["schedule"],
+        later=True,
     )
 
 
@@ -67,7 +74,7 @@ async def rollback_dialog(session: Session) -> None:
         "Roll back",
         do,
         revision=revision,
-        also=bundle if now != then else None,
+        also=(bundle if now != then else Markup("")) + await said_to_pause(session),
         drops=listed["schedule"],
         kind="grave",
     )
@@ -82,6 +89,20 @@ async def cancel_dialog(session: Session, schedule: Mapping[str, Any]) -> None:
 
     title = f"Take back revision {schedule['revision']}, scheduled for {moment(schedule['at_ms'])}"
     await confirm(session, title, "Take it back", do, kind="grave")
+
+
+async def said_to_pause(session: Session, but: str | None = None) -> Markup:
+    """Which experiments a change of what is active pauses: all that run, but one that is decided by it."""
+    try:
+        found = await session.send(experiments.experiments())
+    except FulcrumError:  # an older service, which has none; or it says so when it is asked to change
+        return Markup("")
+    running = [one["id"] for one in found["experiments"] if one["state"] == "running" and one["id"] != but]
+    if not running:
+        return Markup("")
+    return Markup("<p class='note'><b>This pauses {}</b>: {}.</p>").format(
+        count(len(running), "running experiment"), ", ".join(running)
+    )
 
 
 def _named(bundle: str | None) -> str:

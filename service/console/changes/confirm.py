@@ -38,6 +38,7 @@ async def confirm(
     later: bool = False,
     reasoned: bool = True,
     kind: Kind = "main",
+    stale: Callable[[], str | None] | None = None,
 ) -> None:
     """Ask, with what would change, and do it.
 
@@ -46,14 +47,17 @@ async def confirm(
         title: what it is, as a heading.
         press: what the button says.
         do: does it.
-        revision: what would be active then, whole; its effect over the recent requests is shown.
+        revision: what would be active then, whole; its effect over the recent requests is shown. It has no
+            number yet where it is made by doing it.
         also: more of what would change.
         drops: what is scheduled, and would not come any more.
         later: whether a time may be given.
         reasoned: whether it must be said why.
         kind: of the button.
+        stale: asked again and again, why the question no longer stands; by itself, that another config
+            became active.
     """
-    active = session.watch.active
+    stale = stale or _another_is_active(session)
     unfit = None if revision is None else revision.get("unfit")
     with ui.context.client, ui.dialog() as dialog, ui.card().classes("ask").props('role="document"'):
         heading(title)
@@ -77,13 +81,13 @@ async def confirm(
             go = button(press, lambda: act(), kind)
 
         def look() -> None:
-            stale = session.watch.active != active
-            go.set_enabled(unfit is None and not stale and not (reasoned and not (why.value or "").strip()))
+            since = stale()
+            unsaid = reasoned and not (why.value or "").strip()
+            go.set_enabled(unfit is None and since is None and not unsaid)
             if unfit is not None:
                 problem.set_text(f"The serving bundle could not serve with it: {unfit}")
-            if stale and session.watch.active is not None:
-                number = session.watch.active[0]
-                problem.set_text(f"Revision {number} is active since. Close this and look at it first.")
+            if since is not None:
+                problem.set_text(since)
 
         async def act() -> None:
             problem.set_text("")
@@ -115,6 +119,18 @@ async def confirm(
         effect.set_content(await _effect(session, revision))
 
 
+def _another_is_active(session: Session) -> Callable[[], str | None]:
+    active = session.watch.active
+
+    def stale() -> str | None:
+        now = session.watch.active
+        if now is None or now == active:
+            return None
+        return f"Revision {now[0]} is active since. Close this and look at it first."
+
+    return stale
+
+
 async def _effect(session: Session, revision: Mapping[str, Any]) -> Markup:
     changed, gone = _scenes(session, revision)
     parts = []
@@ -127,7 +143,9 @@ async def _effect(session: Session, revision: Mapping[str, Any]) -> Markup:
                 _SCENES, count(len(rest), "more scene changes", "more scenes change"), ", ".join(rest)
             )
         )
-    body = {"revision": revision["revision"], "recent": _RECENT, "top": _TOP}
+    number = revision["revision"]
+    which = {"revision": number} if number is not None else {"config": revision["config"]}
+    body: dict[str, Any] = {**which, "recent": _RECENT, "top": _TOP}
     try:
         for scene in changed[:_SCENES] or ([] if gone else ["default"]):
             found = await session.send(control.preview({**body, "scene": scene}))

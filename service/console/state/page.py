@@ -12,8 +12,9 @@ from nicegui import ui
 from model.client import control
 from model.client.control import RefusedError
 from model.errors import FulcrumError
+from service.console.changes.activate import said_to_pause
 from service.console.changes.confirm import confirm
-from service.console.elements import button, html, panel, soon
+from service.console.elements import button, every, html, panel, soon
 from service.console.play.impact import table
 from service.console.session import Session
 from service.console.state.scrape import Look, Samples, histograms, quantile, read, since
@@ -51,7 +52,7 @@ class State:
                 self._bundles = ui.element("div")
         session.on_actor.append(self._draw_bundles)
         session.on_change.append(soon(self.load))
-        ui.timer(_EVERY_S, self._tick)
+        every(_EVERY_S, self._tick)
 
     def show(self, shown: bool) -> None:
         """Whether it is looked at: only then the service is asked."""
@@ -127,7 +128,7 @@ class State:
             f"Activate bundle {version(model['version'])}",
             "Activate bundle",
             do,
-            also=says,
+            also=says + await said_to_pause(self._session),
             drops=self._session.watch.schedule,
             reasoned=False,
         )

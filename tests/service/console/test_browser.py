@@ -3,57 +3,31 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.support.console_page import (
+    ANNA,
+    CONNECT,
+    PARTS,
+    PAUL,
+    confirm,
+    figure,
+    has_value,
+    serious,
+    set_weight,
+    show,
+)
 from tests.support.control_service import Service, config
 from tests.support.control_site import TOKENS, Site
+from tests.support.experiments_in_memory import LAYER, look, report
 
 pytestmark = pytest.mark.slow
 
-ANNA, PAUL = "token-of-anna", "token-of-paul"
-PARTS = {
-    "Play": "Recent requests",
-    "Propose": "What was edited",
-    "History": "Revisions",
-    "Audit": "Audit",
-    "State": "Service",
-}
-"""With a panel of each."""
 Open = Callable[..., Any]
-
-
-def show(page: Any, part: str) -> None:
-    page.get_by_role("tab", name=part).click()
-    page.get_by_role("tabpanel").get_by_role("region", name=PARTS[part], exact=True).first.wait_for()
-
-
-def figure(page: Any, title: str) -> str:
-    return str(page.locator(".every .figures div", has_text=title).locator("dd").inner_text())
-
-
-def has_value(page: Any, label: str, value: str) -> None:
-    from playwright.sync_api import expect
-
-    expect(page.get_by_label(label)).to_have_value(value)
-
-
-def set_weight(page: Any, name: str, value: float) -> None:
-    page.get_by_label(f"{name} weight, as a number").fill(str(value))
-
-
-def confirm(page: Any, press: str, why: str) -> str:
-    """Say why, and press; what the dialog said would change."""
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_text("recent requests: another item").first.wait_for()
-    said = str(dialog.inner_text())
-    assert dialog.get_by_role("button", name=press).is_disabled()
-    dialog.get_by_label("Why").fill(why)
-    dialog.get_by_role("button", name=press).click()
-    dialog.wait_for(state="hidden")
-    return said
 
 
 def test_a_slider_shows_what_would_change_while_it_moves(open_page: Open) -> None:
@@ -116,7 +90,8 @@ def test_the_text_fields_the_kind_and_the_scene_are_edited_too(open_page: Open) 
 
 
 def test_who_has_no_token_looks_and_reads_why_the_rest_is_disabled(open_page: Open) -> None:
-    page = open_page(service=Service())
+    service = Service()
+    page = open_page(service=service)
     set_weight(page, "vtr", 0.25)
     page.locator("table.items").get_by_text("candidate").first.wait_for()
     show(page, "Propose")
@@ -127,6 +102,12 @@ def test_who_has_no_token_looks_and_reads_why_the_rest_is_disabled(open_page: Op
     assert page.get_by_text("needs the scope activate: sign in").is_visible()
     show(page, "Audit")
     page.get_by_text("needs the scope read: sign in").wait_for()
+    show(page, "Experiments")
+    page.get_by_text("No experiments yet").wait_for()
+    service.layers, service.experiments = [LAYER], [report("less")]
+    page.get_by_text("Not started: nobody takes part but testers").wait_for()
+    assert page.get_by_role("button", name="Start").is_disabled()
+    assert page.get_by_text("needs the scope activate: sign in").is_visible()
 
 
 def test_a_revision_is_proposed_activated_and_rolled_back(open_page: Open) -> None:
@@ -223,6 +204,44 @@ def test_a_question_names_all_that_would_change(open_page: Open) -> None:
     assert "The bundle goes back too: from cccccccccc to the newest." in confirm(page, "Roll back", "worse")
 
 
+def test_an_experiment_is_ramped_and_an_arm_of_it_given_to_everybody(open_page: Open) -> None:
+    service = Service()
+    patch = {"scenes": {"default": {"tasks": {"vtr": {"weight": 0.3}}}}}
+    arms = [{"name": "control"}, {"name": "less", "patch": patch}]
+    now_ms = int(time.time() * 1000)
+    one = report("fewer_views", arms, state="running", since_ms=now_ms - 48 * 3_600_000)
+    other = report("other", first=4000, state="running", since_ms=now_ms)
+    service.layers, service.experiments = [LAYER], [one, other]
+    service.looks = {"fewer_views": [look(one, hours, 0.02, 0.4 / hours) for hours in (12, 24, 48)]}
+    one["look"] = service.looks["fewer_views"][-1]
+    page = open_page(ANNA, service)
+    show(page, "Experiments")
+    page.get_by_role("img", name=re.compile("fewer_views. 0 to 1,999, 1,000 live: running")).wait_for()
+    page.get_by_role("img", name="Difference of comments to the control; at last less").wait_for()
+    page.get_by_role("button", name="Ramp").click()
+    said = confirm(page, "Ramp", "all is well", shown="buckets")
+    assert "From 1,000 of its 2,000 buckets, 10 % of all users, to 2,000 of its 2,000" in said
+    assert "Of all users have then: control 10 %, less 10 %" in said
+    assert "So far about 4,800 new users a day; then about 9,600" in said
+    page.get_by_text("running, edition 2").wait_for()
+    page.get_by_role("button", name="Pause").click()
+    one["edition"] = 3  # by somebody else
+    page.get_by_text("fewer_views was changed since: it is running, edition 3.").wait_for()
+    assert page.get_by_role("dialog").get_by_role("button", name="Pause").is_disabled()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").wait_for(state="hidden")
+    page.get_by_text("running, edition 3").wait_for()
+    page.get_by_role("button", name="Give it to everybody").click()
+    said = confirm(page, "less for everybody", "better")
+    assert "All users get a new revision that its patch makes, which 10 % of them have now" in said
+    assert "This pauses 1 running experiment: other" in said
+    assert "default: vtr.weight 1 -> 0.3" in said
+    page.get_by_text("stopped, edition 4").wait_for()
+    assert (service.trail, one["state"]) == ([1, 2], "stopped")
+    assert service.revisions[1]["config"]["scenes"]["default"]["tasks"]["vtr"]["weight"] == 0.3
+    assert not page.get_by_role("button", name="Start").is_visible()
+
+
 def test_of_two_people_the_second_sees_what_the_first_did(open_page: Open) -> None:
     service = Service()
     anna = open_page(ANNA, service)
@@ -267,13 +286,6 @@ def test_a_service_that_goes_and_comes_back_finds_the_edits(open_page: Open, sit
     page.get_by_text("No answer for").wait_for(state="hidden")
     has_value(page, "shr weight, as a number", "0.4")
     page.locator("table.items tbody tr").first.wait_for()
-
-
-CONNECT = """address => new Promise(done => {
-    const socket = new WebSocket(address);
-    socket.onopen = () => { socket.close(); done("open"); };
-    socket.onclose = () => done("close");
-})"""
 
 
 def test_only_the_browser_that_signed_in_is_signed_in_and_it_holds_no_token(
@@ -330,11 +342,19 @@ def test_all_parts_suit_everybody_in_both_themes_narrow_and_wide(open_page: Open
 
     service = Service(first=config(tasks=10, scenes=20), requests=20, id_length=120)
     service.propose(config(tasks=10), "A note that goes on and on " * 6)
+    name, now_ms = "an_experiment_with_a_name_" * 2, int(time.time() * 1000)
+    arms = [{"name": f"arm_{at}", "patch": {"scenes": {f"scene_{at}": None}}} for at in range(4)]
+    one = report(name, arms, state="running", since_ms=now_ms, overrides={"u1": "arm_1"}, note="so " * 300)
+    service.layers, service.experiments = [LAYER], [one, report("other", first=4000)]
+    service.looks = {name: [look(one, hours, 0.02, 0.4 / hours) for hours in (8, 9)]}
+    one["look"] = service.looks[name][-1]
     page = open_page(ANNA, service)
     page.evaluate(AXE_SCRIPT)
     page.locator("table.items tbody tr").first.wait_for()
     for part in PARTS:
         show(page, part)
+        if part == "Experiments":
+            page.locator("svg.looks .band").first.wait_for()
         if part == "History":
             page.get_by_role("button", name="Compare").first.wait_for()
         if part == "State":
@@ -351,21 +371,12 @@ def test_all_parts_suit_everybody_in_both_themes_narrow_and_wide(open_page: Open
         page.locator("body.body--light").wait_for()
 
 
-def serious(page: Any, theme: str, *rules: str) -> list[Any]:
-    """What axe-core finds that is serious or critical, by all of its rules where none is named."""
-    only = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
-    found = page.evaluate("(options) => axe.run(document, options)", {"resultTypes": ["violations"], **only})
-    return [
-        (theme, one["id"], one["nodes"][0]["html"][:200])
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
-    ]
-
-
 def test_where_there_is_nothing_it_says_so(open_page: Open, site: Site) -> None:
     page = open_page(service=Service(control=False))
     page.get_by_text("start the service with --control").first.wait_for()
     show(page, "History")
+    page.get_by_text("no revisions are kept here").wait_for()
+    show(page, "Experiments")
     page.get_by_text("no revisions are kept here").wait_for()
     site.service = Service(requests=0)
     show(page, "Play")

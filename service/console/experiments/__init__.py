@@ -1,0 +1,1 @@
+"""Experiments: what runs on which part of the traffic, what is known of it, what changes it."""
