@@ -141,7 +141,8 @@ def _experiments(
             config = orjson.loads(canonical_json(patched(active, arm["patch"])))
             service.activate(service.propose(config, f"arm {arm['name']}", actor), actor, body["why"])
     service._event(says, actor, None, {"id": path[0]}, body["why"])
-    return JSONResponse(one)
+    others = [each["id"] for each in service.experiments if each["state"] == "running"]
+    return JSONResponse({**one, "paused": others} if path[1] == "decide" else one)
 
 
 async def _previewed(service: Service, body: dict[str, Any], ids: bool) -> Response:

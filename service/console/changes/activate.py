@@ -31,7 +31,7 @@ async def activate_dialog(session: Session, number: int) -> None:
         answer = await session.send(control.activate(number, if_active=active, why=why, at_ms=at_ms))
         if at_ms is not None:
             return f"Revision {number} comes into force at {moment(at_ms)}, if {active} is active then"
-        return f"Revision {number} is active; before it was {answer['before']}"
+        return f"Revision {number} is active; before it was {answer['before']}{and_paused(answer)}"
 
     title = f"Activate revision {number} in place of {active}"
     await confirm(
@@ -62,7 +62,7 @@ async def rollback_dialog(session: Session) -> None:
 
     async def do(why: str, _: int | None) -> str:
         answer = await session.send(control.rollback(if_active=active, why=why))
-        return f"Rolled back from revision {answer['before']} to {answer['active']}"
+        return f"Rolled back from revision {answer['before']} to {answer['active']}{and_paused(answer)}"
 
     now, then = listed["bundle"], listed["before_bundle"]
     bundle = Markup("<p><b>The bundle goes back too</b>: from {} to {}.</p>").format(
@@ -103,6 +103,11 @@ async def said_to_pause(session: Session, but: str | None = None) -> Markup:
     return Markup("<p class='note'><b>This pauses {}</b>: {}.</p>").format(
         count(len(running), "running experiment"), ", ".join(running)
     )
+
+
+def and_paused(answer: Mapping[str, Any]) -> str:
+    """Which experiments a change has paused, after what is said of it; nothing where there are none."""
+    return f"; paused: {', '.join(answer['paused'])}" if answer["paused"] else ""
 
 
 def _named(bundle: str | None) -> str:

@@ -12,7 +12,7 @@ from model.client import control, experiments
 from model.errors import FulcrumError
 from model.fusion import patched
 from model.fusion.config import canonical_json
-from service.console.changes.activate import said_to_pause
+from service.console.changes.activate import and_paused, said_to_pause
 from service.console.changes.confirm import Do, confirm
 from service.console.elements import Kind
 from service.console.experiments.words import (
@@ -114,10 +114,10 @@ class Questions:
         arm = next(each for each in one["arms"] if each["name"] == chosen)
 
         async def do(why: str, _: int | None) -> str:
-            await session.send(
+            answer = await session.send(
                 experiments.decide(name, if_edition=edition, if_active=number, arm=chosen, why=why)
             )
-            return f"Experiment {name} is decided: {chosen}"
+            return f"Experiment {name} is decided: {chosen}{and_paused(answer)}"
 
         title, press = f"Decide {name}: {chosen} for everybody", f"{chosen} for everybody"
         if arm == one["arms"][0]:

@@ -236,6 +236,7 @@ def test_an_experiment_is_ramped_and_an_arm_of_it_given_to_everybody(open_page: 
     assert "All users get a new revision that its patch makes, which 10 % of them have now" in said
     assert "This pauses 1 running experiment: other" in said
     assert "default: vtr.weight 1 -> 0.3" in said
+    page.get_by_text("Experiment fewer_views is decided: less; paused: other").wait_for()
     page.get_by_text("stopped, edition 4").wait_for()
     assert (service.trail, one["state"]) == ([1, 2], "stopped")
     assert service.revisions[1]["config"]["scenes"]["default"]["tasks"]["vtr"]["weight"] == 0.3
