@@ -61,7 +61,9 @@ class Experiments:
         self._problem.set_text("")
         self._draw()
         chosen = self._newest(self._one.name or "") or self._first()
-        if chosen is not None:
+        if chosen is None:
+            self._one.hide()
+        else:
             await self._open(chosen["id"])
 
     async def _tick(self) -> None:
@@ -193,6 +195,11 @@ class One:
         self._metrics.set_content(report.metrics(one))
         self._tables.set_content(report.guardrails(one) + report.plan(one))
         self._draw_choice()
+
+    def hide(self) -> None:
+        """There is none any more."""
+        self._one = self.name = None
+        self._section.set_visibility(False)
 
     def focus(self) -> None:
         """Go on there with the keyboard; it comes into view."""

@@ -108,6 +108,8 @@ def test_who_has_no_token_looks_and_reads_why_the_rest_is_disabled(open_page: Op
     page.get_by_text("Not started: nobody takes part but testers").wait_for()
     assert page.get_by_role("button", name="Start").is_disabled()
     assert page.get_by_text("needs the scope activate: sign in").is_visible()
+    service.experiments = []
+    page.get_by_text("Not started: nobody takes part but testers").wait_for(state="hidden")
 
 
 def test_a_revision_is_proposed_activated_and_rolled_back(open_page: Open) -> None:
