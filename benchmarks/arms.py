@@ -14,6 +14,7 @@ import contextlib
 import shutil
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -88,18 +89,17 @@ def memory(requests: int = typer.Option(2_000, help="Before the look.")) -> None
 
 @app.command()
 def pause(times: int = typer.Option(20, help="Pauses.")) -> None:
-    """Print how long answers of arms still come after a pause was written."""
+    """Print how long answers of arms still come once somebody pauses, the write included."""
     seconds = []
     with Site(True, workers=2) as site:
         for _ in range(times):
             site.run("running")
             site.wait_for_arms()
+            asked = ThreadPoolExecutor(1).submit(site.last_label, 2.0)
+            time.sleep(0.5)
+            paused = time.monotonic()
             site.run("paused")
-            paused, last = time.monotonic(), 0.0
-            while (now := time.monotonic()) < paused + 1.5:
-                if site.labels():
-                    last = now - paused
-            seconds.append(last)
+            seconds.append(asked.result() - paused)
     low, middle, high = np.percentile(seconds, [0, 50, 100])
     console.print(f"seconds after a pause, {times} times: median {middle:.2f}, {low:.2f} to {high:.2f}")
 
@@ -153,6 +153,14 @@ class Site:
 
         wait_until(ready)
         wait_until(lambda: all(self.labels() for _ in range(10 * self._workers)))
+
+    def last_label(self, seconds: float) -> float:
+        """When, of `time.monotonic`, an answer with a label came last, asking for so long."""
+        end, last = time.monotonic() + seconds, 0.0
+        while time.monotonic() < end:
+            if self.labels():
+                last = time.monotonic()
+        return last
 
     def labels(self) -> list[str]:
         """Of an answer of whichever worker takes a new connection."""
