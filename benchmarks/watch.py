@@ -41,7 +41,8 @@ REQUESTS_AN_HOUR, LOOKS_AN_HOUR = 2_000, 4
 RAMP = 1_000
 RAMPS = ({"to": 3_000, "hours": 1, "units": 50}, {"to": 10_000, "hours": 1, "units": 100})
 """A canary: from a tenth of the traffic to all of it in two hours."""
-HOURS = 6
+HOURS, ALIKE_HOURS = 16, 4
+"""That faults, and arms that are alike, are watched at most."""
 TERMS = Terms(
     primary="reward",
     guardrails=(
@@ -142,10 +143,10 @@ def planted(faults: Faults, what: str, runs: int) -> Iterator[Row]:
 
 def alike(faults: Faults, runs: int) -> Iterator[Row]:
     """Arms that are alike ramp to the end."""
-    ended = [canary(faults, "none", seed) for seed in range(runs)]
+    ended = [canary(faults, "none", seed, ALIKE_HOURS) for seed in range(runs)]
     ramps = sum([what for what, _ in one.done] == ["start", "ramp", "ramp"] for one in ended)
     yield share(
-        f"alike: ramped to the end, no alarm in {HOURS} hours",
+        f"alike: ramped to the end, no alarm in {ALIKE_HOURS} hours",
         ramps,
         runs,
         "all but 5 %",
