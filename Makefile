@@ -19,7 +19,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 # Whatever the shell says: else each process that a test starts compiles all that it imports.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-fast check format bench faults serve clean
+.PHONY: help setup demo loop test test-fast check format bench faults serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
@@ -34,6 +34,9 @@ $(READY): pyproject.toml constraints.txt .ci/install
 
 demo: $(READY)  ## train, export, serve, rank, change a weight; explore, log, find the weights
 	@$(BIN)/python examples/demo.py
+
+loop: $(READY)  ## the whole loop without a hand, over HTTP: explore, tune, try on half the users, activate; again
+	@$(BIN)/python -m examples.loop loop
 
 test: $(READY)  ## all tests but the long ones, which `make faults` runs
 	$(PYTEST) -m "not long"
