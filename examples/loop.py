@@ -22,7 +22,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -44,6 +44,7 @@ WINDOW_S = 5
 PIECE = 1_000
 """Requests between two looks at what they are worth."""
 PATIENCE_S = 60.0
+INCUMBENT, BEST = "bundle's own", ("best product", "best sum")
 GUARDED = ("is_share", "is_comment")
 PLAN = {"difference": 0.03, "deviation": 0.75, "requests": 24_000, "design_effect": 1.2}
 """What each experiment is planned for: 24,000 requests "a day", of which it has one."""
@@ -92,9 +93,10 @@ def loop(
         deciding(url, events, bundle, run, rounds, explored) as decider,
     ):
         found = looked_on(url, bundle, decider, rounds * (explored + most), seed)
+        configs = without_noise(url, {one.revision for one in found})
     if decider.returncode not in (0, -signal.SIGTERM):
         sys.exit(f"the loop stopped: who decides failed; {run / 'decide.log'} says why")
-    told(found, bundle, run)
+    told(found, configs, bundle, run)
     console.print(f"Done in {time.monotonic() - began:.0f} s: {run}", highlight=False)
 
 
@@ -229,6 +231,17 @@ def try_on_half(client: httpx.Client, url: str, run: Path, number: int, revision
     fulcrum("experiment", "status", name, "--url", url)
 
 
+def without_noise(url: str, revisions: Collection[int]) -> dict[int, Any]:
+    """Configs of revisions, as they would rank without exploring."""
+    found = {}
+    for number in sorted({*revisions, 1} - {1}):
+        answer = httpx.get(f"{url}/v1/fusion/revisions/{number}", trust_env=False).raise_for_status()
+        found[number] = answer.json()["config"]
+        for scene in found[number]["scenes"].values():
+            scene.pop("explore", None)
+    return found
+
+
 def experiments(client: httpx.Client) -> list[dict[str, Any]]:
     """All that the service has."""
     found: list[dict[str, Any]] = client.get("/v1/experiments").json()["experiments"]
@@ -304,24 +317,27 @@ def asked(*words: str) -> str:
     return found.stdout.decode()
 
 
-def told(found: Sequence[Worth], bundle: Path, run: Path) -> None:
-    """What came of it, as numbers and as a picture."""
-    from examples.loop_picture import draw, marks  # needs what a first look at --help should not
+def told(found: Sequence[Worth], configs: Mapping[int, Any], bundle: Path, run: Path) -> None:
+    """What came of it, as numbers and as a picture.
 
-    lines = marks(bundle)
-    (run / "worth.json").write_text(json.dumps({"pieces": [vars(one) for one in found], "marks": lines}))
+    Args:
+        found: pieces of the traffic.
+        configs: that were active, by revision, without their noise.
+        bundle: that served.
+        run: where to.
+    """
+    from examples.loop_picture import draw, marks
+
+    lines = marks(bundle, {f"revision {number}": config for number, config in configs.items()})
+    report = {"pieces": [vars(one) for one in found], "worth": lines}
+    (run / "worth.json").write_text(json.dumps(report))
     draw(found, lines, run / "worth.svg")
+    incumbent, best = lines[INCUMBENT], max(lines[name] for name in BEST)
+    console.print("\nWhat a request is truly worth, by the same visits:", highlight=False)
     for name, value in lines.items():
-        console.print(f"{name}: {value:.3f}", highlight=False)
-    last = [one.value for one in found if one.revision == found[-1].revision and not one.experiment]
-    if last:
-        gained = sum(last) / len(last) - lines["incumbent"]
-        best = lines["best sum"] - lines["incumbent"]
-        console.print(
-            f"revision {found[-1].revision}: {sum(last) / len(last):.3f}, {gained / best:.0%} of what "
-            f"the best sum gains; {run / 'worth.svg'}",
-            highlight=False,
-        )
+        gain = f"{value / incumbent - 1.0:+7.2%}"
+        part = f"{(value - incumbent) / (best - incumbent):5.0%} of what can be gained"
+        console.print(f"  {name:14} {value:7.3f}  {gain}  {part}", highlight=False)
 
 
 if __name__ == "__main__":

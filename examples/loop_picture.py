@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.best_fusion import FORMS, best
 from model.bundle import load_bundle
-from model.fusion import DEFAULT_SCENE, FusionConfig, Scene, load_fusion
+from model.fusion import DEFAULT_SCENE, FusionConfig, Scene, load_fusion, parse_fusion
 from tests.support.world_logs import WorldRequests, by_bundle
 from training.datasets.served import world_of
 from training.simulation import World
@@ -21,8 +22,8 @@ SEARCHED, JUDGED = 3_000, 5_000
 """Requests, of audiences of their own, that the truth is searched on, and that say what is found is worth."""
 
 
-def marks(bundle: Path) -> dict[str, float]:
-    """What a request is truly worth under the bundle's own fusion, the best product and the best sum."""
+def marks(bundle: Path, configs: Mapping[str, Any]) -> dict[str, float]:
+    """What a request is truly worth by the bundle's own fusion, these configs, the best product and sum."""
     loaded = load_bundle(bundle)
     world = World.create(world_of(loaded.schema, f"bundle {bundle}"))
     predictor = by_bundle(loaded)
@@ -34,7 +35,9 @@ def marks(bundle: Path) -> dict[str, float]:
     def value(scene: Scene) -> float:
         return float(searched.true_values(scored(scene, searched.requests)).mean())
 
-    found = {"incumbent": judged.true_value(load_fusion(loaded.fusion_path))}
+    found = {"bundle's own": judged.true_value(load_fusion(loaded.fusion_path))}
+    for name, document in configs.items():
+        found[name] = judged.true_value(parse_fusion(json.dumps(document)))
     for name, form in (("best product", "best product, smoothing"), ("best sum", "best weighted sum")):
         scene = best(FORMS[form], value, means)
         found[name] = judged.true_value(FusionConfig(schema_version=1, scenes={DEFAULT_SCENE: scene}))
@@ -60,6 +63,8 @@ def draw(pieces: Sequence[Any], lines: dict[str, float], file: Path) -> None:
             axes.axvspan(one.requests - width, one.requests, color="#cfe2f3", linewidth=0)
     axes.errorbar(at, values, yerr=errors, fmt="o-", color="#1f4e79", markersize=3, linewidth=1.2, capsize=2)
     for name, value in lines.items():
+        if name.startswith("revision"):
+            continue
         axes.axhline(value, color="#777777", linewidth=0.9, linestyle="--")
         axes.annotate(
             name,
