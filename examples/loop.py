@@ -208,7 +208,7 @@ def wait_for_requests(events: Path, joined: Path, requests: int) -> None:
 
 def try_on_half(client: httpx.Client, url: str, run: Path, number: int, revision: int) -> None:
     """An experiment of this revision; until it has ended."""
-    name = f"round-{number}"
+    name = f"round_{number}"
     file = run / f"{name}.yaml"
     guardrails = [{"metric": metric, "harm": "falls", "margin": 0.02} for metric in GUARDED]
     experiment = {
