@@ -104,7 +104,8 @@ def rollback(
     """Go back to the revision that was active before this one.
 
     Needs a token with the scope activate. Once more, and it is the one before that: never to and fro. A
-    bundle that came with the revision goes back with it. What is scheduled is dropped.
+    bundle that came with the revision, or that an experiment was decided for, goes back. What is scheduled is
+    dropped.
 
         fulcrum fusion rollback --why "complaints about long videos"
     """
@@ -117,12 +118,14 @@ def rollback(
         active, before, schedule = found["active"], found["before"], found["schedule"]
         if before is None:
             raise FulcrumError(f"revision {active} is active, and none was before it: nothing to go back to")
-        _told([f"revision {active} is active; {before} would be"])
+        stays = " would stay" if before == active else f" is active; {before} would be"
+        _told([f"revision {active}{stays}"])
         _told(f"  {line}" for line in _differences(service, active, service.send(control.revision(before))))
         back = _bundle_back(found)
         _told([f"  {back}"] if back else [])
         _told(_pauses(service))
-        question = f"Roll back to revision {before}{f', {back}' if back else ''}"
+        to = "Roll back" if before == active else f"Roll back to revision {before}"
+        question = f"{to}{f', {back}' if back else ''}"
         _asked(f"{question}{_and_drops(schedule)}?", yes)
         call = control.rollback(if_active=active if if_active is None else if_active, why=why)
         done = _changed(service, call)

@@ -194,4 +194,4 @@ class Ledger:
 
 
 def _named(activation: Activation) -> dict[str, Any]:
-    return activation.model_dump(exclude={"together"}, exclude_none=True)
+    return activation.model_dump(exclude={"together", "decided"}, exclude_none=True)

@@ -70,7 +70,7 @@ async def rollback_dialog(session: Session) -> None:
     )
     await confirm(
         session,
-        f"Roll back from revision {active} to {target}",
+        "Roll back the bundle" if active == target else f"Roll back from revision {active} to {target}",
         "Roll back",
         do,
         revision=revision,

@@ -131,7 +131,9 @@ class Decisions:
                 revision=revision.revision, bundle=bundle or active.bundle, together=bundle is not None
             )
             return Winner(wanted, revision, is_new)
-        return Winner(active if bundle is None else Activation(revision=active.revision, bundle=bundle))
+        if bundle is None:
+            return Winner(active)
+        return Winner(Activation(revision=active.revision, bundle=bundle, decided=True))
 
     def _revision(
         self, document: Document, one: Experiment, arm: Arm, actor: str

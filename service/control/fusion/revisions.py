@@ -168,8 +168,8 @@ class Revisions(Ledger):
     ) -> tuple[int, Document]:
         """Go back to the revision that was active before this one: what was active, and what is wanted now.
 
-        Twice goes two back, never to and fro. A bundle that came with the revision goes back with it; one
-        that was activated apart stays.
+        Twice goes two back, never to and fro. A bundle that came with the revision, or that an experiment
+        decided for, goes back; one that was activated apart stays.
 
         Raises:
             StaleError: another revision is active, or there is none before it.

@@ -37,6 +37,8 @@ class Activation(Frozen):
     """The bundle that should serve; None for the newest."""
     together: bool = False
     """Whether the revision comes into force only with this bundle."""
+    decided: bool = False
+    """Whether an experiment was decided for the bundle: a rollback undoes that, though the revision stays."""
 
 
 class Schedule(Frozen):
@@ -83,9 +85,17 @@ class Document(Frozen):
 
     @property
     def before_at(self) -> int | None:
-        """Place in the trail of what was active before the active revision; None where there is none."""
+        """Place in the trail of what a rollback leads to; None where there is nothing.
+
+        That is what was active before the active revision, or before a bundle that an experiment was decided
+        for meanwhile.
+        """
         active, trail = self.active.revision, self.trail
-        return next((at for at in reversed(range(len(trail))) if trail[at].revision != active), None)
+        for at in reversed(range(len(trail) - 1)):
+            of, after = trail[at], trail[at + 1]
+            if of.revision != active or (after.decided and of.bundle != after.bundle):
+                return at
+        return None
 
     @property
     def back(self) -> Activation | None:
@@ -97,7 +107,7 @@ class Document(Frozen):
         if at is None:
             return None
         target, left = self.trail[at], self.trail[at + 1]
-        bundle = target.bundle if left.together else self.active.bundle
+        bundle = target.bundle if left.together or left.decided else self.active.bundle
         # Back together, as they came; a bundle that was the newest then is not known by name.
         together = bundle is not None and (left.together or target.together)
         return Activation(revision=target.revision, bundle=bundle, together=together)

@@ -360,8 +360,11 @@ def test_a_bundle_that_is_decided_leaves_the_revision(changes, revisions):
     one = started(changes, arms=arms)
     Decisions(revisions, changes).decide(decision(one))
     active = revisions.document().active
-    assert (active.revision, active.bundle, active.together) == (1, OTHER, False)
+    assert (active.revision, active.bundle, active.decided) == (1, OTHER, True)
     assert actions(revisions)[-2:] == ["experiment_decided", "bundle_activated"]
+    _, document = revisions.rollback("anna", 1, "")
+    assert document.active.revision == 1
+    assert document.active.bundle != OTHER, "a rollback undoes the decision"
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,14 @@ def test_a_bundle_and_a_patch_that_are_decided_are_in_force_together(worker, ver
     assert worker.serves == (old, 1)
 
 
-def test_a_canary_that_is_decided_leaves_the_fusion(worker, versions):
+def test_a_canary_that_is_decided_leaves_the_fusion_and_is_rolled_back_as_one(worker, versions):
+    old = worker.serves
     worker.decide(worker.started(bundle=versions[1]))
     assert worker.serves == (versions[1], 1)
     assert worker.revisions.document().revisions == 1
+    worker.operator.rollback("anna", 1, "bad")
+    worker.rollout.poll()
+    assert worker.serves == old
 
 
 def test_what_is_stale_loads_no_bundle_and_changes_nothing(worker, versions, monkeypatch):
