@@ -21,7 +21,8 @@ from service.contract.errors import (
     StateUnavailableError,
 )
 from service.contract.strict_json import read_json
-from service.control.bundles.rollout import AmbiguousVersionError, UnknownVersionError
+from service.control.bundles.catalog import UnknownVersionError
+from service.control.bundles.rollout import AmbiguousVersionError
 from service.control.changing import NoModelsError, Operator
 from service.control.experiments.refusals import TakenError, UnknownExperimentError, UnknownLayerError
 from service.control.fusion.revisions import UnknownRevisionError

@@ -22,6 +22,10 @@ _SKEW = timedelta(days=1)
 log = structlog.get_logger(__name__)
 
 
+class UnknownVersionError(FulcrumError):
+    """The models folder holds no such bundle."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A folder that holds a manifest.

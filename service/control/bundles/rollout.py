@@ -23,7 +23,7 @@ from model.bundle import Bundle, Manifest, load_bundle
 from model.errors import FulcrumError
 from model.fusion import FusionError
 from service.control.active import Control
-from service.control.bundles.catalog import Catalog, Model, Signature
+from service.control.bundles.catalog import Catalog, Model, Signature, UnknownVersionError
 from service.control.bundles.loading import Loader
 from service.control.bundles.refusals import Refusals
 from service.control.fusion.state import Serving
@@ -39,10 +39,6 @@ _LEAVE_S = 2.0
 """Seconds that a load has to end at a stop; it changes nothing any more."""
 
 log = structlog.get_logger(__name__)
-
-
-class UnknownVersionError(FulcrumError):
-    """The models folder holds no such bundle."""
 
 
 class AmbiguousVersionError(FulcrumError):

@@ -24,6 +24,7 @@ import structlog
 from model.errors import FulcrumError, listed
 from model.experiments import Experiment, ExperimentError, Experiments
 from model.fusion import FusionError, patched
+from service.control.bundles.catalog import UnknownVersionError
 from service.control.experiments.combinations import Combination, Named, Part, combinations, served
 from service.control.fusion.in_force import InForce
 from service.control.fusion.state import ActiveFusion, Serving, check_fit
@@ -136,7 +137,13 @@ class Arms:
         for combination in combinations(experiments.layers, open_ones):
             if not parts.isdisjoint(combination):
                 named = Named.of(combination)
-                check_fit(self._fusion(base, named), self._serving(base, named.bundle))
+                try:
+                    serving = self._serving(base, named.bundle)
+                except UnknownVersionError:
+                    if any(named.bundle == arm.bundle for one in asked for arm in one.arms):
+                        raise
+                    continue  # another experiment waits for it
+                check_fit(self._fusion(base, named), serving)
 
     def waits(self, experiment: str) -> str | None:
         """Why this worker does not serve an experiment that should be in force; None where it does, or where

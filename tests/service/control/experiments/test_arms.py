@@ -12,7 +12,7 @@ import pytest
 from model.errors import FulcrumError
 from model.experiments import Experiment, ExperimentError, Experiments, Layer
 from model.fusion import FusionError
-from service.control.bundles.rollout import UnknownVersionError
+from service.control.bundles.catalog import UnknownVersionError
 from tests.support.running_experiments import change_document
 
 USERS = [f"u{n}" for n in range(60)]
@@ -260,6 +260,14 @@ def test_a_check_judges_a_bundle_by_its_manifest_without_loading_it(worker):
         worker.arms.check(given)
     worker.arms.check(given, new="x")  # whose arms are sound
     assert worker.arms.memory == {}
+
+
+def test_a_bundle_that_another_experiment_waits_for_holds_up_nobody_else(worker):
+    waiting = {"id": "y", "layer": "l2", "arms": two(bundle="sha256:" + "0" * 64)}
+    given = experiments({"id": "x", "arms": two(patch=LIFT)}, waiting)
+    worker.arms.check(given, new="x")
+    with pytest.raises(UnknownVersionError):
+        worker.arms.check(given, new="y")
 
 
 def again(worker):

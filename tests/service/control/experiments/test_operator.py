@@ -10,9 +10,9 @@ from model.experiments import Experiment, ExperimentError, Layer
 from model.fusion import FusionError
 from service.control.active import Control
 from service.control.bundles.beside import BundlesBeside
-from service.control.bundles.catalog import Catalog
+from service.control.bundles.catalog import Catalog, UnknownVersionError
 from service.control.bundles.loading import Loader
-from service.control.bundles.rollout import Rollout, UnknownVersionError
+from service.control.bundles.rollout import Rollout
 from service.control.bundles.wanted import WantedBundle
 from service.control.changing import Operator
 from service.control.experiments.deciding import Decision
