@@ -18,6 +18,7 @@ TERMS = Terms(
     days=2,
     planned_error=0.03,
 )
+REWARD = Measures(None, "is_click + is_share")
 SHARES = {"control": 0.5, "treated": 0.5}
 
 
@@ -37,9 +38,8 @@ class Site:
         shared = chance.random() < self.shares.get(arm, 0.5)
         return [("v1", {"is_click": chance.random() < 0.8, "is_share": shared}), ("v2", {})]
 
-    def watcher(self, work="work", **more):
+    def watcher(self, work="work", measures=REWARD, **more):
         joined = Joined(self.path / "events", self.path / work / "joined")
-        measures = Measures(None, "is_click + is_share")
         return Controller(self.service, joined, measures, self.path / work, now_ms=self.clock, **more)
 
     def hours(self, count, users=100, serve=True):

@@ -9,7 +9,7 @@ Shapes: R requests, U units.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,8 @@ def measure_log(
     Raises:
         FulcrumError: no joined log, nothing in it that counts, or a reward that fails.
     """
-    expressions = measures.of(Terms(primary=REWARD, metrics={}, days=1.0, planned_error=1.0))
+    expressions, failed = measures.of(Terms(primary=REWARD, metrics={}, days=1.0, planned_error=1.0))
+    _refuse(failed)
     frames = list(_requests(folder, measures, expressions, unit, scene, open_too))
     if not sum(frame.height for frame in frames):
         why = "has no requests that count" if frames else "holds no impressions/day=*/*.parquet"
@@ -151,6 +152,11 @@ def measure(
     )
 
 
+def _refuse(failed: Mapping[str, str]) -> None:
+    for name, why in failed.items():
+        raise FulcrumError(f"metric {name!r}: {why}")
+
+
 def _summed(unit: Ints, value: Floats, count: int) -> Floats:
     return np.bincount(unit, value, count).astype(np.float64)
 
@@ -191,9 +197,10 @@ def _requests(
             frame = rows.select(*read, *ids).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise FulcrumError(f"{path}: cannot be read as parquet ({str(error).splitlines()[0]})") from error
-        value = measures.values(frame, expressions)[REWARD]
+        values, failed = measures.values(frame, expressions)
+        _refuse(failed)
         yield (
-            frame.select("_request", "_unit", "_ms", pl.Series("_value", value))
+            frame.select("_request", "_unit", "_ms", pl.Series("_value", values[REWARD]))
             .group_by("_request")
             .agg(unit=pl.col("_unit").first(), value=pl.col("_value").sum(), time_ms=pl.col("_ms").first())
             .select("unit", "value", "time_ms")

@@ -34,6 +34,7 @@ class Look:
         so_far: as `metrics`, of all that has come so far, which guardrails go by: what has not come yet has
             not in any arm. `metrics` where there is nothing else.
         over: whether nothing more will come.
+        failed: why metrics cannot be evaluated, by name: they are in neither.
     """
 
     days: float
@@ -45,6 +46,7 @@ class Look:
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     so_far: Mapping[str, Mapping[str, ArmSums]] = field(default_factory=dict)
     over: bool = False
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,15 @@ def judge(terms: Terms, look: Look) -> dict[str, Judged]:
     found = {}
     for arm in others:
         differences = {name: difference(arms[control], arms[arm]) for name, arms in look.metrics.items()}
-        harmed = {one.metric: _harmed(one, terms, look, control, arm) for one in terms.guardrails}
+        harmed = {
+            one.metric: _harmed(one, terms, look, control, arm)
+            for one in terms.guardrails
+            if one.metric in look.counts or one.metric not in look.failed
+        }
         ends = {
             name: (of.relative, *of.interval(terms.planned_error, alpha)) for name, of in differences.items()
         }
-        verdict, why = _verdict(terms, look, ratio, ends[terms.primary], harmed)
+        verdict, why = _verdict(terms, look, ratio, ends.get(terms.primary), harmed)
         found[arm] = Judged(verdict, why, ends, harmed, ratio, look.crossed)
     return found
 
@@ -104,13 +110,18 @@ def _verdict(
     terms: Terms,
     look: Look,
     ratio: SampleRatio,
-    primary: tuple[float, float, float],
+    primary: tuple[float, float, float] | None,
     harmed: Mapping[str, Harmed],
 ) -> tuple[Verdict | None, str]:
     units = sum(look.units) + look.crossed
     for metric, one in harmed.items():
         if one.alarm:
             return "worse", f"guardrail {metric}: {one.ratio:.3g} times the control's"
+    if primary is None:
+        return (
+            None,
+            f"{terms.primary} cannot be evaluated: {look.failed.get(terms.primary, 'it is not there')}",
+        )
     if look.crossed > terms.most_crossed * units:
         return "inconclusive", f"{look.crossed:,} of {units:,} units were seen in several arms"
     if ratio.alarm:

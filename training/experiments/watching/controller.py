@@ -26,7 +26,7 @@ from training.experiments.watching.answers import Answers
 from training.experiments.watching.deciding import Action, action, says
 from training.experiments.watching.looking import Looked, looked, published
 from training.experiments.watching.measures import Measures
-from training.experiments.watching.reading import ExperimentLog
+from training.experiments.watching.reading import ExperimentLog, Seen
 from training.experiments.watching.service import Experiments, Reported, Sender, StaleError
 from training.experiments.watching.webhooks import Webhooks
 from training.progress import Observer, Warned, silent
@@ -45,14 +45,18 @@ class Round:
         looks: by experiment: as it is published.
         actions: by experiment: what was done, or would have been.
         problems: what did not work, a line each.
+        warnings: of the events, a line each.
         experiments: states by id.
+        unseen: by experiment that runs and has no look: why.
     """
 
     time_ms: int
     looks: dict[str, Said] = field(default_factory=dict)
     actions: dict[str, Action] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     experiments: dict[str, str] = field(default_factory=dict)
+    unseen: dict[str, str] = field(default_factory=dict)
 
 
 class Joined:
@@ -128,20 +132,25 @@ class Controller:
             self._webhooks.report([one.experiment for one in reports])
         now_ms = self._now_ms()
         done = Round(now_ms, experiments={one.experiment.id: one.experiment.state for one in reports})
+        unread = None
         try:
-            done.problems.extend(self._joined.update(now_ms, self._observer).warnings)
+            done.warnings.extend(self._joined.update(now_ms, self._observer).warnings)
         except (FulcrumError, OSError) as error:  # what is counted by answer is judged all the same
-            done.problems.append(f"events: {error}")
+            unread = f"events cannot be read: {error}"
+            done.problems.append(unread)
         running = [one for one in reports if _is_judged(one, now_ms)]
+        done.unseen.update(_unjudged(reports, now_ms))
         self._log.keep([f"{one.experiment.layer}/{one.experiment.id}" for one in running])
         answers = self._counted(running, done)
         for one in running:
             try:
-                self._look_at(one, answers, done)
+                self._look_at(one, answers, unread, done)
             except UnreachableError:
                 raise
             except (FulcrumError, OSError) as error:
-                done.problems.append(f"experiment {one.experiment.id}: {error}")
+                _report(done, one, str(error))
+                if one.experiment.id not in done.looks:
+                    done.unseen.setdefault(one.experiment.id, "it could not be judged")
         if done.actions and self._webhooks is not None and not self._dry_run:
             self._webhooks.report([one.experiment for one in self._service.all()])
         return done
@@ -161,15 +170,16 @@ class Controller:
             done.problems.append(f"answers by arm: {error}")
             return {}
 
-    def _look_at(self, one: Reported, answers: dict[str, Any], done: Round) -> None:
+    def _look_at(self, one: Reported, answers: dict[str, Any], unread: str | None, done: Round) -> None:
         name = one.experiment.id
         for _ in range(_TRIES):
             active = self._service.active()
-            found = self._looked(one, answers, done.time_ms)
-            next_ = says(found) + (f"; not served: {one.waits}" if one.waits else "")
-            done.looks[name] = published(found, next_)
-            if not self._dry_run:
-                self._publish(name, done)
+            found = self._looked(one, answers, unread, done)
+            if name not in done.unseen:
+                next_ = says(found) + (f"; not served: {one.waits}" if one.waits else "")
+                done.looks[name] = published(found, next_)
+                if not self._dry_run:
+                    self._publish(name, done)
             does = action(found)
             if does is None:
                 return
@@ -184,6 +194,8 @@ class Controller:
                 again = self._service.one(name)
                 if again is None or not _is_judged(again, done.time_ms):
                     return
+                if (again.look_ms or 0) > done.time_ms:  # who looked meanwhile acts
+                    return
                 one = again
             except RefusedError as error:
                 if does.what != "decide":
@@ -195,19 +207,55 @@ class Controller:
                 return
         done.problems.append(f"experiment {name}: it changed {_TRIES} times meanwhile; the next look acts")
 
-    def _looked(self, one: Reported, answers: dict[str, Any], now_ms: int) -> Looked:
-        experiment = one.experiment
+    def _looked(self, one: Reported, answers: dict[str, Any], unread: str | None, done: Round) -> Looked:
+        """What is seen and said. Where no event can be read, only what is counted by answer is judged."""
+        experiment, terms = one.experiment, one.experiment.terms
+        assert terms is not None  # noqa: S101 - the caller has seen to it
         of_arm = {
             arm.name: answers.get(f"{experiment.layer}/{experiment.id}:{arm.name}", {})
             for arm in experiment.arms
         }
-        return looked(experiment, self._log.seen(experiment, one.unit, now_ms), of_arm, now_ms)
+        try:
+            seen = None if unread else self._log.seen(experiment, one.unit, done.time_ms)
+        except (FulcrumError, OSError) as error:
+            unread, seen = str(error), None
+            _report(done, one, unread)
+        if seen is None:
+            done.unseen[experiment.id] = "its events cannot be read; it is judged by answers alone"
+            names = [terms.primary, *terms.metrics, *(guard.metric for guard in terms.guardrails)]
+            seen = Seen.nothing(experiment, dict.fromkeys(names, unread or ""))
+        else:
+            for metric, why in seen.failed.items():
+                _report(done, one, f"metric {metric!r} cannot be evaluated: {why}")
+            for metric, why in seen.without_before.items():
+                _report(done, one, f"metric {metric!r} is judged without the days before the start: {why}")
+        if one.look_ms is not None and one.look_ms > done.time_ms:
+            behind = f"{(one.look_ms - done.time_ms) / 1000:,.1f} s"
+            done.unseen[experiment.id] = f"the clock is {behind} behind the newest look; was it set back?"
+            _report(done, one, f"no look is published: {done.unseen[experiment.id]}")
+        return looked(experiment, seen, of_arm, done.time_ms)
 
     def _publish(self, name: str, done: Round) -> None:
         try:
             self._service.publish(name, done.looks[name])
         except RefusedError as error:  # what is not shown is done all the same
             done.problems.append(f"experiment {name}: the look was not kept: {error}")
+
+
+def _report(done: Round, one: Reported, problem: str) -> None:
+    """Once, however often an experiment is looked at anew."""
+    line = f"experiment {one.experiment.id}: {problem}"
+    if line not in done.problems:
+        done.problems.append(line)
+
+
+def _unjudged(reports: list[Reported], now_ms: int) -> dict[str, str]:
+    """By experiment that runs and is not looked at: why."""
+    return {
+        one.experiment.id: "it has no terms" if one.experiment.terms is None else "its start is to come"
+        for one in reports
+        if one.experiment.state == "running" and not _is_judged(one, now_ms)
+    }
 
 
 def _is_judged(one: Reported, now_ms: int) -> bool:

@@ -50,7 +50,7 @@ def action(one: Looked) -> Action | None:
     if arm := _first("inconclusive", one):
         return Action("pause", judged[arm].why, {"outcome": {"verdict": "inconclusive", "arm": arm}})
     step = next_step(experiment)
-    if step is not None and not _lacks(one, step):
+    if step is not None and not _lacks(one, step) and not _unjudged(one):
         why = f"as planned: {step.hours:g} hours and {step.units:,} units an arm without an alarm"
         return Action("ramp", why, {"to": step.to})
     return None
@@ -86,6 +86,13 @@ def _lacks(one: Looked, step: Ramp) -> list[str]:
     return lacks
 
 
+def _unjudged(one: Looked) -> list[str]:
+    """Metrics that cannot be evaluated and that a ramp goes by: the primary one, and those of guardrails."""
+    terms, look = one.experiment.terms, one.look
+    judged = [] if terms is None else [terms.primary, *(guard.metric for guard in terms.guardrails)]
+    return [name for name in dict.fromkeys(judged) if name in look.failed and name not in look.counts]
+
+
 def says(one: Looked) -> str:
     """What happens next, and when, in a sentence or two."""
     does = action(one)
@@ -94,9 +101,15 @@ def says(one: Looked) -> str:
         return f"{does.what}{to}: {does.why}"
     terms, step = one.experiment.terms, next_step(one.experiment)
     parts = []
-    if step is not None:
+    unjudged = _unjudged(one)
+    if unjudged:
+        why = "; ".join(f"{name} cannot be evaluated: {one.look.failed[name]}" for name in unjudged)
+        waits = ["no ramp"] if step is not None else []
+        waits += ["no verdict but harm"] if terms is not None and terms.primary in unjudged else []
+        parts.append(f"{' and '.join(waits) or 'a guardrail is not watched'} until this is mended: {why}")
+    elif step is not None:
         parts.append(f"ramps to {step.to:,} buckets {' and '.join(_lacks(one, step))}")
-    if terms is not None:
+    if terms is not None and terms.primary not in one.look.failed:
         left = max(terms.days - one.look.days, 0.0)
         parts.append(f"a verdict after {left:.2g} more days of complete feedback at the latest")
     return "; ".join([*parts, *silences(one)])

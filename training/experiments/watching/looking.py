@@ -113,6 +113,7 @@ def _look(experiment: Experiment, terms: Terms, seen: Seen, answers: Mapping[str
         counts=counts,
         so_far=so_far,
         over=stop_ms is not None and seen.mature_until_ms >= stop_ms,
+        failed=seen.failed,
     )
 
 

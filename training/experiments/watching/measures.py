@@ -37,22 +37,24 @@ class Measures:
     schema: Schema | None = None
     reward: str | None = None
 
-    def of(self, terms: Terms) -> dict[str, str]:
-        """Expressions by metric: the primary one, those that are declared, and those of guardrails.
-
-        Raises:
-            FulcrumError: `reward` is asked for, and nothing says what it is.
-        """
+    def of(self, terms: Terms) -> tuple[dict[str, str], dict[str, str]]:
+        """Expressions by metric: the primary one, those that are declared, and those of guardrails; and, by
+        metric, why there is none."""
         guarded = [one.metric for one in terms.guardrails if one.metric not in ANSWERS]
-        names = dict.fromkeys([terms.primary, *terms.metrics, *guarded])
-        return {name: terms.metrics.get(name) or self._default(name) for name in names}
+        found, failed = dict[str, str](), dict[str, str]()
+        for name in dict.fromkeys([terms.primary, *terms.metrics, *guarded]):
+            try:
+                found[name] = terms.metrics.get(name) or self._default(name)
+            except FulcrumError as error:
+                failed[name] = str(error)
+        return found, failed
 
     def _default(self, name: str) -> str:
         if name != REWARD:
             return name
         if self.reward is None and self.schema is None:
             raise FulcrumError(
-                "metric 'reward': nothing says what it is; declare it in the experiment's terms, or give "
+                "nothing says what it is; declare it in the experiment's terms, or give "
                 "--reward EXPRESSION, or --bundle BUNDLE whose recipe declares it"
             )
         return self.reward or reward_of(self._labelled())
@@ -66,25 +68,24 @@ class Measures:
                     named |= column_names(task.label) | column_names(task.where or "")
         return (named & set(known)) | {"video_len_s"}
 
-    def values(self, frame: pl.DataFrame, expressions: Mapping[str, str]) -> dict[str, Floats]:
-        """What each row [R] adds to each metric.
-
-        Raises:
-            FulcrumError: an expression is none, names what is not there, or fails.
-        """
+    def values(
+        self, frame: pl.DataFrame, expressions: Mapping[str, str]
+    ) -> tuple[dict[str, Floats], dict[str, str]]:
+        """What each row [R] adds to each metric; and why one cannot be evaluated, by metric: it is no
+        expression, names what is not there, or fails. Such a one adds 0."""
         labels: dict[str, Floats] = {}
         if self.schema is not None:
-            named = set().union(*(column_names(text) for text in expressions.values()))
             frame = frame.with_columns(**length_as_declared(self.schema, frame.columns))
-            labels = labels_of(self.schema, frame, named)
         lengths = frame["video_len_s"].fill_null(np.nan).to_numpy()
-        found = {}
+        found, failed = dict[str, Floats](), dict[str, str]()
         for name, text in expressions.items():
             try:
+                if self.schema is not None:
+                    labels |= labels_of(self.schema, frame, column_names(text) - labels.keys())
                 found[name] = np.nan_to_num(worth_of(text, frame, labels, lengths))
             except FulcrumError as error:
-                raise FulcrumError(f"metric {name!r}: {error}") from error
-        return found
+                found[name], failed[name] = np.zeros(frame.height), str(error)
+        return found, failed
 
     def _labelled(self) -> Schema:
         assert self.schema is not None  # noqa: S101 - the caller has seen to it

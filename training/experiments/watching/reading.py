@@ -9,8 +9,9 @@ Shapes: U units.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import polars as pl
 
@@ -23,6 +24,7 @@ COLUMN: Mapping[Unit, str] = {"user": "user_id", "session": "session_id", "reque
 """Where the joined log has a unit."""
 REQUESTS = "(requests)"
 """Among metrics, whose names have no brackets."""
+SUMS = ("so_far", "mature")
 _LATENESS_HOURS = 8 * 24
 _LATE = 0.99
 """Share of events that have come when an impression counts as complete, by how late events are."""
@@ -38,12 +40,26 @@ class Seen:
         before: a row per unit seen before: `unit`, `before NAME`; None where nothing was asked.
         mature_until_ms: impressions before it have had their feedback.
         newest_feedback_ms: when the newest event happened; None where there is none.
+        failed: why metrics cannot be evaluated, by name; they are in no row.
+        without_before: the same of those that cannot be evaluated for the days before; they are judged.
     """
 
     rows: pl.DataFrame
     before: pl.DataFrame | None
     mature_until_ms: int
     newest_feedback_ms: int | None
+    failed: Mapping[str, str] = field(default_factory=dict)
+    without_before: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def nothing(cls, experiment: Experiment, failed: Mapping[str, str]) -> Self:
+        """Where no event can be read.
+
+        Args:
+            experiment: it.
+            failed: why, by metric.
+        """
+        return cls(_nothing(()), None, began_ms(experiment), None, failed)
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,10 @@ class _Key:
     expressions: tuple[tuple[str, str], ...]
 
 
+_Kept = tuple[_Key, pl.DataFrame, Mapping[str, str]]
+"""An hour's sums, and why metrics failed."""
+
+
 class ExperimentLog:
     """The joined log as experiments are judged by it.
 
@@ -66,7 +86,7 @@ class ExperimentLog:
 
     def __init__(self, folder: Path, measures: Measures) -> None:
         self._folder, self._measures = folder, measures
-        self._kept: dict[tuple[str, Path], tuple[_Key, pl.DataFrame]] = {}
+        self._kept: dict[tuple[str, Path], _Kept] = {}
 
     def seen(self, experiment: Experiment, unit: Unit, now_ms: int) -> Seen:
         """What came of an experiment that runs, with terms.
@@ -77,11 +97,11 @@ class ExperimentLog:
             now_ms: as of which the log was joined.
 
         Raises:
-            FulcrumError: a metric is no expression over the log, or a file cannot be read.
+            FulcrumError: a file cannot be read.
         """
         terms = experiment.terms
         assert terms is not None  # noqa: S101 - the caller has seen to it
-        expressions = self._measures.of(terms)
+        expressions, failed = self._measures.of(terms)
         since_ms = began_ms(experiment)
         window_ms = self._window_ms()
         newest, late_ms = self._feedback(since_ms)
@@ -90,13 +110,18 @@ class ExperimentLog:
         frames = [_nothing(expressions)]
         for path, start_ms in self._hours(since_ms, now_ms + 1):
             complete_ms = min(max(mature_ms, start_ms), start_ms + HOUR_MS)
-            frames.append(self._hour(experiment, unit, path, since_ms, complete_ms, expressions))
-        before = None
+            _, frame, why = self._hour(experiment, unit, path, since_ms, complete_ms, expressions)
+            frames.append(frame)
+            failed = {**why, **failed}
+        rows = pl.concat(frames).drop(f"{of} {name}" for name in failed.keys() & expressions for of in SUMS)
+        before, without = None, dict[str, str]()
         if terms.before_days > 0.0 and unit == "user":
             # What an arm may have touched of an impression shown before is left out: its window is closed.
             high_ms = since_ms - window_ms
-            before = self._before(unit, high_ms - round(terms.before_days * 86_400_000), high_ms, expressions)
-        return Seen(pl.concat(frames), before, mature_ms, newest)
+            low_ms = high_ms - round(terms.before_days * 86_400_000)
+            known = {name: text for name, text in expressions.items() if name not in failed}
+            before, without = self._before(unit, low_ms, high_ms, known)
+        return Seen(rows, before, mature_ms, newest, failed, without)
 
     def keep(self, labels: Collection[str]) -> None:
         """Forget the hours of experiments that are not among these, `layer/experiment`."""
@@ -112,27 +137,28 @@ class ExperimentLog:
         low_ms: int,
         mature_ms: int,
         expressions: Mapping[str, str],
-    ) -> pl.DataFrame:
+    ) -> _Kept:
         kept_as = (f"{experiment.layer}/{experiment.id}", path)
         key = _Key(_file(path), low_ms, mature_ms, tuple(expressions.items()))
         known = self._kept.get(kept_as)
         if known is not None and known[0] == key:
-            return known[1]
+            return known
         arm = pl.lit(None, pl.Int64)
         for place, one in enumerate(experiment.arms):
             label = f"{experiment.layer}/{experiment.id}:{one.name}"
             arm = pl.when(pl.col("arms").list.contains(label)).then(pl.lit(place, pl.Int64)).otherwise(arm)
         frame = self._rows(path, unit, expressions, arm.alias("_arm"), pl.col("scene").alias("_scene"))
         frame = frame.filter(pl.col("_arm").is_not_null() & (pl.col("_ms") >= low_ms))
-        found = self._summed(frame, expressions, mature_ms)
-        self._kept[kept_as] = (key, found)
+        found = self._kept[kept_as] = (key, *self._summed(frame, expressions, mature_ms))
         return found
 
-    def _summed(self, frame: pl.DataFrame, expressions: Mapping[str, str], mature_ms: int) -> pl.DataFrame:
-        values = self._measures.values(frame, expressions)
+    def _summed(
+        self, frame: pl.DataFrame, expressions: Mapping[str, str], mature_ms: int
+    ) -> tuple[pl.DataFrame, Mapping[str, str]]:
+        values, failed = self._measures.values(frame, expressions)
         mature = pl.col("_ms") < mature_ms
         so_far = [f"so_far {name}" for name in (REQUESTS, *expressions)]
-        return (
+        found = (
             frame.with_columns(pl.col("_first").cast(pl.Float64).alias(so_far[0]))
             .with_columns(pl.Series(f"so_far {name}", of) for name, of in values.items())
             .with_columns(
@@ -143,16 +169,19 @@ class ExperimentLog:
             .agg(pl.col("_ms").max().alias("newest_ms"), pl.col("^(so_far|mature) .*$").sum())
             .select(_nothing(expressions).columns)
         )
+        return found, failed
 
-    def _before(self, unit: Unit, low_ms: int, high_ms: int, expressions: Mapping[str, str]) -> pl.DataFrame:
-        parts = []
+    def _before(
+        self, unit: Unit, low_ms: int, high_ms: int, expressions: Mapping[str, str]
+    ) -> tuple[pl.DataFrame, dict[str, str]]:
+        parts, failed = [], dict[str, str]()
         for path, _ in self._hours(low_ms, high_ms):
             key = _Key(_file(path), low_ms, high_ms, tuple(expressions.items()))
             known = self._kept.get((f"before {unit}", path))
             if known is None or known[0] != key:
                 frame = self._rows(path, unit, expressions)
                 frame = frame.filter((pl.col("_ms") >= low_ms) & (pl.col("_ms") < high_ms))
-                values = self._measures.values(frame, expressions)
+                values, why = self._measures.values(frame, expressions)
                 found = (
                     frame.with_columns(pl.Series(f"before {name}", of) for name, of in values.items())
                     .group_by(unit="_unit")
@@ -161,12 +190,13 @@ class ExperimentLog:
                         *(pl.col(f"before {name}").sum() for name in expressions),
                     )
                 )
-                known = self._kept[f"before {unit}", path] = (key, found)
+                known = self._kept[f"before {unit}", path] = (key, found, why)
             parts.append(known[1])
-        columns = [f"before {name}" for name in (REQUESTS, *expressions)]
+            failed |= known[2]
+        columns = [f"before {name}" for name in (REQUESTS, *expressions) if name not in failed]
         empty = pl.DataFrame(schema={"unit": pl.UInt64, **dict.fromkeys(columns, pl.Float64)})
         every = pl.concat([empty, *(part.select(empty.columns) for part in parts)])
-        return every.group_by("unit").agg(pl.col(columns).sum())
+        return every.group_by("unit").agg(pl.col(columns).sum()), failed
 
     def _rows(self, path: Path, unit: Unit, expressions: Mapping[str, str], *more: pl.Expr) -> pl.DataFrame:
         """Rows of an hour whose unit is known, with `_unit`, `_ms`, `_first` and what metrics read."""
@@ -219,8 +249,8 @@ def began_ms(experiment: Experiment) -> int:
     return max(experiment.since_ms or 0, experiment.start_ms or 0)
 
 
-def _nothing(expressions: Mapping[str, str]) -> pl.DataFrame:
-    names = [f"{of} {name}" for name in (REQUESTS, *expressions) for of in ("so_far", "mature")]
+def _nothing(metrics: Collection[str]) -> pl.DataFrame:
+    names = [f"{of} {name}" for name in (REQUESTS, *metrics) for of in SUMS]
     sums = dict.fromkeys(names, pl.Float64)
     ids = {"unit": pl.UInt64, "arm": pl.Int64, "scene": pl.String, "newest_ms": pl.Int64}
     return pl.DataFrame(schema={**ids, **sums})

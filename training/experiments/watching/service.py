@@ -46,11 +46,13 @@ class Reported:
         experiment: it, without what only some may read.
         unit: of its layer.
         waits: why the worker that answered does not serve it; None if it does.
+        look_ms: when its newest look was; None before there is one.
     """
 
     experiment: Experiment
     unit: Unit
     waits: str | None
+    look_ms: int | None
 
 
 class StaleError(FulcrumError):
@@ -115,4 +117,5 @@ class Experiments:
 def _reported(report: dict[str, Any], units: dict[str, Unit]) -> Reported:
     fields = {name: of for name, of in report.items() if name in Experiment.model_fields and of is not None}
     experiment = checked(Experiment, fields, f"experiment {report.get('id')!r} of the service")
-    return Reported(experiment, units[experiment.layer], report.get("waits"))
+    look_ms = (report.get("look") or {}).get("time_ms")
+    return Reported(experiment, units[experiment.layer], report.get("waits"), look_ms)

@@ -1,9 +1,13 @@
+import polars as pl
 import pytest
 
 from model.client.control import RefusedError, UnreachableError
-from model.experiments import Ramp
+from model.errors import FulcrumError
+from model.experiments import Guardrail, Ramp
 from tests.support.experiment_service import HOUR_MS
 from tests.support.experiment_site import START_MS, TERMS, Site
+from training.experiments.watching.measures import Measures
+from training.experiments.watching.reading import ExperimentLog
 
 
 @pytest.fixture
@@ -217,22 +221,107 @@ def test_a_look_that_cannot_be_published_does_not_keep_from_acting(tmp_path):
     assert any("was not kept" in line for line in rounds[0].problems)
 
 
-def test_an_experiment_whose_metric_is_none_keeps_no_other_from_its_look(site):
-    terms = TERMS.model_copy(update={"primary": "is_bought"})
-    site.service.create(id="other", first=0, layer="fusion", state="stopped")
-    one = replace_half(site)
-    site.service.document = site.service.document.with_(one.changed(terms=terms.model_dump()))
+def test_an_experiment_whose_log_cannot_be_read_keeps_no_other_from_its_look(site, tmp_path, monkeypatch):
+    replace_half(site)
     site.service.start()
     site.service.start("half")
+    read = site.controller._log.seen
+
+    def fail(experiment, *more):
+        if experiment.id == "half":
+            raise FulcrumError("a file is damaged")
+        return read(experiment, *more)
+
+    monkeypatch.setattr(site.controller._log, "seen", fail)
     (found,) = site.hours(1)
     assert set(found.looks) == {"test"}
-    assert "is_bought" in found.problems[0]
+    assert found.problems == ["experiment half: a file is damaged"]
+    assert "judged by answers alone" in found.unseen["half"]
+
+
+FAILED = 'fulcrum_arm_answers_total{{arm="fusion/test:{}",outcome="failed"}} {}\n'
+
+
+@pytest.mark.parametrize("text", ["is_bought", "is_click +", "is_click / (is_click - is_click)"])
+def test_a_metric_that_is_only_shown_and_cannot_be_evaluated_is_left_out_and_the_rest_judged(text, tmp_path):
+    terms = TERMS.model_copy(update={"metrics": {"shown": text, "clicks": "is_click"}})
+    site = Site(tmp_path, {"treated": 0.1}, terms=terms)
+    site.service.start()
+    rounds = site.hours(4)
+    assert set(rounds[0].looks["test"]["metrics"]) == {"reward", "clicks", "is_share"}
+    assert rounds[0].problems[0].startswith("experiment test: metric 'shown' cannot be evaluated: ")
+    assert site.done == [("start", None), ("stop", "worse")]
+    assert "guardrail is_share" in site.service.one().outcome.why
+
+
+def test_without_a_reward_guardrails_act_and_nothing_ramps_or_ends(tmp_path):
+    terms = TERMS.model_copy(update={"days": 0.1})
+    site = Site(tmp_path, terms=terms, ramp=5_000, ramps=[{"to": 10_000, "hours": 1}])
+    site.controller = site.watcher(measures=Measures(None, None))
+    site.service.start()
+    found = site.hours(6)[-1]
+    assert site.done == [("start", None)]
+    assert set(found.looks["test"]["metrics"]) == {"is_share"}
+    assert "metric 'reward' cannot be evaluated: nothing says what it is" in found.problems[0]
+    assert "no ramp and no verdict but harm until this is mended" in found.looks["test"]["next"]
+    assert found.looks["test"]["verdicts"]["treated"]["verdict"] is None
+    site.service.metrics = FAILED.format("control", 1) + FAILED.format("treated", 40)
+    site.hours(1)
+    assert site.done[-1] == ("stop", "worse")
+
+
+def test_a_guardrail_that_cannot_be_evaluated_keeps_a_ramp_from_going_on(tmp_path):
+    terms = TERMS.model_copy(update={"guardrails": (Guardrail(metric="is_bought"),)})
+    site = Site(tmp_path, terms=terms, ramp=5_000, ramps=[{"to": 10_000, "hours": 1}])
+    site.service.start()
+    found = site.hours(3)[-1]
+    assert site.done == [("start", None)]
+    assert "no ramp until this is mended: is_bought cannot be evaluated" in found.looks["test"]["next"]
+
+
+def test_a_metric_that_the_days_before_do_not_have_is_judged_without_them(tmp_path):
+    site = Site(tmp_path, terms=TERMS.model_copy(update={"before_days": 1.0}))
+    site.hours(3)
+    for path in (tmp_path / "work/joined/impressions").glob("day=*/*.parquet"):
+        pl.read_parquet(path).drop("is_share").write_parquet(path)
+    seen = ExperimentLog(tmp_path / "work/joined", Measures(None, "is_click")).seen(
+        site.service.one().changed(since_ms=site.clock.now_ms), "user", site.clock.now_ms
+    )
+    assert set(seen.without_before) == {"is_share"}
+    assert seen.before.columns == ["unit", "before (requests)", "before reward"]
+
+
+def test_events_that_cannot_be_read_make_no_look(site, tmp_path):
+    site.service.start()
+    (tmp_path / "events" / "catalogue.json").unlink()
+    (found,) = site.hours(1, serve=False)
+    assert (found.looks, site.service.looks) == ({}, {})
+    assert set(found.unseen) == {"test"}
+
+
+def test_a_clock_that_was_set_back_publishes_no_look_and_guardrails_act(site):
+    site.service.start()
+    site.hours(3)
+    before = len(site.service.looks["test"])
+    site.clock.now_ms -= 2 * HOUR_MS
+    found = site.controller.look()
+    assert len(site.service.looks["test"]) == before
+    assert "no look is published: the clock is 7,200.0 s behind the newest look" in found.problems[0]
+    site.service.metrics = FAILED.format("control", 1) + FAILED.format("treated", 40)
+    site.controller.look()
+    assert site.done[-1] == ("stop", "worse")
+
+
+def test_what_runs_and_is_not_judged_is_named(site):
+    site.service.document = site.service.document.with_(site.service.one().changed(terms=None))
+    site.service.start()
+    assert site.controller.look().unseen == {"test": "it has no terms"}
 
 
 def replace_half(site):
     small = site.service.one().changed(size=5_000, ramp=5_000)
     site.service.document = site.service.document.with_(small)
-    return site.service.create(id="half", first=5_000, size=5_000, ramp=5_000)
+    return site.service.create(id="half", first=5_000, size=5_000, ramp=5_000, terms=TERMS)
 
 
 def test_a_dry_run_changes_and_publishes_nothing(tmp_path):
