@@ -132,6 +132,7 @@ def create(
             said = _canary(what, layer, whole, revision, size, guard or (), days, difference, on_better, note)
         else:
             said = _read(Path(what), {"layer": layer, "size": size, "on_better": on_better, "note": note})
+            _check_metrics(said)
         made = service.send(experiments.create(body(said)))
     if json:
         print_json(made)
@@ -152,6 +153,21 @@ def _read(file: Path, changes: dict[str, Any]) -> Description:
     if isinstance(document, dict):
         document.update({name: value for name, value in changes.items() if value})
     return described(document, str(file))
+
+
+def _check_metrics(said: Description) -> None:
+    """Refuse what is no expression. Which columns and tasks there are is not known here: `watch` says so, and
+    all of it where Polars is not installed."""
+    try:
+        from training.metrics.reward import check_expression
+    except ModuleNotFoundError:
+        return
+    for name, text in ({} if said.terms is None else said.terms.metrics).items():
+        try:
+            check_expression(text)
+        except FulcrumError as error:
+            why = str(error).removeprefix(f"reward {text!r}: ")
+            raise FulcrumError(f"terms.metrics.{name}: {text!r}: {why}") from None
 
 
 def _canary(
@@ -190,9 +206,9 @@ def _version(service: Any, beginning: str) -> str:
     known: list[str] = [one["version"] for one in service.send(control.models())["models"] if one["version"]]
     found = [one for one in known if one.startswith(beginning)]
     if len(found) != 1:
-        said = f"{len(found)} bundles" if found else "no bundle"
+        said, begins = (f"{len(found)} bundles", "begin") if found else ("no bundle", "begins")
         raise FulcrumError(
-            f"--bundle {beginning}: {said} of the service's models folder begin so; there is "
+            f"--bundle {beginning}: {said} of the service's models folder {begins} so; there is "
             f"{', '.join(one[:19] for one in known) or 'none'}"
         )
     return found[0]

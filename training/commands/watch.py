@@ -81,6 +81,7 @@ def watch(
 
     It may be killed at any moment, started again, or run from cron with --once; two of them do nothing twice.
     While it is away, the service goes on as it is. With --json, each look is one JSON object in a line.
+    With --once, the exit status is 1 where anything did not work; what could be judged was.
 
         fulcrum watch --url http://127.0.0.1:8000 --events own/events --bundle own/bundle
         fulcrum watch --url http://127.0.0.1:8000 --events own/events --once --dry-run
@@ -119,12 +120,14 @@ def watch(
             observer=_Quiet(observer),
         )
         try:
-            _looks(controller, look_every, once, dry_run, json)
+            well = _looks(controller, look_every, once, dry_run, json)
             if hooks is not None:
                 hooks.wait(_HOOKS_S)
         finally:
             if hooks is not None:
                 hooks.close()
+    if not well:
+        raise typer.Exit(1)
 
 
 class _Quiet:
@@ -140,8 +143,12 @@ class _Quiet:
             self._observer(event)
 
 
-def _looks(controller: Controller, every_s: float, once: bool, dry_run: bool, json: bool) -> None:
-    """Look until the end of days; what goes wrong with a look is printed, and the next one comes."""
+def _looks(controller: Controller, every_s: float, once: bool, dry_run: bool, json: bool) -> bool:
+    """Look until the end of days; what goes wrong with a look is printed, and the next one comes.
+
+    Returns:
+        after one look: whether all of it worked.
+    """
     while True:
         began = time.monotonic()
         try:
@@ -156,8 +163,8 @@ def _looks(controller: Controller, every_s: float, once: bool, dry_run: bool, js
             if json:
                 print_json(_document(found, dry_run))
             _printed(found, dry_run)
-        if once:
-            return
+            if once:
+                return not found.problems
         time.sleep(max(every_s - (time.monotonic() - began), 0.0))
 
 
@@ -170,16 +177,20 @@ def _document(found: Round, dry_run: bool) -> dict[str, Any]:
         "actions": {
             name: {"action": does.what, "why": does.why, **does.body} for name, does in found.actions.items()
         },
+        "unseen": found.unseen,
         "problems": found.problems,
+        "warnings": found.warnings,
     }
 
 
 def _printed(found: Round, dry_run: bool) -> None:
     """For people, on stderr."""
     when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(found.time_ms / 1000))
-    if not found.looks:
+    if not found.looks and not found.unseen:
         states = ", ".join(f"{name} {state}" for name, state in found.experiments.items())
         _line(f"{when} no experiment runs" + (f" ({states})" if states else ""))
+    for name, why in found.unseen.items():
+        _line(f"{when} [bold]{escape(name)}[/] runs, and there is no look: {escape(why)}")
     for name, look in found.looks.items():
         units = " ".join(f"{arm} {count:,}" for arm, count in look["units"].items())
         _line(f"{when} [bold]{escape(name)}[/]: {escape(units)} units, {look['days']:.2f} days complete")
@@ -189,7 +200,7 @@ def _printed(found: Round, dry_run: bool) -> None:
     for name, does in found.actions.items():
         done = "would" if dry_run else "did"
         _line(f"  [bold yellow]{done} {does.what}[/] {escape(name)}: {escape(does.why)}")
-    for problem in found.problems:
+    for problem in (*found.warnings, *found.problems):
         _problem(problem)
 
 

@@ -287,6 +287,18 @@ def test_a_file_becomes_a_draft(run, service, tmp_path):
     assert "go with --canary" in run("create", file, "--revision", 3).err
 
 
+@pytest.mark.parametrize("text", ["is_click +", "is_click; is_share"])
+def test_a_metric_that_is_no_expression_is_refused_before_anything_is_sent(run, service, tmp_path, text):
+    file = tmp_path / "one.yaml"
+    file.write_text(
+        "{id: one, layer: fusion, size: 10%, arms: [{name: a, share: 50%}, {name: b, share: 50%}], "
+        f"terms: {{primary: reward, days: 1, planned_error: .1, metrics: {{clicks: '{text}'}}}}}}"
+    )
+    done = run("create", file)
+    assert (done.status, service.sent) == (1, [])
+    assert f"terms.metrics.clicks: '{text}': " in " ".join(done.err.split())
+
+
 def test_a_canary_of_a_bundle_takes_the_beginning_of_its_version(run, service):
     words = ("create", "night", "--canary", "--layer", "bundles", "--guard", "is_share", "--bundle")
     run(*words, "sha256:4bd8")
@@ -294,7 +306,7 @@ def test_a_canary_of_a_bundle_takes_the_beginning_of_its_version(run, service):
     assert call.body["arms"][1]["bundle"] == BUNDLES[0]
     assert call.body["terms"]["guardrails"][-1]["metric"] == "is_share"
     assert "2 bundles of the service's models folder begin so" in run(*words, "sha256:4b").err
-    assert "no bundle of the service's models folder begin so" in run(*words, "sha256:5").err
+    assert "no bundle of the service's models folder begins so" in run(*words, "sha256:5").err
     assert "--canary needs --layer NAME" in run("create", "night", "--canary", "--revision", 3).err
 
 
