@@ -181,10 +181,11 @@ def decide(
     """
     from model.client import control, experiments
     from model.client.signed_in import SignedIn
+    from training.experiments.shown import shown
 
     _check_why(why)
     with SignedIn(url, token_file) as service:
-        one = service.send(experiments.experiment(name))
+        one = shown(service.send(experiments.experiment(name)))
         chosen = _arm(one, arm)
         listed_ = service.send(control.revisions(limit=1))
         others = [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -26,7 +26,12 @@ from training.commands.experiment_text import (
 )
 from training.commands.fusion_diff_text import moment
 
+if TYPE_CHECKING:
+    from model.client.control import Control
+
 _MOST = 80
+_EVENTS = 100
+"""Of the audit that are read."""
 
 
 def list_(
@@ -41,22 +46,25 @@ def list_(
     """
     from model.client import experiments
     from model.client.signed_in import SignedIn
+    from training.experiments.shown import shown
 
     with SignedIn(url, token_file) as service:
         found = service.send(experiments.experiments())
+        every = [shown(one) for one in found["experiments"]]
+        listed = [one for one in every if everything or one["state"] != "stopped"]
+        events = [] if json else _events(service, listed)
     if json:
         print_json(found)
         return
     for layer in found["layers"]:
         answer.print(layer_line(layer), **PLAIN)
-    shown = [one for one in found["experiments"] if everything or one["state"] != "stopped"]
     rows = [
-        (one["id"], one["state"], one["layer"], part(one["ramp"]), part(one["size"]), _standing(one))
-        for one in shown
+        (one["id"], one["state"], one["layer"], part(one["ramp"]), part(one["size"]), _standing(one, events))
+        for one in listed
     ]
     if rows:
         print_table(_narrow(), ("experiment", "state", "layer", "live", "of", "what is said"), rows, 1)
-    hidden = len(found["experiments"]) - len(shown)
+    hidden = len(every) - len(listed)
     if hidden:
         answer.print(f"stopped: {hidden}; --all shows them", **PLAIN)
     elif not rows:
@@ -85,25 +93,43 @@ def status(
     """
     from model.client import experiments
     from model.client.signed_in import SignedIn
+    from training.experiments.shown import ended, shown
 
     with SignedIn(url, token_file) as service:
         found = service.send(experiments.experiment(name))
+        how = ended(found, _events(service, [found]))
     if report is not None:
         with extra("report"):
             from training.report.page.experiment import write_experiment_page
-        write_experiment_page(found, report)
+        write_experiment_page(found, report, how)
     if json:
         print_json(found)
         return
-    _print(found)
+    _print(shown(found), how)
     if report is not None:
         answer.print(f"report {report / 'index.html'}", **PLAIN)
 
 
-def _print(found: Mapping[str, Any]) -> None:
+def _events(service: Control, reports: Iterable[Mapping[str, Any]]) -> list[Any]:
+    """The audit's newest events where any of these has ended and the token may read them."""
+    from model.client import control
+    from model.client.control import RefusedError
+    from training.experiments.shown import has_ended
+
+    if not any(has_ended(one) for one in reports):
+        return []
+    try:
+        return list(service.send(control.audit(limit=_EVENTS))["events"])
+    except RefusedError:
+        return []
+
+
+def _print(found: Mapping[str, Any], how: str) -> None:
     console = _narrow()
     for line in head(found):
         console.print(line, highlight=False, markup=False)
+    if how:
+        console.print(f"  {plain(how)}", highlight=False, markup=False)
     if found.get("since_ms"):
         console.print(f"  since {moment(found['since_ms'])} UTC", highlight=False)
     if found.get("look"):
@@ -131,12 +157,19 @@ def _print_picture(found: Mapping[str, Any], console: Console) -> None:
                     console.print(line, highlight=False, markup=False)
 
 
-def _standing(one: Mapping[str, Any]) -> str:
+def _standing(one: Mapping[str, Any], events: list[Any]) -> str:
     """What is said of an experiment, in a few words."""
     if one.get("waits"):
         return f"waits: {plain(one['waits'], 40)}"
+    from training.experiments.shown import ended
+
+    how = ended(one, events)
+    if how.startswith("decided") or (how and not one.get("outcome")):
+        return plain(how, 40)
     if one.get("outcome"):
         return plain(outcome_text({**one["outcome"], "why": "", "actor": ""}), 40)
+    if one["state"] == "running" and one.get("terms") and not one.get("look"):
+        return "nobody has looked since it was started"
     if one["state"] == "running" and one.get("look"):
         said = [
             f"{arm}: {found['verdict']}"

@@ -168,7 +168,8 @@ def notes(one: Report) -> Iterator[str]:
     """The rest of the last look: ratio of samples, crossings, verdicts, what happens next."""
     look = one.get("look")
     if look is None:
-        yield "nobody has looked yet: `fulcrum watch` does"
+        when = "since it was started" if one.get("since_ms") else "yet"
+        yield f"nobody has looked {when}: `fulcrum watch` does"
         return
     if ratio := look.get("sample_ratio"):
         counts = ", ".join(f"{arm} {count:,}" for arm, count in ratio["counts"].items())

@@ -11,7 +11,7 @@ from typer.main import get_command
 
 import fulcrum
 from model.client.control import RefusedError, UnreachableError
-from tests.support.experiment_reports import report
+from tests.support.experiment_reports import START_MS, report
 
 LAYERS = [
     {"name": "fusion", "unit": "user", "holdout": 200, "salt": None, "free": 7_800},
@@ -29,7 +29,7 @@ def app():
 @pytest.fixture
 def service(monkeypatch):
     """What a service answers, which a test may change, and the calls that were sent to change it."""
-    told = SimpleNamespace(one=report(overrides=None), others=[], refusal=None, sent=[])
+    told = SimpleNamespace(one=report(overrides=None), others=[], events=[], refusal=None, sent=[])
 
     def send(self, call):
         if call.body is not None:
@@ -46,6 +46,10 @@ def service(monkeypatch):
                 return {"layers": LAYERS, "experiments": [told.one, *told.others]}
             case "/v1/fusion/revisions":
                 return {"active": 17}
+            case "/v1/audit":
+                if told.events is None:
+                    raise RefusedError("403 it lacks the scope read", 403, "it lacks the scope read")
+                return {"events": told.events, "more": False}
             case "/v1/models":
                 return {"models": [{"version": one} for one in [*BUNDLES, None]]}
         assert call.path == f"/v1/experiments/{told.one['id']}"
@@ -222,6 +226,44 @@ def test_a_picture_of_many_looks_stays_small_and_keeps_the_first_and_the_last():
 def test_status_of_a_draft_says_that_nobody_has_looked(run, service):
     service.one = report(0, state="draft", since_ms=None)
     assert "nobody has looked yet: `fulcrum watch` does" in run("status", "more_shares").out
+
+
+def test_a_look_before_the_start_is_not_the_present_one(run, service):
+    service.one = report(since_ms=report()["look"]["time_ms"] + 1)
+    out = run("status", "more_shares").out
+    assert "nobody has looked since it was started: `fulcrum watch` does" in out
+    assert "looked at" not in out
+    assert "against the control" not in out  # no picture of looks before, either
+    assert "nobody has looked since it was started" in run("list").out
+    assert "was not found better" not in run("decide", "more_shares", "more", "--why", "x").err
+
+
+@pytest.mark.parametrize("state", ["paused", "stopped"])
+def test_nothing_is_next_where_it_does_not_run(run, service, state):
+    service.one = report(state=state)
+    out = run("status", "more_shares").out
+    assert "more: none yet; reward" in out
+    assert "next:" not in out
+
+
+def test_how_it_ended_is_what_the_audit_says_where_it_may_be_read(run, service):
+    after = {"id": "more_shares", "arm": "more"}
+    service.one = report(state="stopped")
+    service.events = [
+        {
+            "event": 9,
+            "time_ms": START_MS,
+            "actor": "anna",
+            "action": "experiment_decided",
+            "after": after,
+            "why": "+1.9 %",
+        }
+    ]
+    assert "\n  decided for more, 2026-09-21 14:13 UTC, by anna: +1.9 %\n" in run("status", "more_shares").out
+    assert "decided for more, 2026-09-21 14:13 UTC" in " ".join(run("list", "--all").out.split())
+    service.events = None
+    done = run("status", "more_shares")
+    assert (done.status, "decided" in done.out) == (0, False)
 
 
 def test_metrics_that_nobody_knows_yet_are_left_out(run, service):

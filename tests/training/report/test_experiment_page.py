@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from tests.support.experiment_reports import START_MS, look, report
-from training.report.page.experiment import FIGURES, PAGE, compared, intervals, render, write_experiment_page
+from training.experiments.shown import shown
+from training.report.page.experiment import FIGURES, PAGE, intervals, render, write_experiment_page
 
 
 def test_the_page_is_one_file_that_loads_nothing(tmp_path):
@@ -49,12 +50,22 @@ def test_the_verdict_the_numbers_and_what_happens_next_are_told():
             "worse",
         ),
         ({"terms": None}, "nobody judges it but people"),
-        ({"look": None, "looks": []}, "Nobody has looked yet"),
+        ({"look": None, "looks": []}, "Nobody has looked since it was started"),
+        ({"look": None, "looks": [], "since_ms": None, "state": "draft"}, "Nobody has looked yet"),
+        ({"since_ms": START_MS + 30 * 86_400_000}, "Nobody has looked since it was started"),
         ({"waits": "bundle sha256:12 is not here"}, "bundle sha256:12 is not here"),
     ],
 )
 def test_every_state_has_its_page(changes, says):
     assert says in render(report(**changes))
+
+
+def test_how_it_ended_is_told_and_nothing_is_next():
+    outcome = {"verdict": "better", "arm": "more", "why": "so", "time_ms": START_MS, "actor": "watch"}
+    page = render(report(state="stopped", outcome=outcome), "decided for more, by anna")
+    assert "Decided for more, by anna" in page
+    assert "so; by watch, 2026-09-21" in page
+    assert "Next:" not in page
 
 
 def test_an_alarm_of_the_sample_ratio_stands_above_all_numbers():
@@ -66,8 +77,8 @@ def test_an_alarm_of_the_sample_ratio_stands_above_all_numbers():
 
 def test_intervals_are_those_of_the_present_comparison():
     found = report(8, since_ms=START_MS + 2 * 86_400_000)
-    assert len(compared(found)) == 5
-    first, second = intervals(found, compared(found))
+    assert len(shown(found)["looks"]) == 5
+    first, second = intervals(found, shown(found)["looks"])
     assert first.title.startswith("reward")  # the primary metric
     assert second.title.startswith("shares")
     band, _, line = first.paths
@@ -82,5 +93,5 @@ def test_looks_without_an_interval_draw_nothing():
     late["metrics"]["reward"]["more"].update(low=-1.0, high=None)
     late["metrics"].pop("shares")
     found = report(look=late, looks=[early, late])
-    assert list(intervals(found, compared(found))) == []
+    assert list(intervals(found, found["looks"])) == []
     assert "There are no two looks with an interval yet" in render(found)

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from model.experiments import BUCKETS
 from model.files import replace_file
 from training.experiments.arm_text import what_it_has
+from training.experiments.shown import shown
 from training.report.findings.findings import DASH
 from training.report.page.charts import Chart, Series, chart, ticks
 from training.report.page.whiskers import Ends, Whiskers, signed, tick, whiskers
@@ -27,20 +28,22 @@ Report = Mapping[str, Any]
 _HOUR_MS = 3_600_000
 
 
-def write_experiment_page(found: Report, folder: Path) -> None:
+def write_experiment_page(found: Report, folder: Path, ended: str = "") -> None:
     """Write the page of what `GET /v1/experiments/{id}` says, and that itself.
 
     Args:
         found: the answer, with its looks.
         folder: that is made.
+        ended: how its comparison ended, as the audit has it; empty where that is not known.
     """
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / FIGURES, orjson.dumps(found, option=orjson.OPT_INDENT_2))
-    replace_file(folder / PAGE, render(found).encode())
+    replace_file(folder / PAGE, render(found, ended).encode())
 
 
-def render(found: Report) -> str:
+def render(found: Report, ended: str = "") -> str:
     """The page as text."""
+    found = shown(found)
     environment = Environment(
         loader=PackageLoader("training.report", "page"),
         autoescape=True,
@@ -49,28 +52,22 @@ def render(found: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(moment=_moment, part=_part)
-    looks = compared(found)
     return environment.get_template("experiment.html.j2").render(
         one=found,
+        ended=ended,
         look=found.get("look"),
         terms=found.get("terms") or {},
         verdicts=_verdicts(found),
         differences=differences(found),
         values=_values(found),
-        intervals=list(intervals(found, looks)),
+        intervals=list(intervals(found, found.get("looks", ()))),
         guardrails=_guardrails(found),
         ratio=_ratio(found),
         arms=_arms(found),
         ramps=_ramps(found),
         terms_table=_terms(found),
-        looks=len(looks),
+        looks=len(found.get("looks", ())),
     )
-
-
-def compared(found: Report) -> list[Mapping[str, Any]]:
-    """Looks at the present comparison, the oldest first."""
-    since = found.get("since_ms") or 0
-    return [look for look in found.get("looks", ()) if look["time_ms"] >= since]
 
 
 def differences(found: Report) -> Whiskers | None:
