@@ -63,4 +63,4 @@ def ended(one: Report, events: Sequence[Mapping[str, Any]]) -> str:
         why = "what is active changed"
         if by is not None:
             why += f": {by['action'].replace('_', ' ')} by {by['actor']}{': ' * bool(by['why'])}{by['why']}"
-    return f"{what}{arm}, {when} UTC, by {event['actor']}{': ' * bool(why)}{why}"
+    return f"{what}{arm} by {event['actor']}, {when} UTC{': ' * bool(why)}{why}"

@@ -250,17 +250,11 @@ def test_how_it_ended_is_what_the_audit_says_where_it_may_be_read(run, service):
     after = {"id": "more_shares", "arm": "more"}
     service.one = report(state="stopped")
     service.events = [
-        {
-            "event": 9,
-            "time_ms": START_MS,
-            "actor": "anna",
-            "action": "experiment_decided",
-            "after": after,
-            "why": "+1.9 %",
-        }
+        {"event": 9, "time_ms": START_MS, "actor": "anna", "action": "experiment_decided", "why": "+1.9 %"}
+        | {"after": after}
     ]
-    assert "\n  decided for more, 2026-09-21 14:13 UTC, by anna: +1.9 %\n" in run("status", "more_shares").out
-    assert "decided for more, 2026-09-21 14:13 UTC" in " ".join(run("list", "--all").out.split())
+    assert "\n  decided for more by anna, 2026-09-21 14:13 UTC: +1.9 %\n" in run("status", "more_shares").out
+    assert "decided for more by anna, 2026-09-21" in " ".join(run("list", "--all").out.split())
     service.events = None
     done = run("status", "more_shares")
     assert (done.status, "decided" in done.out) == (0, False)

@@ -15,7 +15,7 @@ CREATED = {**DECIDED, "action": "revision_proposed", "after": None}
 
 def test_the_newest_event_of_the_experiment_says_how_it_ended():
     paused = {**DECIDED, "event": 3, "action": "experiment_paused", "actor": "paul"}
-    says = "decided for more, 2026-09-21 14:13 UTC, by anna: +1.9 %"
+    says = "decided for more by anna, 2026-09-21 14:13 UTC: +1.9 %"
     assert ended(report(state="stopped"), [OTHER, CREATED, DECIDED, paused]) == says
     assert ended(report(state="stopped"), [OTHER]) == ""
     assert ended(report(), [paused]) == ""  # it was started since
@@ -31,7 +31,7 @@ def test_a_pause_by_a_change_of_what_is_active_names_the_change():
         "after": {"id": "more_shares"},
         "why": "event 7 changed what is active",
     }
-    says = "paused, 2026-09-21 14:13 UTC, by fulcrum: what is active changed"
+    says = "paused by fulcrum, 2026-09-21 14:13 UTC: what is active changed"
     assert ended(report(state="paused"), [paused]) == says
     found = ended(report(state="paused"), [paused, activated])
     assert found == f"{says}: revision activated by anna: +1.9 %"
