@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from model.errors import FulcrumError
-from model.terminal import Json, answer, extra, print_json, print_table
+from model.terminal import Json, answer, extra, print_json, print_table, progress
 from training.commands.experiment_text import PLAIN, part
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ def plan(
     if json:
         print_json(_as_json(plans, measured))
         return
+    if measured is not None and measured.days < 1.0:
+        _warned(measured, requests)
     for line in _head(goals[0], measured, buckets, arms):
         answer.print(line, **PLAIN)
     rows = [
@@ -203,13 +205,26 @@ def _goal(
 
 def _head(goal: Goal, measured: Measured | None, buckets: int, arms: int) -> Iterator[str]:
     if measured is not None:
-        yield (
-            f"measured: {measured.requests:,} requests of {measured.units:,} units in "
-            f"{measured.days:.1f} days"
-        )
+        span = f"{measured.days:.1f} days" if measured.days >= 1.0 else f"{24.0 * measured.days:.2g} hours"
+        yield f"measured: {measured.requests:,} requests of {measured.units:,} units in {span}"
     of = f" after {goal.design_days:g} days" if goal.design_days else ""
     yield f"{goal.requests:,.0f} requests a day, of which {part(buckets)} take part, in {arms} arms"
     yield f"deviation {goal.deviation:.3g}, design effect {goal.design_effect:.3g}{of}"
+
+
+def _warned(measured: Measured, requests: float | None) -> None:
+    rate = (
+        f"its {measured.requests_a_day:,.0f} requests a day are those of its hours"
+        if requests is None
+        else ""
+    )
+    text = f"the log is under a day{': ' * bool(rate)}{rate}"
+    progress.print(
+        f"[yellow]warning:[/] {text}; how alike the requests of a unit are is not known for days: measure a "
+        f"longer log{'' if requests else ', or give --requests N'}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _count(value: float) -> str:

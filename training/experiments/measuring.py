@@ -26,6 +26,8 @@ from training.experiments.watching.measures import REWARD, Measures
 from training.experiments.watching.reading import COLUMN
 
 _DAY_MS = 86_400_000
+_LEAST_MS = 60_000
+"""That requests are taken to span."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,11 @@ class Measured:
 
     Attributes:
         requests, units: those that count, without the days that are known before.
-        days: of these; a part of a day counts as one.
-        requests_a_day: of these.
+        days: from the first to the last of these.
+        requests_a_day: of these, as if the whole day were like them where it is less than one.
         mean: of a request's value.
         deviation: its standard deviation, by its mean.
-        design: the design effect.
+        design: the design effect; a part of a day counts as one.
     """
 
     requests: int
@@ -133,7 +135,7 @@ def measure(
         raise FulcrumError(
             f"the mean of what counts is {mean:g}; expected one above 0: differences are fractions of it"
         )
-    days = max(float(time_ms.max() - start) / _DAY_MS, 1.0)
+    days = max(float(time_ms.max() - start), _LEAST_MS) / _DAY_MS
     deviation = float(value[now].std()) / mean
     sides = [_side(seen & side, sums, rows, known if before_days > 0.0 else None) for side in (~coin, coin)]
     error = difference(*sides).error
@@ -148,7 +150,7 @@ def measure(
         requests / days,
         mean,
         deviation,
-        DesignEffect(effect, days if comes_again else None),
+        DesignEffect(effect, max(days, 1.0) if comes_again else None),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from types import SimpleNamespace
 
@@ -362,6 +363,22 @@ def test_a_plan_says_never_where_units_are_too_few(run):
     assert "never" in done.out.split("units differ")[0]
     assert "look for a larger difference" in done.out
     assert orjson.loads(run(*words, "--difference", 0.001, "--json").out)["plans"][0]["days"] is None
+
+
+def test_a_plan_by_a_log_of_less_than_a_day_says_so(run, monkeypatch):
+    from training.experiments.measuring import Measured
+    from training.experiments.planning import DesignEffect
+
+    found = Measured(3_000, 900, 0.125, 24_000.0, 0.4, 0.75, DesignEffect(1.2, 1.0))
+    monkeypatch.setattr("training.experiments.measuring.measure_log", lambda *given, **more: found)
+    done = run("plan", "--log", "joined", "--metric", "is_share")
+    assert "measured: 3,000 requests of 900 units in 3 hours\n24,000 requests a day" in done.out
+    assert "the log is under a day: its 24,000 requests a day are those of its hours" in done.err
+    monkeypatch.setattr(
+        "training.experiments.measuring.measure_log",
+        lambda *given, **more: dataclasses.replace(found, days=1.0),
+    )
+    assert run("plan", "--log", "joined", "--metric", "is_share").err == ""
 
 
 def test_a_plan_needs_traffic_and_a_deviation(run):

@@ -52,9 +52,11 @@ def test_what_was_known_before_takes_out_what_units_have_in_common():
     assert known.requests == pytest.approx(without.requests / 2, rel=0.02)
 
 
-def test_a_part_of_a_day_counts_as_one():
-    found = measure(*requests(0.3, days=0.01), comes_again=True)
-    assert (found.days, found.design.days, found.requests_a_day) == (1.0, 1.0, 32_000.0)
+def test_requests_a_day_are_those_of_the_time_that_a_log_spans():
+    found = measure(*requests(0.3, days=0.25), comes_again=True)
+    assert found.days == pytest.approx(0.25, rel=0.01)
+    assert found.requests_a_day == pytest.approx(4 * 32_000, rel=0.01)
+    assert found.design.days == 1.0
 
 
 def test_a_plan_takes_it_as_it_is():
