@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -93,9 +94,8 @@ async def confirm(
             problem.set_text("")
             go.disable()
             try:
-                done = await do(
-                    why.value.strip(), _milliseconds(at.value) if at is not None and at.value else None
-                )
+                when = later_ms(at.value, 1000.0 * time.time()) if at is not None and at.value else None
+                done = await do(why.value.strip(), when)
             except FulcrumError as error:
                 problem.set_text(error.detail if isinstance(error, RefusedError) else str(error))
                 go.enable()
@@ -126,7 +126,7 @@ def _another_is_active(session: Session) -> Callable[[], str | None]:
         now = session.watch.active
         if now is None or now == active:
             return None
-        return f"Revision {now[0]} is active since. Close this and look at it first."
+        return f"Revision {now[0]} became active meanwhile. Close this and look at it first."
 
     return stale
 
@@ -198,8 +198,23 @@ def lines_of(lines: Sequence[str], most: int = 40) -> Markup:
     )
 
 
-def _milliseconds(text: str) -> int:
+def later_ms(text: str, now_ms: float) -> int:
+    """The time that was given, Unix time in milliseconds.
+
+    Args:
+        text: ISO 8601 without a zone; it is UTC.
+        now_ms: the present time, likewise.
+
+    Raises:
+        FulcrumError: it is no time, or not in the future.
+    """
     try:
-        return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+        at_ms = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
     except ValueError:
         raise FulcrumError(f"{text} is no time; expected such as 2026-11-28T15:00") from None
+    if at_ms <= now_ms:
+        raise FulcrumError(
+            f"{moment(at_ms)} is not in the future: it is {moment(now_ms)} now; "
+            "give a later time, or none to activate at once"
+        )
+    return at_ms

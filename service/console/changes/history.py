@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -13,10 +12,11 @@ from model.client.control import RefusedError
 from model.errors import FulcrumError
 from service.console.changes.activate import activate_dialog, cancel_dialog, rollback_dialog
 from service.console.changes.confirm import lines_of
+from service.console.changes.event import sides, subject
 from service.console.elements import button, heading, html, panel, soon
 from service.console.play.impact import table
 from service.console.session import Session, differences
-from service.console.words import NOTHING, moment, version
+from service.console.words import moment, version
 
 _PAGE = 30
 
@@ -187,9 +187,8 @@ class Audit:
                 str(one["event"]),
                 Markup('<span class="when">{}</span>').format(moment(one["time_ms"])),
                 Markup('<span class="cut" title="{}">{}</span>').format(one["actor"], one["actor"]),
-                one["action"].replace("_", " "),
-                _named(one["before"]),
-                _named(one["after"]),
+                Markup('{} <bdi class="note">{}</bdi>').format(one["action"].replace("_", " "), subject(one)),
+                *(Markup('<span class="note">{}</span>').format(side) for side in sides(one)),
                 Markup('<span class="note">{}</span>').format(one["why"]),
             )
             for one in self._events
@@ -224,17 +223,6 @@ async def compare(session: Session, number: int) -> None:
 
 def _cell(tag: str, content: str | Markup) -> ui.html:
     return ui.html(Markup("{}").format(content), sanitize=False, tag=tag)
-
-
-def _named(value: Mapping[str, Any] | None) -> str:
-    if not value:
-        return NOTHING
-    parts = [
-        f"{name} {version(item) if str(item).startswith('sha256:') else item}"
-        for name, item in value.items()
-        if name in ("revision", "bundle", "parent", "active", "if_active")
-    ]
-    return ", ".join([*parts, *([f"at {moment(value['at_ms'])}"] if "at_ms" in value else [])])
 
 
 def _why(error: FulcrumError) -> str:

@@ -165,9 +165,9 @@ class Questions:
             now, in_force = self._newest(name), self._session.watch.active
             if now is None or now["edition"] != edition:
                 became = "gone" if now is None else f"{now['state']}, edition {now['edition']}"
-                return f"{name} was changed since: it is {became}. Close this and look at it first."
+                return f"{name} was changed meanwhile: it is {became}. Close this and look at it first."
             if active is not None and in_force is not None and in_force[0] != active:
-                return f"Revision {in_force[0]} is active since. Close this and look at it first."
+                return f"Revision {in_force[0]} became active meanwhile. Close this and look at it first."
             return None
 
         await confirm(

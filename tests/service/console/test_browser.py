@@ -228,7 +228,7 @@ def test_an_experiment_is_ramped_and_an_arm_of_it_given_to_everybody(open_page: 
     page.get_by_text("running, edition 2").wait_for()
     page.get_by_role("button", name="Pause").click()
     one["edition"] = 3  # by somebody else
-    page.get_by_text("fewer_views was changed since: it is running, edition 3.").wait_for()
+    page.get_by_text("fewer_views was changed meanwhile: it is running, edition 3.").wait_for()
     assert page.get_by_role("dialog").get_by_role("button", name="Pause").is_disabled()
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     page.get_by_role("dialog").wait_for(state="hidden")
@@ -258,7 +258,7 @@ def test_of_two_people_the_second_sees_what_the_first_did(open_page: Open) -> No
     anna.get_by_role("button", name="Activate 2").click()
     anna.get_by_role("dialog").get_by_label("Why").fill("mine")
     service.activate(2, "otto")
-    anna.get_by_text("Revision 2 is active since. Close this").wait_for()
+    anna.get_by_text("Revision 2 became active meanwhile. Close this").wait_for()
     assert anna.get_by_role("dialog").get_by_role("button", name="Activate 2").is_disabled()
     anna.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     paul.bring_to_front()
