@@ -32,12 +32,14 @@ class RefusedError(FulcrumError):
         status: of HTTP: 401 for a wrong token, 403 without the scope, 404, 409 for a stale precondition,
             422, 503.
         detail: why, without the address and the status.
+        retry_after_s: seconds after which another try makes sense (Retry-After); None where that is not said.
     """
 
-    def __init__(self, message: str, status: int, detail: str) -> None:
+    def __init__(self, message: str, status: int, detail: str, retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.detail = detail
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True)
@@ -289,11 +291,13 @@ def _no_answer(shown: str, call: Call, error: httpx.HTTPError) -> UnreachableErr
 def _content(answer: httpx.Response, shown: str, call: Call) -> Any:
     if not answer.is_success:
         says = refusal(answer)
+        wait = answer.headers.get("retry-after", "")
         more = _LARGER if answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else ""
         raise RefusedError(
             f"{shown.rstrip('/')}{call.path}: {says}{more}",
             answer.status_code,
             says.partition(": ")[2] or says,
+            int(wait) if wait.isascii() and wait.isdigit() else None,
         )
     if not answer.headers.get("content-type", "").startswith("application/json"):
         return answer.content

@@ -42,7 +42,7 @@ class SignedIn(Control):
             if error.status not in (401, 403):
                 raise
             said = f"{error} (token of {self._source})" if self._source else f"{error}; {_NONE}"
-            raise RefusedError(said, error.status, error.detail) from None
+            raise RefusedError(said, error.status, error.detail, error.retry_after_s) from None
         except UnreachableError as error:
             if call.body is None or isinstance(error.__cause__, httpx.ConnectError):
                 raise

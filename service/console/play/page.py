@@ -84,6 +84,9 @@ class Play:
 
     def _say(self, problem: str | None) -> None:
         self._problem.set_text(problem or "")
+        for waiting in (self._impact, self._table):
+            if problem and waiting.content == _ASKING:
+                waiting.set_content("")
 
     def _offer(self) -> None:
         """The request's items, to choose two of."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from model.client import control
@@ -15,6 +16,8 @@ from service.console.session import Session
 _PAUSE_S = 0.005
 """What is edited within it is previewed together."""
 _AGAIN_S = 1.0
+"""Between tries where the service does not say."""
+_MOST_S = 30.0
 MOST_TOP = 50
 
 
@@ -71,10 +74,11 @@ class Previews:
                 try:
                     await self._ask()
                 except FulcrumError as error:
-                    self._problem(_in_words(error))
-                    if _passes(error):
+                    again_s = _again_s(error)
+                    self._problem(_in_words(error, again_s))
+                    if again_s is not None:
                         self._wanted = True
-                        await asyncio.sleep(_AGAIN_S)
+                        await asyncio.sleep(again_s)
         finally:
             self._running = False
 
@@ -100,10 +104,15 @@ class Previews:
             self._show_one(one)
 
 
-def _passes(error: FulcrumError) -> bool:
-    """Whether to ask again by and by."""
-    return isinstance(error, UnreachableError) or (isinstance(error, RefusedError) and error.status == 503)
+def _again_s(error: FulcrumError) -> float | None:
+    """Seconds after which to ask again, as the service says; None where that would change nothing."""
+    if isinstance(error, RefusedError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return _AGAIN_S if error.retry_after_s is None else min(error.retry_after_s, _MOST_S)
+    return _AGAIN_S if isinstance(error, UnreachableError) else None
 
 
-def _in_words(error: FulcrumError) -> str:
-    return error.detail if isinstance(error, RefusedError) else str(error)
+def _in_words(error: FulcrumError, again_s: float | None) -> str:
+    says = error.detail if isinstance(error, RefusedError) else str(error)
+    return (
+        says if again_s is None else f"{says.removesuffix('; try again')}; asked again every {again_s:.0f} s"
+    )
