@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from markupsafe import Markup
@@ -18,7 +19,7 @@ from service.console.elements import button, every, html, panel, soon
 from service.console.play.impact import table
 from service.console.session import Session
 from service.console.state.scrape import Look, Samples, histograms, quantile, read, since
-from service.console.words import count, flat, number, relative, signed_percent, span, version
+from service.console.words import count, flat, moment, number, relative, signed_percent, span, version
 
 _EVERY_S = 2.0
 _STAGES = "fulcrum_rank_stage_seconds"
@@ -140,19 +141,31 @@ def _service(ready: Mapping[str, Any]) -> Markup:
         ("workers", f"{workers['ready']} of {workers['wanted']} ready, {workers['replaced']} replaced"),
         ("bundle", _tally(ready["bundles"])),
         ("fusion", _tally(ready["fusions"])),
-        ("features", f"{ready['features']}, published {_tally(ready['generations'])}"),
+        *([("revision", _tally(ready["revisions"]))] if "revisions" in ready else []),
+        *([("control store", ready["control"])] if "control" in ready else []),
+        ("features", f"{ready['features']}, published {_tally(ready['generations'], _published)}"),
     ]
     return table("Service", ("what", "is"), rows, names=2, hidden=True)
 
 
-def _tally(found: Mapping[str, int]) -> str:
+def _tally(found: Mapping[str, int], named: Callable[[str], str] = lambda name: name) -> str:
     return (
         ", ".join(
-            f"{version(name) if name.startswith('sha256:') else name} ({count(workers, 'worker')})"
+            f"{version(name) if name.startswith('sha256:') else named(name)} ({count(workers, 'worker')})"
             for name, workers in found.items()
         )
         or "none"
     )
+
+
+def _published(generation: str) -> str:
+    """When a generation of features was published, which its name begins with, and how long ago."""
+    try:
+        at = datetime.strptime(generation.partition("-")[0], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return generation
+    age_s = max(time.time() - at.timestamp(), 0.0)
+    return f"{moment(1000.0 * at.timestamp())}, {span(age_s)} ago"
 
 
 def _latency(counted: Samples, over: str) -> Markup:
