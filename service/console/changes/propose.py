@@ -15,6 +15,7 @@ from service.console.changes.activate import activate_dialog
 from service.console.changes.confirm import lines_of
 from service.console.elements import Gate, button, html, panel
 from service.console.session import Session
+from service.console.watch import Active
 
 
 class Propose:
@@ -27,6 +28,7 @@ class Propose:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._proposed: dict[str, Any] | None = None
+        self._then: Active | None = None
         with ui.element("div").classes("pair-of"):
             with ui.element("div").classes("stacked"):
                 with panel("What was edited"):
@@ -54,6 +56,7 @@ class Propose:
         self._shown = False
         session.on_edit.append(self._follow)
         session.on_base.append(self._follow)
+        session.on_change.append(self._drop)
 
     def show(self, shown: bool) -> None:
         """Whether it is looked at: only then it follows each edit."""
@@ -84,6 +87,12 @@ class Propose:
             self._lines.set_content(lines_of([str(error)]))
         self._gate.look()
 
+    def _drop(self) -> None:
+        """Offer no more what was proposed, once it or another revision became active."""
+        if self._proposed is not None and self._session.watch.active != self._then:
+            self._proposed = None
+            self._done.clear()
+
     def _missing(self) -> str | None:
         if not self._session.edited:
             return "nothing was edited"
@@ -100,7 +109,7 @@ class Propose:
         except FulcrumError as error:
             self._problem.set_text(error.detail if isinstance(error, RefusedError) else str(error))
             return
-        self._proposed = found
+        self._proposed, self._then = found, session.watch.active
         self._done.clear()
         number, unfit = found["revision"], found.get("unfit")
         with self._done:
