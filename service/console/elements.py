@@ -24,6 +24,13 @@ def heading(text: str, level: int = 2) -> ui.html:
     return ui.html(Markup("{}").format(text), sanitize=False, tag=f"h{level}")
 
 
+def cell(tag: str, content: str | Markup, label: str = "") -> ui.html:
+    """A cell of a table; `label` is its column's name, for where a row becomes lines."""
+    made = ui.html(Markup("{}").format(content), sanitize=False, tag=tag)
+    made.props["data-label"] = label
+    return made
+
+
 @contextmanager
 def panel(title: str, classes: str = "") -> Iterator[ui.element]:
     """A part of a page with a name."""

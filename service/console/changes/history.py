@@ -13,7 +13,7 @@ from model.errors import FulcrumError
 from service.console.changes.activate import activate_dialog, cancel_dialog, rollback_dialog
 from service.console.changes.confirm import lines_of
 from service.console.changes.event import sides, subject
-from service.console.elements import button, heading, html, panel, soon
+from service.console.elements import button, cell, heading, html, panel, soon
 from service.console.play.impact import table
 from service.console.session import Session, differences
 from service.console.words import moment, version
@@ -96,11 +96,11 @@ class History:
                 self._table(reason)
 
     def _table(self, reason: str | None) -> None:
-        with ui.element("table"):
+        with ui.element("table").classes("blocks"):
             html("Newest first", "hidden").props("tag=caption")
             with ui.element("thead"), ui.element("tr"):
                 for title in ("revision", "note and changes since its parent", "by", ""):
-                    _cell("th", title).props["scope"] = "col"
+                    cell("th", title).props["scope"] = "col"
             with ui.element("tbody"):
                 for one in self._rows:
                     self._row(one, reason)
@@ -114,14 +114,15 @@ class History:
                 one["version"],
                 version(one["version"]),
             )
-            _cell("th", name).props["scope"] = "row"
+            cell("th", name).props["scope"] = "row"
             parent = f"from {one['parent']}" if one["parent"] is not None else "the first"
             says = Markup('<span class="note"><bdi>{}</bdi> <span class="muted">{}</span></span>{}')
-            _cell("td", says.format(one["note"], parent, lines_of(one["summary"], 6)))
+            cell("td", says.format(one["note"], parent, lines_of(one["summary"], 6)), "note")
             author = Markup(
                 '<span class="cut" title="{}">{}</span><br><span class="muted when">{}, {}</span>'
             )
-            _cell("td", author.format(one["author"], one["author"], moment(one["time_ms"]), one["origin"]))
+            wrote = author.format(one["author"], one["author"], moment(one["time_ms"]), one["origin"])
+            cell("td", wrote, "by")
             with ui.element("td"), ui.element("div").classes("bar"):
                 button(
                     "Compare",
@@ -195,7 +196,8 @@ class Audit:
         ]
         headers = ("event", "when", "who", "what", "before", "after", "why")
         empty = '<p class="empty">Nothing was changed yet.</p>'
-        self._table.set_content(table("Newest first", headers, rows, names=7, hidden=True) if rows else empty)
+        shown = table("Newest first", headers, rows, names=7, hidden=True, blocks=True)
+        self._table.set_content(shown if rows else empty)
 
 
 async def compare(session: Session, number: int) -> None:
@@ -219,10 +221,6 @@ async def compare(session: Session, number: int) -> None:
             ui.element("div").classes("spring")
             button("Close", dialog.close)
     dialog.open()
-
-
-def _cell(tag: str, content: str | Markup) -> ui.html:
-    return ui.html(Markup("{}").format(content), sanitize=False, tag=tag)
 
 
 def _why(error: FulcrumError) -> str:

@@ -11,7 +11,7 @@ from nicegui import ui
 from model.client import experiments
 from model.client.control import RefusedError
 from model.errors import FulcrumError
-from service.console.elements import button, every, html, panel, soon
+from service.console.elements import button, cell, every, html, panel, soon
 from service.console.experiments import report
 from service.console.experiments.intervals import intervals
 from service.console.experiments.lanes import lanes
@@ -107,11 +107,11 @@ class Experiments:
             scroll = (
                 ui.element("div").classes("scroll").props('tabindex=0 role=region aria-label="All of them"')
             )
-            with scroll, ui.element("table"):
+            with scroll, ui.element("table").classes("blocks"):
                 ui.html("Newest first", sanitize=False, tag="caption").classes("hidden")
                 with ui.element("thead"), ui.element("tr"):
                     for title in ("experiment", "state", "layer", "buckets", "live", "verdict", ""):
-                        _cell("th", title).props["scope"] = "col"
+                        cell("th", title).props["scope"] = "col"
                 with ui.element("tbody"):
                     for one in every:
                         self._row(one)
@@ -125,14 +125,22 @@ class Experiments:
             said = [f"{outcome['arm']}: {outcome['verdict']}" if outcome["arm"] else outcome["verdict"]]
         with ui.element("tr"):
             cut = Markup('<b class="cut" title="{}">{}</b>').format(name, name)
-            _cell("th", cut).props["scope"] = "row"
+            cell("th", cut).props["scope"] = "row"
             now = Markup('<span class="now">{}</span>') if is_live(one) else Markup("{}")
             waits = Markup(' <span class="down">waits</span>') if one["waits"] else Markup("")
-            _cell("td", now.format(state(one)) + waits)
-            _cell("td", Markup('<span class="cut" title="{}">{}</span>').format(one["layer"], one["layer"]))
-            _cell("td", Markup('<span class="when">{}</span>').format(buckets(one["first"], one["size"])))
-            _cell("td", part(one["ramp"]) if is_live(one) else "none")
-            _cell("td", ", ".join(said) or "none yet")
+            cell("td", now.format(state(one)) + waits, "state")
+            cell(
+                "td",
+                Markup('<span class="cut" title="{}">{}</span>').format(one["layer"], one["layer"]),
+                "layer",
+            )
+            cell(
+                "td",
+                Markup('<span class="when">{}</span>').format(buckets(one["first"], one["size"])),
+                "buckets",
+            )
+            cell("td", part(one["ramp"]) if is_live(one) else "none", "live")
+            cell("td", ", ".join(said) or "none yet", "verdict")
             with ui.element("td"):
                 button("Look", lambda: self._look_at(name), label=f"Look at {name}")
 
@@ -270,7 +278,3 @@ class One:
             ui.notify(f"expected {least:,} to {most:,} buckets", position="bottom", classes="said")
             return
         await self._questions.ramp(one, self._unit, int(to))
-
-
-def _cell(tag: str, content: str | Markup) -> ui.html:
-    return ui.html(Markup("{}").format(content), sanitize=False, tag=tag)

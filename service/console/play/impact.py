@@ -33,6 +33,7 @@ def table(
     *,
     names: int = 1,
     hidden: bool = False,
+    blocks: bool = False,
 ) -> Markup:
     """A table; the first `names` columns are words, the others numbers.
 
@@ -42,6 +43,8 @@ def table(
         rows: cells; the first of each names the row.
         names: columns to the left that hold no numbers.
         hidden: whether only screen readers have the caption.
+        blocks: whether a row becomes lines where there is little room, each with its column's name; others
+            scroll sideways.
     """
     kinds = ["" if at < names else "num" for at in range(len(headers))]
     head = Markup("").join(
@@ -52,16 +55,16 @@ def table(
         Markup('<tr><th scope="row">{}</th>{}</tr>').format(
             row[0],
             Markup("").join(
-                Markup('<td class="{}">{}</td>').format(kind, cell)
-                for kind, cell in zip(kinds[1:], row[1:], strict=True)
+                Markup('<td class="{}" data-label="{}">{}</td>').format(kind, title if blocks else "", cell)
+                for kind, title, cell in zip(kinds[1:], headers[1:], row[1:], strict=True)
             ),
         )
         for row in rows
     )
     return Markup(
-        '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table class="{}">'
         '<caption class="{}">{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
-    ).format(caption, "hidden" if hidden else "", caption, head, body)
+    ).format(caption, "blocks" if blocks else "", "hidden" if hidden else "", caption, head, body)
 
 
 def impact(preview: Mapping[str, Any], top: int) -> Markup:
