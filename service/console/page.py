@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 
 from markupsafe import Markup
 from nicegui import app, ui
@@ -203,8 +204,7 @@ class Page:
                 try:
                     await self.session.sign_in((token.value or "").strip())
                 except FulcrumError as error:
-                    known = error.detail if isinstance(error, RefusedError) else str(error)
-                    problem.set_text(known)
+                    problem.set_text(_why_not_signed_in(error))
                     return
                 token.set_value("")
                 dialog.close()
@@ -215,3 +215,11 @@ class Page:
                 button("Cancel", dialog.close)
                 button("Sign in", sign_in, "main")
         dialog.open()
+
+
+def _why_not_signed_in(error: FulcrumError) -> str:
+    if not isinstance(error, RefusedError):
+        return str(error)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        return "the service does not know this token; expected one of its --tokens file, without its name"
+    return error.detail

@@ -6,6 +6,7 @@ differences: what is said here leaves nothing out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,9 +53,9 @@ def why(one: Mapping[str, Any], other: Mapping[str, Any], under: str) -> Markup:
     rows = [
         (
             name,
-            _of(one["terms"][name]),
+            _of(one["terms"][name], one.get("log_score") is not None),
             fixed(mine[name], digits),
-            _of((other["terms"] or {}).get(name, {})),
+            _of((other["terms"] or {}).get(name, {}), other.get("log_score") is not None),
             fixed(its.get(name, 0.0), digits),
             signed(gap, digits),
         )
@@ -82,14 +83,24 @@ def _sentence(gaps: Mapping[str, float], total: float, digits: int) -> str:
     return f"{', '.join(parts[0])} outweigh{'s' if len(parts[0]) == 1 else ''} {', '.join(parts[1])}"
 
 
-def _of(term: Mapping[str, Any]) -> str:
-    """What a term is of, and its weight: `p 0.31 x 0.4`, `34 s, f 1.2 x 1`."""
+def _of(term: Mapping[str, Any], in_logs: bool) -> str:
+    """What a term is made of: `log(p 0.31 + smoothing) x 0.4`, or `p 0.31 x 0.4`.
+
+    Where it is neither, it says what goes in: `p 0.31, weight 0.4`.
+    """
     if "p" in term:
-        calibrated = term.get("calibrated")
-        p = number(term["p"]) if calibrated is None else f"{number(term['p'])} as {number(calibrated)}"
-        return f"p {p} \N{MULTIPLICATION SIGN} {number(term['weight'])}"
-    if "f" in term:
-        seconds = term.get("video_len")
+        value = term["p"] if term.get("calibrated") is None else term["calibrated"]
+        raw = "" if value is term["p"] else f" as {number(value)}"
+        shown, inner = f"p {number(term['p'])}{raw}", " + smoothing"
+    elif "f" in term:
+        value, seconds = term["f"], term.get("video_len")
         length = "length unknown" if seconds is None else f"{number(seconds)} s"
-        return f"{length}, f {number(term['f'])} \N{MULTIPLICATION SIGN} {number(term['weight'])}"
-    return ""
+        shown, inner = f"f({length}) {number(value)}", ""
+    else:
+        return ""
+    weight = number(term["weight"])
+    if in_logs:
+        return f"log({shown}{inner}) \N{MULTIPLICATION SIGN} {weight}"
+    if math.isclose(term["term"], value * term["weight"], rel_tol=1e-6, abs_tol=1e-12):
+        return f"{shown} \N{MULTIPLICATION SIGN} {weight}"
+    return f"{shown}, weight {weight}"

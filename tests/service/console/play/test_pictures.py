@@ -133,3 +133,19 @@ def test_a_name_turns_no_other_words_around() -> None:
     said = why(item(1, 1, "\u202eabc", vtr=1.0), item(2, 2, "d", vtr=0.5), "the edited config")
     assert said.count("<bdi>\u202eabc</bdi>") == 2
     assert said.count("\u202e") == 2
+
+
+@pytest.mark.parametrize(
+    ("log_score", "term", "says"),
+    [
+        (-4.3, -4.3, "log(p 0.00645 + smoothing) \N{MULTIPLICATION SIGN} 2"),
+        (None, 0.0129, "p 0.00645 \N{MULTIPLICATION SIGN} 2"),
+        (None, 0.03, "p 0.00645, weight 2"),  # of a rank
+    ],
+)
+def test_a_term_is_named_as_its_formula_makes_it(log_score: float | None, term: float, says: str) -> None:
+    terms = {"vtr": {"p": 0.00645, "weight": 2.0, "term": term}}
+    one, other = (
+        item(at, at, name) | {"terms": terms, "log_score": log_score} for at, name in ((1, "a"), (2, "b"))
+    )
+    assert f">{says}<" in why(one, other, "it")
