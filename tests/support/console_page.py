@@ -20,6 +20,10 @@ CONNECT = """address => new Promise(done => {
     socket.onclose = () => done("close");
 })"""
 """Whether a page of the console gives a connection to who has its address."""
+WIDER_THAN_THERE_IS_ROOM = """[...document.querySelectorAll(".scroll:has(table.blocks)")].filter(
+    each => each.scrollWidth > each.clientWidth
+).length"""
+"""Tables that hide a part of what they should show as lines."""
 
 
 def show(page: Any, part: str) -> None:

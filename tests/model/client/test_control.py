@@ -53,6 +53,16 @@ def test_a_refusal_has_a_status_and_says_why(site: Site) -> None:
     assert unknown.value.status == 401
 
 
+def test_a_refusal_for_now_says_when_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = {"status": 503, "title": "The service is overloaded", "detail": "busy"}
+    for said, seconds in (({"retry-after": "5"}, 5), ({"retry-after": "Fri, 01 Jan 2027"}, None), ({}, None)):
+        answer = httpx.Response(503, json=problem, headers=said)
+        monkeypatch.setattr(httpx.Client, "request", lambda *_, answer=answer, **__: answer)
+        with Control("http://127.0.0.1:1") as caller, pytest.raises(RefusedError) as busy:
+            caller.send(control.actor())
+        assert busy.value.retry_after_s == seconds
+
+
 def test_a_body_that_is_too_large_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = {"status": 413, "title": "The body is too large", "detail": "the body has more than 9 bytes"}
     answer = httpx.Response(413, json=problem)

@@ -14,6 +14,7 @@ from tests.support.console_page import (
     CONNECT,
     PARTS,
     PAUL,
+    WIDER_THAN_THERE_IS_ROOM,
     confirm,
     figure,
     has_value,
@@ -127,6 +128,7 @@ def test_a_revision_is_proposed_activated_and_rolled_back(open_page: Open) -> No
     assert "default: vtr.weight 1 -> 0.3" in said
     assert re.search(r"another item comes first in [\d.]+ %", said)
     assert service.trail == [1, 2]
+    page.get_by_text("Revision 2 is proposed; it is not active").wait_for(state="hidden")
     page.get_by_text("revision 2", exact=False).first.wait_for()
     assert not page.get_by_text("is active since").is_visible()  # one's own change is no surprise
     show(page, "History")
@@ -368,6 +370,7 @@ def test_all_parts_suit_everybody_in_both_themes_narrow_and_wide(open_page: Open
         assert serious(page, "dark", "color-contrast") == [], part
         page.set_viewport_size({"width": 400, "height": 1000})
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, part
+        assert page.evaluate(WIDER_THAN_THERE_IS_ROOM) == 0, part
         page.set_viewport_size({"width": 1600, "height": 1000})
         assert page.evaluate("document.documentElement.scrollWidth") <= 1600, part
         page.emulate_media(color_scheme="light")
