@@ -20,10 +20,11 @@ CONNECT = """address => new Promise(done => {
     socket.onclose = () => done("close");
 })"""
 """Whether a page of the console gives a connection to who has its address."""
-WIDER_THAN_THERE_IS_ROOM = """[...document.querySelectorAll(".scroll:has(table.blocks)")].filter(
-    each => each.scrollWidth > each.clientWidth
-).length"""
-"""Tables that hide a part of what they should show as lines."""
+_WIDEST = """Math.max(
+    document.documentElement.scrollWidth - innerWidth,
+    ...[...document.querySelectorAll(".scroll:has(table.blocks)")].map(e => e.scrollWidth - e.clientWidth)
+)"""
+"""Pixels by which the page, or a table whose rows become lines, is wider than its room; 0 if it fits."""
 
 
 def show(page: Any, part: str) -> None:
@@ -33,6 +34,12 @@ def show(page: Any, part: str) -> None:
 
 def figure(page: Any, title: str) -> str:
     return str(page.locator(".every .figures div", has_text=title).locator("dd").inner_text())
+
+
+def fits(page: Any, width: int) -> bool:
+    """Whether nothing is cut off in a window of so many pixels."""
+    page.set_viewport_size({"width": width, "height": 1000})
+    return bool(page.evaluate(_WIDEST) <= 0)
 
 
 def has_value(page: Any, label: str, value: str) -> None:
