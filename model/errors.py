@@ -164,6 +164,8 @@ def _expected(one: ErrorDetails) -> str:
     words = _EXPECTED.get(one["type"])
     if words is None:
         return one["msg"].removeprefix("Input should be ")
+    if one["type"] in {"too_short", "too_long"} and isinstance(one["input"], str):
+        words = words.replace("values", "characters")
     if one["type"] in {"int_type", "float_type"} and isinstance(one["input"], str):
         return f"{words}, without quotes"
     bounds = one.get("ctx", {}).items()

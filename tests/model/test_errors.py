@@ -101,6 +101,16 @@ def test_a_problem_names_its_path_what_was_expected_and_what_was_found(document,
     assert told(document) == [line]
 
 
+def test_the_length_of_a_name_is_in_characters():
+    class Named(Frozen):
+        id: Annotated[Name, Field(max_length=3)]
+
+    with pytest.raises(ValidationError) as error:
+        Named.model_validate({"id": "long"})
+    (problem,) = problems(error.value, Named, {})[0]
+    assert str(problem) == "id: expected at most 3 characters, found 'long'"
+
+
 def test_a_document_that_is_not_at_hand_names_items_by_index():
     document = {"title": "a", "things": [{"kind": "flat", "name": "f", "sides": 1}]}
     with pytest.raises(ValidationError) as error:

@@ -166,6 +166,8 @@ def guardrail_rows(one: Report) -> Iterator[tuple[str, ...]]:
 
 def notes(one: Report) -> Iterator[str]:
     """The rest of the last look: ratio of samples, crossings, verdicts, what happens next."""
+    from training.experiments.sample_ratio import expected_text
+
     look = one.get("look")
     if look is None:
         when = "since it was started" if one.get("since_ms") else "yet"
@@ -173,7 +175,7 @@ def notes(one: Report) -> Iterator[str]:
         return
     if ratio := look.get("sample_ratio"):
         counts = ", ".join(f"{arm} {count:,}" for arm, count in ratio["counts"].items())
-        expected = ", ".join(f"{count:,.0f}" for count in ratio["expected"].values())
+        expected = ", ".join(expected_text(count) for count in ratio["expected"].values())
         alarm = "ALARM, arms cannot be compared" if ratio["alarm"] else "as it should be"
         yield f"sample ratio: {counts} units in {ratio['scene']}; expected {expected}: {alarm}"
     if look.get("crossed"):

@@ -199,7 +199,7 @@ def _requests(
             frame = rows.select(*read, *ids).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise FulcrumError(f"{path}: cannot be read as parquet ({str(error).splitlines()[0]})") from error
-        values, failed = measures.values(frame, expressions)
+        values, failed = measures.values(frame, expressions, known)
         _refuse(failed)
         yield (
             frame.select("_request", "_unit", "_ms", pl.Series("_value", values[REWARD]))

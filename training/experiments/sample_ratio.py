@@ -67,6 +67,11 @@ def sample_ratio(
     )
 
 
+def expected_text(count: float) -> str:
+    """Units that are expected: with one decimal where they are not whole."""
+    return f"{count:,.0f}" if float(count).is_integer() else f"{count:,.1f}"
+
+
 def log_e_value(counts: Sequence[int], shares: Sequence[float]) -> float:
     """Logarithm of the e-value of counts [A] against shares [A]."""
     logs = [

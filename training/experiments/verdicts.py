@@ -16,7 +16,7 @@ import numpy as np
 from model.experiments import Guardrail, Terms, Verdict
 from training.experiments.differences import ArmSums, difference
 from training.experiments.guardrails import Harmed, by_counts, by_mean
-from training.experiments.sample_ratio import SampleRatio, sample_ratio
+from training.experiments.sample_ratio import SampleRatio, expected_text, sample_ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ def _verdict(
     if look.crossed > terms.most_crossed * units:
         return "inconclusive", f"{look.crossed:,} of {units:,} units were seen in several arms"
     if ratio.alarm:
-        expected = ", ".join(f"{count:,.0f}" for count in ratio.expected)
+        expected = ", ".join(expected_text(count) for count in ratio.expected)
         counts = ", ".join(f"{count:,}" for count in ratio.counts)
         return "inconclusive", f"{ratio.scene}: arms have {counts} units; expected {expected}"
     what, low, high = primary

@@ -78,7 +78,7 @@ def _lacks(one: Looked, step: Ramp) -> list[str]:
     left_ms = step.hours * _HOUR_MS - (one.seen_until_ms - since_ms)
     lacks = []
     if left_ms > 0 or one.seen_until_ms <= since_ms:
-        lacks.append(f"after {max(left_ms, 0.0) / _HOUR_MS:.2g} more hours of events")
+        lacks.append(f"after {_more(max(left_ms, 0.0) / _HOUR_MS, 'hour')} of events")
     units = dict(zip(one.look.shares, one.look.units, strict=True))
     fewest = min(units, key=units.__getitem__)
     if units[fewest] < step.units:
@@ -111,7 +111,7 @@ def says(one: Looked) -> str:
         parts.append(f"ramps to {step.to:,} buckets {' and '.join(_lacks(one, step))}")
     if terms is not None and terms.primary not in one.look.failed:
         left = max(terms.days - one.look.days, 0.0)
-        parts.append(f"a verdict after {left:.2g} more days of complete feedback at the latest")
+        parts.append(f"a verdict after {_more(left, 'day')} of complete feedback at the latest")
     return "; ".join([*parts, *silences(one)])
 
 
@@ -127,6 +127,12 @@ def silences(one: Looked) -> list[str]:
     if one.time_ms - (began if came is None else came) > SILENT_MS:
         found.append(f"no feedback on the last {_hours(one.time_ms - (came or began))}: verdicts wait for it")
     return found
+
+
+def _more(count: float, unit: str) -> str:
+    """`1 more hour`, `1.5 more hours`."""
+    number = f"{count:.2g}"
+    return f"{number} more {unit}{'s' * (number != '1')}"
 
 
 def _hours(ms: int) -> str:

@@ -17,6 +17,7 @@ from model.experiments import Terms
 from model.schema import Schema
 from training.datasets.served import length_as_declared
 from training.experiments.units import Floats
+from training.metrics.reward import check_expression
 from training.preparation.expressions import column_names
 from training.preparation.worth import labels_of, reward_of, worth_of
 
@@ -69,10 +70,19 @@ class Measures:
         return (named & set(known)) | {"video_len_s"}
 
     def values(
-        self, frame: pl.DataFrame, expressions: Mapping[str, str]
+        self, frame: pl.DataFrame, expressions: Mapping[str, str], known: Collection[str]
     ) -> tuple[dict[str, Floats], dict[str, str]]:
-        """What each row [R] adds to each metric; and why one cannot be evaluated, by metric: it is no
-        expression, names what is not there, or fails. Such a one adds 0."""
+        """What each row adds to each metric.
+
+        Args:
+            frame: the rows [R], with the `columns` that these expressions read.
+            expressions: by metric.
+            known: every column of the joined log.
+
+        Returns:
+            values [R] by metric; and, by metric, why one cannot be evaluated: it is no expression, names what
+            is not there, or fails. Such a one adds 0.
+        """
         labels: dict[str, Floats] = {}
         if self.schema is not None:
             frame = frame.with_columns(**length_as_declared(self.schema, frame.columns))
@@ -82,10 +92,21 @@ class Measures:
             try:
                 if self.schema is not None:
                     labels |= labels_of(self.schema, frame, column_names(text) - labels.keys())
+                self._check_names(text, known)
                 found[name] = np.nan_to_num(worth_of(text, frame, labels, lengths))
             except FulcrumError as error:
                 found[name], failed[name] = np.zeros(frame.height), str(error)
         return found, failed
+
+    def _check_names(self, text: str, known: Collection[str]) -> None:
+        tasks = [] if self.schema is None else [task.name for task in self.schema.tasks]
+        for name in sorted(check_expression(text).meta.root_names()):
+            if name not in known and name not in tasks:
+                of = f"; the bundle's tasks are {', '.join(tasks)}" if tasks else ""
+                raise FulcrumError(
+                    f"{text!r} names {name!r}, which is no column of the joined log; there is "
+                    f"{', '.join(sorted(known))}{of}"
+                )
 
     def _labelled(self) -> Schema:
         assert self.schema is not None  # noqa: S101 - the caller has seen to it

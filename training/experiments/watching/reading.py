@@ -147,15 +147,17 @@ class ExperimentLog:
         for place, one in enumerate(experiment.arms):
             label = f"{experiment.layer}/{experiment.id}:{one.name}"
             arm = pl.when(pl.col("arms").list.contains(label)).then(pl.lit(place, pl.Int64)).otherwise(arm)
-        frame = self._rows(path, unit, expressions, arm.alias("_arm"), pl.col("scene").alias("_scene"))
+        frame, columns = self._rows(
+            path, unit, expressions, arm.alias("_arm"), pl.col("scene").alias("_scene")
+        )
         frame = frame.filter(pl.col("_arm").is_not_null() & (pl.col("_ms") >= low_ms))
-        found = self._kept[kept_as] = (key, *self._summed(frame, expressions, mature_ms))
+        found = self._kept[kept_as] = (key, *self._summed(frame, expressions, columns, mature_ms))
         return found
 
     def _summed(
-        self, frame: pl.DataFrame, expressions: Mapping[str, str], mature_ms: int
+        self, frame: pl.DataFrame, expressions: Mapping[str, str], columns: Collection[str], mature_ms: int
     ) -> tuple[pl.DataFrame, Mapping[str, str]]:
-        values, failed = self._measures.values(frame, expressions)
+        values, failed = self._measures.values(frame, expressions, columns)
         mature = pl.col("_ms") < mature_ms
         so_far = [f"so_far {name}" for name in (REQUESTS, *expressions)]
         found = (
@@ -179,9 +181,9 @@ class ExperimentLog:
             key = _Key(_file(path), low_ms, high_ms, tuple(expressions.items()))
             known = self._kept.get((f"before {unit}", path))
             if known is None or known[0] != key:
-                frame = self._rows(path, unit, expressions)
+                frame, there = self._rows(path, unit, expressions)
                 frame = frame.filter((pl.col("_ms") >= low_ms) & (pl.col("_ms") < high_ms))
-                values, why = self._measures.values(frame, expressions)
+                values, why = self._measures.values(frame, expressions, there)
                 found = (
                     frame.with_columns(pl.Series(f"before {name}", of) for name, of in values.items())
                     .group_by(unit="_unit")
@@ -198,8 +200,11 @@ class ExperimentLog:
         every = pl.concat([empty, *(part.select(empty.columns) for part in parts)])
         return every.group_by("unit").agg(pl.col(columns).sum()), failed
 
-    def _rows(self, path: Path, unit: Unit, expressions: Mapping[str, str], *more: pl.Expr) -> pl.DataFrame:
-        """Rows of an hour whose unit is known, with `_unit`, `_ms`, `_first` and what metrics read."""
+    def _rows(
+        self, path: Path, unit: Unit, expressions: Mapping[str, str], *more: pl.Expr
+    ) -> tuple[pl.DataFrame, list[str]]:
+        """Rows of an hour whose unit is known, with `_unit`, `_ms`, `_first` and what metrics read; and every
+        column that there is."""
         try:
             known = pl.read_parquet_schema(path)
             if COLUMN[unit] not in known:
@@ -213,7 +218,8 @@ class ExperimentLog:
             of_unit = pl.col(COLUMN[unit]).hash().alias("_unit")
             first = (pl.col("position") == 1).alias("_first")
             rows = lazy.filter(pl.col(COLUMN[unit]).is_not_null())
-            return rows.select(*read, of_unit, first, pl.col("time_ms").alias("_ms"), *more).collect()
+            named = pl.col("time_ms").alias("_ms")
+            return rows.select(*read, of_unit, first, named, *more).collect(), list(known)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise FulcrumError(f"{path}: cannot be read as parquet ({str(error).splitlines()[0]})") from error
 

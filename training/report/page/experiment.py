@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from model.experiments import BUCKETS
 from model.files import replace_file
 from training.experiments.arm_text import what_it_has
+from training.experiments.sample_ratio import expected_text
 from training.experiments.shown import shown
 from training.report.findings.findings import DASH
 from training.report.page.charts import Chart, Series, chart, ticks
@@ -185,7 +186,9 @@ def _ratio(found: Report) -> Grid | None:
     ratio = (found.get("look") or {}).get("sample_ratio")
     if not ratio:
         return None
-    rows = [(arm, f"{count:,}", f"{ratio['expected'][arm]:,.0f}") for arm, count in ratio["counts"].items()]
+    rows = [
+        (arm, f"{count:,}", expected_text(ratio["expected"][arm])) for arm, count in ratio["counts"].items()
+    ]
     return Grid(("arm", f"units in {ratio['scene']}", "expected"), tuple(rows))
 
 

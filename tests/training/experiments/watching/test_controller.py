@@ -250,6 +250,8 @@ def test_a_metric_that_is_only_shown_and_cannot_be_evaluated_is_left_out_and_the
     rounds = site.hours(4)
     assert set(rounds[0].looks["test"]["metrics"]) == {"reward", "clicks", "is_share"}
     assert rounds[0].problems[0].startswith("experiment test: metric 'shown' cannot be evaluated: ")
+    unknown = "'is_bought' names 'is_bought', which is no column of the joined log; there is arms, "
+    assert (unknown in rounds[0].problems[0]) == (text == "is_bought")
     assert site.done == [("start", None), ("stop", "worse")]
     assert "guardrail is_share" in site.service.one().outcome.why
 

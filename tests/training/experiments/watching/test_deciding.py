@@ -57,6 +57,7 @@ def test_a_ramp_takes_the_next_step_when_hours_and_units_are_there():
     early, few = seen({"a": None}, hours=1.5, ramps=ramps), seen({"a": None}, units=49, ramps=ramps)
     assert action(early) is None
     assert "ramps to 500 buckets after 0.5 more hours of events" in says(early)
+    assert "after 1 more hour of events" in says(seen({"a": None}, hours=1.0, ramps=ramps))
     assert action(few) is None
     assert "when control has 50 units, of which 49 have come" in says(few)
 
