@@ -105,7 +105,8 @@ def propose(
         answer.print(f"revision {number}, of {made['parent']}, by {printable(made['author'])}", **_PLAIN)
         for line in made["summary"]:
             answer.print(f"  {printable(line)}", **_PLAIN)
-        answer.print(f"activate it with: fulcrum fusion activate {number} --why TEXT", **_PLAIN)
+        if not made["unfit"]:
+            answer.print(f"activate it with: fulcrum fusion activate {number} --why TEXT", **_PLAIN)
     if made["unfit"]:
         progress.print(f"it does not fit the bundle that serves: {made['unfit']}", **_PLAIN)
 

@@ -214,6 +214,7 @@ def test_a_config_that_does_not_fit_is_proposed_and_said_to_be_unfit(run, tmp_pa
     done = run("propose", "odd.yaml")
     assert done.status == 0
     assert "it does not fit the bundle that serves: " in done.err
+    assert "activate it with" not in done.out
     number = re.match(r"revision (\d+), of \d+, by admin\n", done.out)[1]
     refused = run("activate", number, "--why", "x")
     assert (refused.status, "unknown task 'shar'" in refused.err) == (1, True)
