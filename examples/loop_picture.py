@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from benchmarks.best_fusion import FORMS, best
@@ -92,4 +93,5 @@ def draw(pieces: Sequence[Any], lines: dict[str, float], file: Path) -> None:
     axes.set_xlabel("requests (blue: an experiment runs on all of them, half in each arm)")
     axes.set_ylabel("true reward a request, 95 %")
     axes.grid(axis="y", linewidth=0.4)
-    figure.savefig(file)
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(file)
