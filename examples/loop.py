@@ -169,8 +169,8 @@ def decide(url: str, events: Path, bundle: Path, run: Path, rounds: int, explore
             where = ("--log", str(joined), "--formula", FORMULAS, "--report", str(run / f"tuning-{number}"))
             fulcrum("tune", str(bundle), "--out", str(tuned), *where)
             if not tuned.exists():
-                console.print(f"round {number}: nothing better was found", highlight=False)
-                break
+                console.print(f"round {number}: nothing better is sure yet", highlight=False)
+                continue  # a longer log may say more
             with_noise(tuned)
             note = f"found in round {number}"
             made = asked("fusion", "propose", str(tuned), "--note", note, "--url", url, "--json")
