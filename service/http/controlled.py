@@ -21,13 +21,12 @@ from service.contract.errors import (
     StateUnavailableError,
 )
 from service.contract.strict_json import read_json
-from service.control.bundles.catalog import UnknownVersionError
 from service.control.bundles.rollout import AmbiguousVersionError
 from service.control.changing import NoModelsError, Operator
 from service.control.experiments.refusals import TakenError, UnknownExperimentError, UnknownLayerError
 from service.control.fusion.revisions import UnknownRevisionError
 from service.control.ledger import StaleError
-from service.control.state.desired import StateError
+from service.control.state.desired import StateError, UnknownVersionError
 from service.http.bodies import refuse_other_than_json, whole_body
 from service.http.openapi import BEARER, problems
 from service.http.replies import active_service

@@ -16,11 +16,12 @@ import structlog
 
 from model.bundle import load_bundle
 from model.errors import FulcrumError
-from service.control.bundles.catalog import Catalog, Model, UnknownVersionError
+from service.control.bundles.catalog import Catalog, Model
 from service.control.bundles.loading import Loader
 from service.control.bundles.refusals import Refusals
 from service.control.fusion.state import Serving
 from service.control.snapshot import ActiveBundle
+from service.control.state.desired import UnknownVersionError
 from service.processes.fleet import Fleet
 from service.processes.memory import resident, tidy
 

@@ -22,10 +22,6 @@ _SKEW = timedelta(days=1)
 log = structlog.get_logger(__name__)
 
 
-class UnknownVersionError(FulcrumError):
-    """The models folder holds no such bundle."""
-
-
 @dataclass(frozen=True)
 class Model:
     """A folder that holds a manifest.

@@ -23,12 +23,12 @@ from model.bundle import Bundle, Manifest, load_bundle
 from model.errors import FulcrumError
 from model.fusion import FusionError
 from service.control.active import Control
-from service.control.bundles.catalog import Catalog, Model, Signature, UnknownVersionError
+from service.control.bundles.catalog import Catalog, Model, Signature
 from service.control.bundles.loading import Loader
 from service.control.bundles.refusals import Refusals
 from service.control.fusion.state import Serving
 from service.control.snapshot import ActiveBundle
-from service.control.state.desired import Desired, StateError, StateStore
+from service.control.state.desired import Desired, StateError, StateStore, UnknownVersionError
 from service.processes.fleet import Fleet
 from service.processes.memory import tidy
 

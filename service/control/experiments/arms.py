@@ -24,13 +24,12 @@ import structlog
 from model.errors import FulcrumError, listed
 from model.experiments import Experiment, ExperimentError, Experiments
 from model.fusion import FusionError, patched
-from service.control.bundles.catalog import UnknownVersionError
 from service.control.experiments.combinations import Combination, Named, Part, combinations, served
 from service.control.fusion.in_force import InForce
 from service.control.fusion.state import ActiveFusion, Serving, check_fit
 from service.control.snapshot import ActiveBundle, Dealt, Snapshot
 from service.control.state.control import Document
-from service.control.state.desired import StateError
+from service.control.state.desired import StateError, UnknownVersionError
 from service.processes.fleet import Fleet
 
 _POLL_S = 0.1

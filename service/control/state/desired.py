@@ -18,6 +18,10 @@ from model.frozen import Frozen
 MAX_BYTES = 64 * 1024
 
 
+class UnknownVersionError(FulcrumError):
+    """The models folder holds no such bundle."""
+
+
 class StateError(FulcrumError):
     """The desired state cannot be read or written now."""
 

@@ -17,8 +17,7 @@ from service.contract.errors import (
     NotFoundError,
     StateUnavailableError,
 )
-from service.control.bundles.catalog import UnknownVersionError
-from service.control.state.desired import StateError
+from service.control.state.desired import StateError, UnknownVersionError
 from service.http.access import actor_with
 from service.http.openapi import BEARER, problems
 from service.http.replies import active_service, json_answer

@@ -16,9 +16,8 @@ from model.bundle import load_bundle
 from model.errors import FulcrumError
 from model.redis_url import RedisUrl
 from model.store.packed import open_tables, write_store
-from service.control.bundles.catalog import UnknownVersionError
 from service.control.bundles.rollout import AmbiguousVersionError
-from service.control.state.desired import Desired, StateError
+from service.control.state.desired import Desired, StateError, UnknownVersionError
 from service.features.stores import FeatureStores
 from service.inference.engine import Engine
 from service.processes.board import Board

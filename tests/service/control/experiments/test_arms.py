@@ -12,7 +12,7 @@ import pytest
 from model.errors import FulcrumError
 from model.experiments import Experiment, ExperimentError, Experiments, Layer
 from model.fusion import FusionError
-from service.control.bundles.catalog import UnknownVersionError
+from service.control.state.desired import UnknownVersionError
 from tests.support.running_experiments import change_document
 
 USERS = [f"u{n}" for n in range(60)]

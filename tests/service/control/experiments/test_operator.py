@@ -10,7 +10,7 @@ from model.experiments import Experiment, ExperimentError, Layer
 from model.fusion import FusionError
 from service.control.active import Control
 from service.control.bundles.beside import BundlesBeside
-from service.control.bundles.catalog import Catalog, UnknownVersionError
+from service.control.bundles.catalog import Catalog
 from service.control.bundles.loading import Loader
 from service.control.bundles.rollout import Rollout
 from service.control.bundles.wanted import WantedBundle
@@ -18,6 +18,7 @@ from service.control.changing import Operator
 from service.control.experiments.deciding import Decision
 from service.control.fusion.revisions import Revisions
 from service.control.ledger import StaleError
+from service.control.state.desired import UnknownVersionError
 from service.control.state.opening import open_control
 from service.features.embedded import EmbeddedStore
 from service.inference.engine import Engine, EngineOptions
