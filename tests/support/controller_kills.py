@@ -133,6 +133,9 @@ def killed(whole: Path, path: Path, killer: Killer) -> tuple[list[tuple[str, Any
                     break
                 except KilledError:
                     kills += 1
+                    hooks.wait(
+                        10.0
+                    )  # its thread dies with a process; here it would write beside the next one's
                     hooks.close()
                     controller, hooks = watcher()
     hooks.close()
