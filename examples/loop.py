@@ -43,6 +43,8 @@ FORMULAS = "log_power,weighted_sum"
 WINDOW_S = 5
 PIECE = 1_000
 """Requests between two looks at what they are worth."""
+AFTERWARDS = 5
+"""Pieces that are served once all is decided."""
 PATIENCE_S = 60.0
 INCUMBENT, BEST = "bundle's own", ("best product", "best sum")
 GUARDED = ("is_share", "is_comment")
@@ -127,10 +129,12 @@ def recipe_of(seed: int, reward: str) -> dict[str, Any]:
 def looked_on(
     url: str, bundle: Path, decider: subprocess.Popen[bytes], requests: int, seed: int
 ) -> list[Worth]:
-    """Send viewers, a piece after the other, until who decides has done; what each piece was worth."""
+    """Send viewers, a piece after the other, until who decides has done, and some more; their worth."""
     found: list[Worth] = []
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
-        while decider.poll() is None and len(found) * PIECE < requests:
+        left = AFTERWARDS
+        while left and len(found) * PIECE < requests:
+            left -= decider.poll() is not None
             words = (
                 "--url",
                 url,

@@ -80,10 +80,10 @@ def draw(pieces: Sequence[Any], lines: dict[str, float], file: Path) -> None:
     revisions = [pieces[0].revision] + [one.revision for one in pieces]
     for one, (before, after) in zip(pieces, pairwise(revisions), strict=True):
         if after != before:
-            axes.axvline(one.requests, color="#2e7d32", linewidth=1.0)
+            axes.axvline(one.requests - width, color="#2e7d32", linewidth=1.0)
             axes.annotate(
                 f"revision {after}",
-                (one.requests, 0.02),
+                (one.requests - width, 0.02),
                 xycoords=("data", "axes fraction"),
                 xytext=(3, 0),
                 textcoords="offset points",
