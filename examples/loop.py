@@ -98,7 +98,7 @@ def loop(
         configs = without_noise(url, {one.revision for one in found})
     if decider.returncode not in (0, -signal.SIGTERM):
         sys.exit(f"the loop stopped: who decides failed; {run / 'decide.log'} says why")
-    told(found, configs, bundle, run)
+    report(found, configs, bundle, run)
     console.print(f"Done in {time.monotonic() - began:.0f} s: {run}", highlight=False)
 
 
@@ -144,12 +144,12 @@ def looked_on(
                 str(seed * 1_000 + len(found)),
                 "--json",
             )
-            report = json.loads(asked("simulate", str(bundle), *words))
-            low, high = report["true_reward_interval"]
+            answer = json.loads(asked("simulate", str(bundle), *words))
+            low, high = answer["true_reward_interval"]
             active = client.get("/v1/fusion").json()["revision"]
             running = [one["id"] for one in experiments(client) if one["state"] == "running"]
             made = (len(found) + 1) * PIECE
-            worth = Worth(made, report["true_reward"], low, high, active, running[0] if running else None)
+            worth = Worth(made, answer["true_reward"], low, high, active, running[0] if running else None)
             found.append(worth)
             where = f"experiment {worth.experiment}" if worth.experiment else "no experiment"
             console.print(
@@ -201,7 +201,7 @@ def with_noise(file: Path) -> None:
 
 
 def wait_for_requests(events: Path, joined: Path, requests: int) -> None:
-    """Join until the log has so many requests whose feedback has come."""
+    """Join until the log has this number of requests."""
     while True:
         time.sleep(WINDOW_S)
         if (events / "catalogue.json").exists():
@@ -321,7 +321,7 @@ def asked(*words: str) -> str:
     return found.stdout.decode()
 
 
-def told(found: Sequence[Worth], configs: Mapping[int, Any], bundle: Path, run: Path) -> None:
+def report(found: Sequence[Worth], configs: Mapping[int, Any], bundle: Path, run: Path) -> None:
     """What came of it, as numbers and as a picture.
 
     Args:
@@ -333,8 +333,8 @@ def told(found: Sequence[Worth], configs: Mapping[int, Any], bundle: Path, run: 
     from examples.loop_picture import draw, marks
 
     lines = marks(bundle, {f"revision {number}": config for number, config in configs.items()})
-    report = {"pieces": [vars(one) for one in found], "worth": lines}
-    (run / "worth.json").write_text(json.dumps(report))
+    document = {"pieces": [vars(one) for one in found], "worth": lines}
+    (run / "worth.json").write_text(json.dumps(document))
     draw(found, lines, run / "worth.svg")
     incumbent, best = lines[INCUMBENT], max(lines[name] for name in BEST)
     console.print("\nWhat a request is truly worth, by the same visits:", highlight=False)

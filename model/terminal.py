@@ -7,7 +7,7 @@ be slow, and could not serve where there is no torch.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,6 +50,36 @@ TokenFile = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Why = Annotated[str, typer.Option("--why", help="The reason, for the audit.", show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; a pipe is never asked.")]
+IfActive = Annotated[
+    int | None,
+    typer.Option(
+        "--if-active",
+        metavar="M",
+        help="Only if this revision is active; the one that is active now where absent.",
+        show_default=False,
+    ),
+]
+
+
+def check_why(why: str) -> None:
+    """Raise FulcrumError where a reason is empty."""
+    if not why.strip():
+        raise FulcrumError("--why is empty: say why, for the audit")
+
+
+def describe(lines: Iterable[str]) -> None:
+    """Print on stderr what a change will do."""
+    for line in lines:
+        progress.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask a person on a terminal, unless `yes`; a no ends the command with status 1."""
+    if not yes and sys.stdin.isatty() and not typer.confirm(question, err=True):
+        progress.print("nothing was changed")
+        raise typer.Exit(1)
 
 
 def print_json(value: Any) -> None:

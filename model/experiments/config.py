@@ -83,7 +83,7 @@ class Experiment(Frozen):
     size: Parts
     """Buckets that it holds."""
     ramp: Annotated[int, Field(ge=1, le=BUCKETS)]
-    """Of these, the first so many are live."""
+    """The number of these that are live, from the first on."""
     scenes: tuple[str, ...] | None = None
     """Whose requests take part; None for all."""
     when: RequestCondition | None = None
@@ -94,7 +94,7 @@ class Experiment(Frozen):
     start_ms: int | None = None
     """When it begins, once it is running: Unix time, milliseconds. None: at once."""
     stop_ms: int | None = None
-    """When it ends, as if it were paused. None: when it is told to."""
+    """When it ends, as if it were paused. None: when somebody stops it."""
     edition: Annotated[int, Field(ge=1)] = 1
     """Counts its changes: who changes it says which one they have seen."""
     author: str = ""

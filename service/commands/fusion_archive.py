@@ -19,8 +19,7 @@ import typer
 
 from model.errors import FulcrumError
 from model.files import check_folder, replace_file
-from model.terminal import LOCAL, Json, TokenFile, Url, answer, print_json, progress
-from service.commands.fusion_changes import check_why
+from model.terminal import LOCAL, Json, TokenFile, Url, answer, check_why, print_json, progress
 from service.commands.fusion_revisions import scheduled_text
 from service.commands.revision_text import plain, read_head, revision_file
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,24 +10,25 @@ import orjson
 import typer
 
 from model.errors import FulcrumError, listed
-from model.terminal import LOCAL, Json, TokenFile, Url, answer, print_json, progress
+from model.terminal import (
+    LOCAL,
+    IfActive,
+    Json,
+    TokenFile,
+    Url,
+    Why,
+    Yes,
+    answer,
+    check_why,
+    confirm,
+    describe,
+    print_json,
+)
 from service.commands.fusion_revisions import scheduled_text
 from service.commands.revision_text import cut, evidence_lines, moment, plain
 
 if TYPE_CHECKING:
     from model.client.control import Call, Control
-
-Why = Annotated[str, typer.Option("--why", help="The reason, for the audit.", show_default=False)]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; a pipe is never asked.")]
-IfActive = Annotated[
-    int | None,
-    typer.Option(
-        "--if-active",
-        metavar="M",
-        help="Only if this revision is active; the one that is active now where absent.",
-        show_default=False,
-    ),
-]
 
 
 def activate(
@@ -78,14 +78,14 @@ def activate(
         how = when.strip() or "now"
         if bundle is not None:
             how += f", with bundle {plain(bundle)}"
-        _told([f"revision {active} is active; {number}, by {plain(wanted['author'])}, would be {how}"])
+        describe([f"revision {active} is active; {number}, by {plain(wanted['author'])}, would be {how}"])
         if wanted["note"]:
-            _told([f"  {cut(wanted['note'], 200)}"])
-        _told(f"  {line}" for line in _differences(service, active, wanted))
+            describe([f"  {cut(wanted['note'], 200)}"])
+        describe(f"  {line}" for line in _differences(service, active, wanted))
         if wanted["unfit"] and bundle is None:
-            _told([f"it does not fit the bundle that serves: {plain(wanted['unfit'])}"])
-        _told(_pauses(service) if at_ms is None else [])
-        _asked(f"Activate revision {number}{when}{_and_drops(schedule, at_ms is None)}?", yes)
+            describe([f"it does not fit the bundle that serves: {plain(wanted['unfit'])}"])
+        describe(_pauses(service) if at_ms is None else [])
+        confirm(f"Activate revision {number}{when}{_and_drops(schedule, at_ms is None)}?", yes)
         call = control.activate(
             number, if_active=active if if_active is None else if_active, why=why, at_ms=at_ms, bundle=bundle
         )
@@ -119,14 +119,16 @@ def rollback(
         if before is None:
             raise FulcrumError(f"revision {active} is active, and none was before it: nothing to go back to")
         stays = " would stay" if before == active else f" is active; {before} would be"
-        _told([f"revision {active}{stays}"])
-        _told(f"  {line}" for line in _differences(service, active, service.send(control.revision(before))))
+        describe([f"revision {active}{stays}"])
+        describe(
+            f"  {line}" for line in _differences(service, active, service.send(control.revision(before)))
+        )
         back = _bundle_back(found)
-        _told([f"  {back}"] if back else [])
-        _told(_pauses(service))
+        describe([f"  {back}"] if back else [])
+        describe(_pauses(service))
         to = "Roll back" if before == active else f"Roll back to revision {before}"
         question = f"{to}{f', {back}' if back else ''}"
-        _asked(f"{question}{_and_drops(schedule)}?", yes)
+        confirm(f"{question}{_and_drops(schedule)}?", yes)
         call = control.rollback(if_active=active if if_active is None else if_active, why=why)
         done = _changed(service, call)
     _printed(done, json, schedule)
@@ -150,19 +152,13 @@ def cancel(
         schedule = service.send(control.revisions(limit=1))["schedule"]
         if schedule is None:
             raise FulcrumError("nothing is scheduled: nothing was changed")
-        _told([f"scheduled: {scheduled_text(schedule)}"])
-        _asked(f"Cancel the activation of revision {schedule['revision']}?", yes)
+        describe([f"scheduled: {scheduled_text(schedule)}"])
+        confirm(f"Cancel the activation of revision {schedule['revision']}?", yes)
         done = _changed(service, control.cancel_schedule(why, schedule["revision"]))
     if json:
         print_json(done)
     else:
         answer.print(f"nothing is scheduled; revision {done['active']} stays active", highlight=False)
-
-
-def check_why(why: str) -> None:
-    """Raise FulcrumError where a reason says nothing."""
-    if not why.strip():
-        raise FulcrumError("--why is empty: say why, for the audit")
 
 
 def _bundle_back(found: Mapping[str, Any]) -> str:
@@ -196,7 +192,7 @@ def _and_drops(schedule: Mapping[str, Any] | None, at_once: bool = True) -> str:
     if schedule is None:
         return ""
     gone = "dropped" if at_once else "replaced"
-    _told([f"what is scheduled would be {gone}: {scheduled_text(schedule)}"])
+    describe([f"what is scheduled would be {gone}: {scheduled_text(schedule)}"])
     return f"{', drop' if at_once else ' in place of'} the scheduled revision {schedule['revision']}"
 
 
@@ -214,18 +210,6 @@ def _differences(service: Control, active: int, wanted: dict[str, Any]) -> Itera
     else:
         yield from map(plain, changes(*sides) or ["the same config"])
     yield from map(plain, evidence_lines(wanted["evidence"] or {}))
-
-
-def _told(lines: Iterable[str]) -> None:
-    for line in lines:
-        progress.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _asked(question: str, yes: bool) -> None:
-    """Ask a person; who says no ends the command."""
-    if not yes and sys.stdin.isatty() and not typer.confirm(question, err=True):
-        progress.print("nothing was changed")
-        raise typer.Exit(1)
 
 
 def _changed(service: Control, call: Call, number: int | None = None) -> dict[str, Any]:

@@ -3,7 +3,6 @@ change."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from model.errors import FulcrumError, listed
-from model.terminal import LOCAL, Json, TokenFile, Url, answer, print_json, progress
+from model.terminal import (
+    LOCAL,
+    IfActive,
+    Json,
+    TokenFile,
+    Url,
+    Why,
+    Yes,
+    answer,
+    check_why,
+    confirm,
+    describe,
+    print_json,
+)
 from training.commands.experiment_text import PLAIN, arm_text, head, part, plain, ramp_text, traffic
 from training.commands.fusion_diff_text import moment
 
@@ -19,8 +31,6 @@ if TYPE_CHECKING:
     from model.client.control import Call, Control
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The experiment.")]
-Why = Annotated[str, typer.Option("--why", help="The reason, for the audit.", show_default=False)]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; a pipe is never asked.")]
 IfEdition = Annotated[
     int | None,
     typer.Option(
@@ -51,7 +61,7 @@ def start(
     """
     from model.client import experiments
 
-    def told(one: Report, unit: str) -> Iterator[str]:
+    def described(one: Report, unit: str) -> Iterator[str]:
         yield from _sides(one, unit)
         if one.get("outcome"):
             yield "  the last comparison's outcome is given up, and what was seen until now does not count"
@@ -63,7 +73,7 @@ def start(
     _change(
         name,
         (url, token_file, yes, json, why, if_edition),
-        told,
+        described,
         lambda one: f"Start {one['id']}, for {part(one['ramp'])} of {one['layer']}?",
         lambda edition: experiments.start(name, if_edition=edition, why=why),
     )
@@ -158,15 +168,7 @@ def decide(
     arm: Annotated[str, typer.Argument(metavar="ARM", help="What everybody shall get.")],
     why: Why,
     if_edition: IfEdition = None,
-    if_active: Annotated[
-        int | None,
-        typer.Option(
-            "--if-active",
-            metavar="M",
-            help="Only if this revision is active; the one that is active now where absent.",
-            show_default=False,
-        ),
-    ] = None,
+    if_active: IfActive = None,
     yes: Yes = False,
     url: Url = LOCAL,
     token_file: TokenFile = None,
@@ -183,7 +185,7 @@ def decide(
     from model.client.signed_in import SignedIn
     from training.experiments.shown import shown
 
-    _check_why(why)
+    check_why(why)
     with SignedIn(url, token_file) as service:
         one = shown(service.send(experiments.experiment(name)))
         chosen = _arm(one, arm)
@@ -194,14 +196,14 @@ def decide(
             if each["state"] == "running" and each["id"] != name
         ]
         is_control = arm == one["arms"][0]["name"]
-        _told(head(one))
-        _told([f"  all requests would get {arm_text(chosen)}; revision {listed_['active']} is active now"])
+        describe(head(one))
+        describe([f"  all requests would get {arm_text(chosen)}; revision {listed_['active']} is active now"])
         if others and not is_control:
-            _told([f"  would be paused, as what they compare with changes: {listed(others)}"])
+            describe([f"  would be paused, as what they compare with changes: {listed(others)}"])
         said = (one.get("look") or {}).get("verdicts", {}).get(arm)
         if said is not None and said["verdict"] != "better":
-            _told([f"  {arm} was not found better: {plain(said['why'])}"])
-        _asked(f"Stop {name}{'' if is_control else f' and give everybody {arm}'}?", yes)
+            describe([f"  {arm} was not found better: {plain(said['why'])}"])
+        confirm(f"Stop {name}{'' if is_control else f' and give everybody {arm}'}?", yes)
         call = experiments.decide(
             name,
             arm=arm,
@@ -240,7 +242,7 @@ def override(
     """
     from model.client import experiments
 
-    def told(one: Report, of: str) -> Iterator[str]:
+    def described(one: Report, of: str) -> Iterator[str]:
         if arm is not None:
             _arm(one, arm)
         before = (one["overrides"] or {}).get(unit, "no override")
@@ -249,7 +251,7 @@ def override(
     _change(
         name,
         (url, token_file, yes, json, why, if_edition),
-        told,
+        described,
         lambda one: f"Change the arm of one {'unit'} of {one['id']}?",
         lambda edition: experiments.override(name, if_edition=edition, unit=unit, arm=arm, why=why),
     )
@@ -258,16 +260,16 @@ def override(
 def _change(
     name: str,
     how: tuple[str, Any, bool, bool, str, int | None],
-    told: Callable[[Report, str], Iterable[str]],
+    described: Callable[[Report, str], Iterable[str]],
     question: Callable[[Report], str],
     call: Callable[[int], Call],
 ) -> None:
-    """Read the present edition, tell what would change, ask, and do it.
+    """Read the present edition, print what would change, ask, and do it.
 
     Args:
         name: of the experiment.
         how: address, file of the token, whether not to ask, whether to print JSON, why, expected edition.
-        told: what changes, of the present report and the unit of its layer.
+        described: what changes, of the present report and the unit of its layer.
         question: of the present report.
         call: of the edition that must still be there.
     """
@@ -275,13 +277,14 @@ def _change(
     from model.client.signed_in import SignedIn
 
     url, token_file, yes, json, why, if_edition = how
-    _check_why(why)
+    check_why(why)
     with SignedIn(url, token_file) as service:
         one = service.send(experiments.experiment(name))
         layers = service.send(experiments.layers())["layers"]
         unit = next((each["unit"] for each in layers if each["name"] == one["layer"]), "unit")
-        _told([f"{name} is {one['state']}: {ramp_text(one)}", *told(one, unit)])
-        _asked(question(one), yes)
+        lines = [f"{name} is {one['state']}: {ramp_text(one)}", *described(one, unit)]
+        describe(lines)
+        confirm(question(one), yes)
         done = _sent(service, call(one["edition"] if if_edition is None else if_edition), name)
     if json:
         print_json(done)
@@ -308,23 +311,6 @@ def _arm(one: Report, name: str) -> dict[str, Any]:
             f"{listed(arm['name'] for arm in one['arms'])}"
         )
     return found
-
-
-def _check_why(why: str) -> None:
-    if not why.strip():
-        raise FulcrumError("--why is empty: say why, for the audit")
-
-
-def _told(lines: Iterable[str]) -> None:
-    for line in lines:
-        progress.print(line, **PLAIN)
-
-
-def _asked(question: str, yes: bool) -> None:
-    """Ask a person; who says no ends the command."""
-    if not yes and sys.stdin.isatty() and not typer.confirm(question, err=True):
-        progress.print("nothing was changed")
-        raise typer.Exit(1)
 
 
 def _sent(service: Control, call: Call, name: str) -> Report:

@@ -1,4 +1,4 @@
-"""Planning: how long an experiment takes to find a difference; told before it starts.
+"""Planning: how long an experiment takes to find a difference; computed before it starts.
 
 The plan counts on the last look alone: most experiments come to a verdict before. Knows no data.
 """

@@ -2,7 +2,7 @@
 
 Services count since they were started, and say so in /metrics; what was added since the last look is kept in
 a file, so that neither a restart of the service nor one of whoever looks loses or doubles much. Where several
-hosts answer to one address, each look meets one of them, and what was added is told by host. Knows no
+hosts answer to one address, each look meets one of them, and what was added is counted by host. Knows no
 experiments' terms.
 """
 
@@ -21,7 +21,7 @@ from model.errors import FulcrumError
 from model.files import FileLock, read_file, replace_file
 
 COUNTED, TOOK, HOST = "fulcrum_arm_answers_total", "fulcrum_arm_seconds_bucket", "fulcrum_host"
-"""Of /metrics: answers by arm and outcome; rankings by arm that took at most so many seconds; who counts."""
+"""Of /metrics: answers by arm and outcome; rankings by arm and upper bound in seconds; who counts."""
 _LINE = re.compile(r"^(\w+)\{(.*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _MOST_BYTES = 16 << 20
